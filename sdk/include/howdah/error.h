@@ -15,23 +15,23 @@ extern "C" {
 #endif
 
 /* Result codes. What has been released keeps its number. Since ABI 0.1. */
-#define HD_OK          0   /* done */
-#define HD_PENDING     1   /* taken up; the operation's handle will be completed later, exactly once */
-#define HD_EINVAL      -1  /* an argument or a value is wrong */
-#define HD_ENOMEM      -2  /* no memory */
-#define HD_ENOENT      -3  /* there is no such thing */
-#define HD_EEXIST      -4  /* there is one already */
-#define HD_EFULL       -5  /* a bound was reached */
-#define HD_ETIMEOUT    -6  /* the deadline passed */
-#define HD_ECANCELLED  -7  /* given up by whoever asked */
-#define HD_EIO         -8  /* reading, writing or connecting failed */
-#define HD_EPERM       -9  /* not allowed */
-#define HD_EPROTO      -10 /* bytes that break the protocol or file format */
-#define HD_EVERSION    -11 /* an ABI, service or format version that does not fit */
-#define HD_EUNSUPP     -12 /* not supported here */
-#define HD_EBUSY       -13 /* in use, or not in a state for this call */
-#define HD_ESQL        -14 /* PostgreSQL answered with an error; the text starts with its SQLSTATE */
-#define HD_EFAIL       -15 /* any other failure; see the text */
+#define HD_OK         0   /* done */
+#define HD_PENDING    1   /* taken up; the operation's handle will be completed later, exactly once */
+#define HD_EINVAL     -1  /* an argument or a value is wrong */
+#define HD_ENOMEM     -2  /* no memory */
+#define HD_ENOENT     -3  /* there is no such thing */
+#define HD_EEXIST     -4  /* there is one already */
+#define HD_EFULL      -5  /* a bound was reached */
+#define HD_ETIMEOUT   -6  /* the deadline passed */
+#define HD_ECANCELLED -7  /* given up by whoever asked */
+#define HD_EIO        -8  /* reading, writing or connecting failed */
+#define HD_EPERM      -9  /* not allowed */
+#define HD_EPROTO     -10 /* bytes that break the protocol or file format */
+#define HD_EVERSION   -11 /* an ABI, service or format version that does not fit */
+#define HD_EUNSUPP    -12 /* not supported here */
+#define HD_EBUSY      -13 /* in use, or not in a state for this call */
+#define HD_ESQL       -14 /* PostgreSQL answered with an error; the text starts with its SQLSTATE */
+#define HD_EFAIL      -15 /* any other failure; see the text */
 
 /* Bytes of text in an hd_error, the closing NUL included. */
 #define HD_ERROR_TEXT 500
@@ -46,7 +46,13 @@ struct hd_error {
 };
 
 /* An empty error, ready to be passed by address. */
-#define HD_ERROR_INIT {(uint32_t)sizeof(struct hd_error), 0, {0}}
+#define HD_ERROR_INIT                                                                                        \
+    {                                                                                                        \
+        (uint32_t)sizeof(struct hd_error), 0,                                                                \
+        {                                                                                                    \
+            0                                                                                                \
+        }                                                                                                    \
+    }
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,135 @@
+/*
+ * What the INI says, typed and resolved: one immutable, counted snapshot that workers read without locks.
+ * host/config builds it; a reload builds another and hands it to every worker.
+ */
+#ifndef HD_SESSION_SETTINGS_H
+#define HD_SESSION_SETTINGS_H
+
+#include <howdah/options.h>
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/arena.h"
+
+struct hd_scram_verifier; /* wire/scram.h */
+
+enum hd_auth { HD_AUTH_TRUST = 0, HD_AUTH_SCRAM, HD_AUTH_CERT };
+enum hd_tls_mode { HD_TLS_OFF = 0, HD_TLS_ALLOW, HD_TLS_REQUIRE };
+enum hd_pool_mode { HD_POOL_AUTO = 0, HD_POOL_TRANSACTION, HD_POOL_SESSION };
+
+/* [host]; filled straight by the options engine. */
+struct hd_host_conf {
+    struct hd_str workers;    /* "auto" or a number */
+    struct hd_str plugin_dir; /* empty: found by the program */
+    struct hd_str pid_file;   /* empty: none */
+    struct hd_str control;    /* unix:PATH; empty: none */
+    struct hd_str log_file;   /* empty: stderr */
+    int32_t log_level;        /* enum hd_log_level */
+    int64_t drain_timeout;    /* ms */
+    int64_t login_timeout;    /* ms, for a client from accept to ready */
+    int64_t connect_timeout;  /* ms, for one connection to a server */
+    int64_t max_clients;      /* in all */
+    int64_t
+        max_statement_length; /* bytes of a Query or Parse that is gathered and parsed; longer ones stream */
+    int64_t max_templates;    /* entries of the template table */
+    int64_t max_prepared_per_client;
+    int64_t max_metrics;
+    int64_t max_jobs; /* waiting in the queue of the job pool */
+    int64_t job_threads;
+    int64_t bus_queue;       /* events per publishing thread */
+    int64_t buffer_memory;   /* bytes of buffers per worker; past it reading pauses */
+    int64_t plugin_failures; /* failures within a minute that quarantine a plugin */
+    int64_t park_timeout;    /* ms, longest park */
+    int32_t worker_count;    /* `workers`, resolved */
+    uint32_t reserved;
+};
+
+struct hd_network {
+    int family; /* AF_INET, AF_INET6 */
+    unsigned bits;
+    uint8_t address[16];
+};
+
+struct hd_address {
+    struct sockaddr_storage sa;
+    socklen_t len;
+    const char *text; /* as written: "127.0.0.1:6432" */
+};
+
+/* [listener NAME] */
+struct hd_listener_conf {
+    const char *name;
+    const char *origin;
+    enum hd_auth auth;
+    enum hd_tls_mode tls;
+    const char *tls_cert, *tls_key, *tls_client_ca; /* paths, or NULL */
+    uint32_t address_count, network_count;
+    const struct hd_address *addresses;
+    const struct hd_network *networks; /* count 0: every network */
+    int64_t backlog;
+    int32_t unix_mode; /* permissions of a Unix socket, 0777 like PostgreSQL's */
+};
+
+/* [user NAME]; name "*" is any. */
+struct hd_user_conf {
+    const char *name;
+    const char *origin;
+    const char *password; /* or NULL */
+    const struct hd_scram_verifier
+        *verifier; /* made from the password where none is given; NULL: trust or cert only */
+    int admin;
+    int64_t pool_size;   /* 0: the database's */
+    int64_t max_clients; /* 0: no limit of its own */
+};
+
+/* [node NAME] */
+struct hd_node_conf {
+    const char *name;
+    const char *origin;
+    const char *conninfo;         /* as written, checked by PQconninfoParse */
+    const char *user, *dbname;    /* as conninfo names them, or NULL */
+    const char *control_user;     /* resolved by the rule of the documentation; NULL: jobs cannot run here */
+    const char *control_password; /* or NULL */
+    int64_t connect_timeout;      /* ms; 0: [host]'s */
+};
+
+/* [database NAME]; name "*" is any. */
+struct hd_database_conf {
+    const char *name;
+    const char *origin;
+    const struct hd_node_conf *node;
+    enum hd_pool_mode pool_mode;
+    int64_t pool_size;
+    int64_t max_clients; /* 0: no limit of its own */
+    int64_t queue_timeout, idle_transaction_timeout, client_idle_timeout,
+        server_idle_timeout;         /* ms; 0: never */
+    int64_t server_lifetime;         /* ms; 0: for ever */
+    int64_t max_prepared_statements; /* per server connection */
+};
+
+struct hd_settings {
+    _Atomic int refs;
+    uint64_t generation; /* grows with each reload */
+    struct hd_arena arena;
+    struct hd_host_conf host;
+    uint32_t listener_count, user_count, database_count, node_count;
+    const struct hd_listener_conf *listeners;
+    const struct hd_user_conf *users;
+    const struct hd_database_conf *databases;
+    const struct hd_node_conf *nodes;
+};
+
+struct hd_settings *hd_settings_hold(struct hd_settings *s);
+void hd_settings_release(struct hd_settings *s);
+
+/* The exact name, else "*", else NULL. */
+const struct hd_user_conf *hd_settings_user(const struct hd_settings *s, const char *name);
+const struct hd_database_conf *hd_settings_database(const struct hd_settings *s, const char *name);
+const struct hd_node_conf *hd_settings_node(const struct hd_settings *s, const char *name);
+/* May a peer of this address connect? Unix sockets always may. */
+int hd_listener_allows(const struct hd_listener_conf *l, const struct sockaddr *peer);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * The event bus: asynchronous, typed, versioned. Service "howdah.bus/1".
+ *
+ * Publishing never blocks and never allocates: each publishing thread has one bounded queue. A topic declares
+ * what an overflow means: lossy topics count and drop; of a must-know topic each subscriber gets one overflow
+ * mark and must assume the worst. What must happen before a client sees its answer is a filter's complete(),
+ * not an event.
+ */
+#ifndef HOWDAH_EVENTS_H
+#define HOWDAH_EVENTS_H
+
+#include <howdah/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HD_SERVICE_BUS "howdah.bus/1"
+
+#define HD_TOPIC_LOSSY     1
+#define HD_TOPIC_MUST_KNOW 2
+
+/* The longest event struct, and the bytes of text in the text members below. */
+#define HD_EVENT_MAX  512
+#define HD_EVENT_NAME 64
+
+/* Topics of the host. The struct of each starts with its size; members are only ever added at the end. */
+#define HD_TOPIC_SESSION_OPENED "session.opened/1" /* lossy; struct hd_event_session */
+#define HD_TOPIC_SESSION_CLOSED "session.closed/1" /* lossy; struct hd_event_session */
+#define HD_TOPIC_STATEMENT_FINISHED                                                                          \
+    "statement.finished/1" /* lossy; struct hd_event_statements: batches, per template */
+#define HD_TOPIC_STATEMENT_REFUSED "statement.refused/1" /* lossy; struct hd_event_refused */
+#define HD_TOPIC_DDL_OBSERVED      "ddl.observed/1"      /* must-know; struct hd_event_ddl */
+#define HD_TOPIC_NODE_HEALTH       "node.health/1"       /* lossy; struct hd_event_node */
+#define HD_TOPIC_CONFIG_RELOADED   "config.reloaded/1"   /* lossy; struct hd_event_reload */
+#define HD_TOPIC_PLUGIN_STATE      "plugin.state/1"      /* lossy; struct hd_event_plugin */
+
+/* Texts are NUL-terminated and cut to fit. Since ABI 0.1. */
+struct hd_event_session {
+    uint32_t size;
+    uint32_t worker;
+    uint64_t session_id;
+    char database[HD_EVENT_NAME];
+    char user[HD_EVENT_NAME];
+};
+
+struct hd_event_statements {
+    uint32_t size;
+    uint32_t worker;
+    uint64_t fingerprint;
+    uint64_t calls; /* since the batch before */
+    uint64_t errors;
+    uint64_t rows;
+    uint64_t total_ns; /* sum over the calls */
+    uint64_t max_ns;
+    char database[HD_EVENT_NAME];
+};
+
+struct hd_event_refused {
+    uint32_t size;
+    uint32_t observed; /* 1: only noticed, not refused */
+    uint64_t session_id;
+    uint64_t fingerprint;
+    char sqlstate[8];
+    char plugin[HD_EVENT_NAME];
+    char rule[HD_EVENT_NAME];
+    char database[HD_EVENT_NAME];
+    char user[HD_EVENT_NAME];
+};
+
+struct hd_event_ddl {
+    uint32_t size;
+    uint32_t reserved;
+    uint64_t session_id;
+    uint64_t fingerprint;
+    char tag[HD_EVENT_NAME]; /* "CREATE TABLE" */
+    char database[HD_EVENT_NAME];
+};
+
+struct hd_event_node {
+    uint32_t size;
+    uint32_t up; /* 1 reachable, 0 not */
+    char node[HD_EVENT_NAME];
+    char reason[128];
+};
+
+struct hd_event_reload {
+    uint32_t size;
+    uint32_t ok; /* 1: in force; 0: refused, the old one stays */
+    char reason[256];
+};
+
+struct hd_event_plugin {
+    uint32_t size;
+    uint32_t mode; /* HD_MODE_… */
+    char plugin[HD_EVENT_NAME];
+    char state[HD_EVENT_NAME]; /* "running", "stopped", "quarantined", "refused" … */
+    char reason[128];
+};
+
+/* An event as a subscriber gets it; borrowed for the call. Since ABI 0.1. */
+struct hd_event {
+    uint32_t size;
+    uint32_t overflow; /* 1: events of this topic were lost before this one; `data` is then NULL */
+    const char *topic; /* NUL-terminated */
+    const void *data;  /* the topic's struct */
+    uint32_t data_size;
+    uint32_t reserved;
+    int64_t wall_us; /* when it was published, microseconds since 1970 */
+};
+
+/* Service "howdah.bus/1". Since ABI 0.1. */
+struct hd_bus_v1 {
+    uint32_t size;
+    uint32_t reserved;
+    /* Declares a topic of the plugin's own ("NAME/VERSION") with the size of its struct (at most
+     * HD_EVENT_MAX) and its overflow rule. HD_EEXIST when it is there with another shape. [control] */
+    int32_t (*declare)(hd_host *host, const char *topic, uint32_t data_size, uint32_t overflow,
+                       struct hd_error *err);
+    /* A number for publish(), or HD_ENOENT. [any], not on the statement's path. */
+    int32_t (*topic)(hd_host *host, const char *topic);
+    /* Is anybody listening? Cheap; ask before building an event. [any] */
+    int32_t (*wanted)(hd_host *host, int32_t topic);
+    /* Copies the struct into this thread's queue. HD_EFULL when it was dropped. [any] */
+    int32_t (*publish)(hd_host *host, int32_t topic, const void *data, uint32_t data_size);
+    /* Calls `fn` for each event, on the control thread, until unsubscribe or the plugin's stop. Positive id,
+     * or an error code. [control] */
+    int64_t (*subscribe)(hd_host *host, const char *topic, void (*fn)(void *arg, const struct hd_event *ev),
+                         void *arg, struct hd_error *err);
+    void (*unsubscribe)(hd_host *host, int64_t id); /* [control] */
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,162 @@
+/*
+ * Filters: plugins on the statement's path. Capability "howdah.filter/1", service "howdah.statement/1".
+ *
+ * The host asks each filter once per template what it wants of it (plan), and calls it per execution only
+ * where it wants something. Filters run in the order of their INI's `priority`, low numbers first; the first
+ * verdict other than continue ends the chain.
+ */
+#ifndef HOWDAH_FILTER_H
+#define HOWDAH_FILTER_H
+
+#include <howdah/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HD_CAP_FILTER        "howdah.filter/1"
+#define HD_SERVICE_STATEMENT "howdah.statement/1"
+
+/* What a filter wants of a template; 0 is nothing at all. Since ABI 0.1. */
+#define HD_WANT_DECIDE   1u /* call statement() before each execution */
+#define HD_WANT_COMPLETE 2u /* call complete() after each execution */
+#define HD_WANT_BEFORE   4u /* complete() must run before the client sees the end of the answer */
+#define HD_WANT_DATA     8u /* call data() with the answer's bytes as they stream */
+/* statement() may answer, rewrite or route: messages of the extended protocol are held back until it has
+ * decided. Without it only continue, refuse and park are carried out. */
+#define HD_WANT_REPLACE 16u
+
+/* Verdicts. Since ABI 0.1. */
+#define HD_VERDICT_CONTINUE 0
+#define HD_VERDICT_ANSWER   1 /* these bytes are the answer; no server is asked */
+#define HD_VERDICT_REWRITE  2 /* this text instead, with the same parameters and the same columns */
+#define HD_VERDICT_ROUTE    3 /* this node instead */
+#define HD_VERDICT_REFUSE   4 /* an ErrorResponse with this SQLSTATE */
+#define HD_VERDICT_PARK     5 /* hd_statement_v1.resume() will say; at the deadline the host refuses with 57014 \
+                               */
+
+/* State of the client's transaction when the statement arrives. */
+#define HD_TXN_IDLE   'I'
+#define HD_TXN_ACTIVE 'T'
+#define HD_TXN_FAILED 'E'
+
+/* Flags of an execution. Since ABI 0.1. */
+#define HD_STMT_EXTENDED 1u /* extended protocol */
+#define HD_STMT_LIMITED  2u /* Execute with a row limit */
+#define HD_STMT_NO_TEXT  4u /* the text was too long to be gathered; `sql` is empty */
+
+/* One parameter of an execution. Since ABI 0.1. */
+struct hd_param {
+    const uint8_t *data; /* NULL: SQL NULL */
+    uint32_t len;
+    uint32_t type;   /* OID as the client declared it; 0: left to the server */
+    uint32_t format; /* 0 text, 1 binary */
+    uint32_t reserved;
+};
+
+/* One execution. Valid during the call. Since ABI 0.1. */
+struct hd_statement {
+    uint32_t size;
+    uint32_t flags;  /* HD_STMT_… */
+    uint64_t handle; /* names this execution for resume(); never used twice */
+    uint64_t session_id;
+    const hd_template *tmpl;
+    struct hd_str sql;      /* as the client sent it, literals included: never log it */
+    struct hd_str database; /* as the client asked for it */
+    struct hd_str user;
+    struct hd_str application_name;
+    const struct hd_param *params; /* extended protocol; values that stood in the text are not here */
+    uint32_t param_count;
+    uint32_t txn;                   /* HD_TXN_… */
+    const uint16_t *result_formats; /* as in Bind; none: all text */
+    uint32_t result_format_count;
+    uint32_t reserved;
+    uint64_t arrived_ns; /* monotonic clock */
+    void *session_state; /* what session_open returned */
+    void **slot; /* the filter's own for this execution: set it in statement(), read it in complete() */
+};
+
+/*
+ * What a filter decides. The host zeroes it and sets `size` before the call; everything pointed to is
+ * borrowed until statement() (or resume()) returns, except `bytes` when `release` is set. Since ABI 0.1.
+ */
+struct hd_verdict {
+    uint32_t size;
+    uint32_t kind; /* HD_VERDICT_… */
+    /* HD_VERDICT_ANSWER: whole messages of the protocol. `describe` is a RowDescription, or empty if there is
+     * none (the host sends NoData where it was asked to describe); `bytes` are DataRows and one
+     * CommandComplete or EmptyQueryResponse. The host adds what the client's messages ask for around them. */
+    struct hd_str describe;
+    struct hd_str bytes;
+    void (*release)(
+        void *arg); /* [worker] called once when `describe` and `bytes` are no longer needed; NULL: copied */
+    void *release_arg;
+    struct hd_str text;    /* REWRITE: the statement; ROUTE: the node's name */
+    char sqlstate[8];      /* REFUSE: five characters and a NUL */
+    struct hd_str message; /* REFUSE */
+    struct hd_str detail;  /* REFUSE; may be empty */
+    struct hd_str hint;    /* REFUSE; may be empty */
+    uint64_t park_ms;      /* PARK: the deadline from now; 0: the host's own limit */
+};
+
+/* How an execution ended. Since ABI 0.1. */
+struct hd_outcome {
+    uint32_t size;
+    uint32_t failed;      /* 1: ended with an ErrorResponse, or its connection was lost */
+    uint64_t rows;        /* DataRow messages, or the count in the command tag */
+    uint64_t bytes;       /* of the answer, to the client */
+    uint64_t total_ns;    /* from arrival to the end of the answer */
+    uint64_t queue_ns;    /* of it, waiting for a server connection, or parked */
+    uint64_t first_ns;    /* from arrival to the first byte of the answer; 0: there was none */
+    char sqlstate[8];     /* "00000", or the error's */
+    struct hd_str tag;    /* the last CommandComplete's tag: "SELECT 1" */
+    uint32_t txn;         /* HD_TXN_… after it, where it is known yet; else 0 */
+    uint32_t answered_by; /* 0 the server; 1 a filter's answer; 2 a filter's or the host's refusal */
+};
+
+/* What a filter wants; filled by plan(). Since ABI 0.1. */
+struct hd_plan {
+    uint32_t size;
+    uint32_t want;               /* HD_WANT_… */
+    void *data;                  /* the filter's own per template and worker; passed back in every call */
+    void (*destroy)(void *data); /* [worker] when the plan is dropped; NULL: nothing to free */
+};
+
+/* Capability "howdah.filter/1". Members that a filter does not need are NULL. Since ABI 0.1. */
+struct hd_filter_v1 {
+    uint32_t size;
+    uint32_t reserved;
+    /* Per-worker state; [worker]. Returned pointer is `ws` below. */
+    void *(*worker_start)(void *self, uint32_t worker);
+    void (*worker_stop)(void *self, void *ws);
+    /* Per-session state, opened after authentication; [worker]. */
+    void *(*session_open)(void *self, void *ws, uint64_t session_id, struct hd_str database,
+                          struct hd_str user);
+    void (*session_close)(void *self, void *ws, void *session_state);
+    /* What is wanted of a template; once per template and worker, and again after a reload. [worker] */
+    int32_t (*plan)(void *self, void *ws, const hd_template *t, struct hd_plan *out);
+    /* Before an execution. HD_OK and a verdict; any other code counts as a failure of the filter, and the
+     * statement goes on (on_failure = bypass) or is refused (reject). [worker] */
+    int32_t (*statement)(void *self, void *ws, void *plan, const struct hd_statement *st,
+                         struct hd_verdict *v);
+    /* Bytes of the answer, in order, as they pass: whole or partial messages. [worker] */
+    void (*data)(void *self, void *ws, void *plan, const struct hd_statement *st, struct hd_str bytes);
+    /* After an execution; exactly once for each one for which statement() or, without HD_WANT_DECIDE, nothing
+     * was called before. st->sql and params are empty here. [worker] */
+    void (*complete)(void *self, void *ws, void *plan, const struct hd_statement *st,
+                     const struct hd_outcome *o);
+};
+
+/* Service "howdah.statement/1". Since ABI 0.1. */
+struct hd_statement_v1 {
+    uint32_t size;
+    uint32_t reserved;
+    /* Ends a park, once. The verdict's strings are copied. HD_ENOENT: it is over already (deadline, client
+     * gone, resumed before), and nothing happens. [any] */
+    int32_t (*resume)(hd_host *host, uint64_t handle, const struct hd_verdict *v);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,22 @@
+/*
+ * Everything a plugin needs, in one include.
+ */
+#ifndef HOWDAH_H
+#define HOWDAH_H
+
+#include <howdah/commands.h>
+#include <howdah/error.h>
+#include <howdah/events.h>
+#include <howdah/filter.h>
+#include <howdah/host.h>
+#include <howdah/jobs.h>
+#include <howdah/loop.h>
+#include <howdah/metrics.h>
+#include <howdah/options.h>
+#include <howdah/plugin.h>
+#include <howdah/template.h>
+#include <howdah/types.h>
+
+#define HD_SERVICE_TEMPLATE "howdah.template/1"
+
+#endif

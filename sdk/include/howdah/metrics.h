@@ -1,0 +1,54 @@
+/*
+ * Metrics: counters, gauges and relative-error sketches, kept per thread and merged when they are read.
+ * Service "howdah.metrics/1".
+ */
+#ifndef HOWDAH_METRICS_H
+#define HOWDAH_METRICS_H
+
+#include <howdah/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HD_SERVICE_METRICS "howdah.metrics/1"
+
+#define HD_METRIC_COUNTER 1 /* only grows */
+#define HD_METRIC_GAUGE   2 /* goes up and down */
+#define HD_METRIC_SKETCH                                                                                     \
+    3 /* distribution with quantiles within 1 % of the value (DDSketch, arXiv:1908.10693) */
+
+/* One label. Names and values are UTF-8; values come from bounded sets (never statement texts). Since ABI
+ * 0.1. */
+struct hd_label {
+    const char *name;  /* NUL-terminated, [a-z_]+ */
+    const char *value; /* NUL-terminated */
+};
+
+/* Service "howdah.metrics/1". Since ABI 0.1. */
+struct hd_metrics_v1 {
+    uint32_t size;
+    uint32_t reserved;
+    /* Makes or finds a metric; the same name, type and labels give the same id. Names are snake_case with a
+     * unit at the end ("…_seconds", "…_bytes", "…_total" for counters). Positive id, or an error code;
+     * HD_EFULL past the host's `max_metrics`. [any], not on the statement's path. */
+    int64_t (*get)(hd_host *host, uint32_t type, const char *name, const char *help,
+                   const struct hd_label *labels, uint32_t label_count);
+    /* Adds to a counter or gauge. [any], wait-free on workers. */
+    void (*add)(hd_host *host, int64_t id, int64_t delta);
+    /* Sets a gauge. [any] */
+    void (*set)(hd_host *host, int64_t id, int64_t value);
+    /* Records one value in a sketch, in the unit that the name says, as nanoseconds for "_seconds". [any] */
+    void (*observe)(hd_host *host, int64_t id, uint64_t value);
+    /* The present value of a counter or gauge, all threads together. [any] */
+    int64_t (*value)(hd_host *host, int64_t id);
+    /* The q-quantile (0 … 1) of a sketch; 0 when it is empty. [any] */
+    double (*quantile)(hd_host *host, int64_t id, double q);
+    /* Drops a metric that is no longer wanted; its id becomes invalid. [control] */
+    void (*drop)(hd_host *host, int64_t id);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

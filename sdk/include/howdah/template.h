@@ -1,0 +1,169 @@
+/*
+ * Templates and their facts: what all executions of one normalized SQL text share, and what the host could
+ * prove about it. Service "howdah.template/1".
+ *
+ * Facts the host is not sure of are marked unsure, and every consumer treats unsure as no.
+ */
+#ifndef HOWDAH_TEMPLATE_H
+#define HOWDAH_TEMPLATE_H
+
+#include <howdah/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Kinds of statement. A text of several statements is HD_KIND_MULTI. Since ABI 0.1. */
+#define HD_KIND_UNKNOWN           0 /* not parsed: a syntax error, too long, an encoding that is not read */
+#define HD_KIND_EMPTY             1
+#define HD_KIND_MULTI             2
+#define HD_KIND_SELECT            3 /* SELECT, VALUES, TABLE */
+#define HD_KIND_INSERT            4
+#define HD_KIND_UPDATE            5
+#define HD_KIND_DELETE            6
+#define HD_KIND_MERGE             7
+#define HD_KIND_COPY_FROM         8
+#define HD_KIND_COPY_TO           9
+#define HD_KIND_BEGIN             10 /* BEGIN, START TRANSACTION */
+#define HD_KIND_COMMIT            11 /* COMMIT, END */
+#define HD_KIND_ROLLBACK          12
+#define HD_KIND_SAVEPOINT         13
+#define HD_KIND_RELEASE           14
+#define HD_KIND_ROLLBACK_TO       15
+#define HD_KIND_PREPARE_TXN       16
+#define HD_KIND_COMMIT_PREPARED   17
+#define HD_KIND_ROLLBACK_PREPARED 18
+#define HD_KIND_SET               19 /* SET, also SET ROLE and SET SESSION AUTHORIZATION */
+#define HD_KIND_SET_LOCAL         20 /* SET LOCAL, SET TRANSACTION, SET CONSTRAINTS */
+#define HD_KIND_RESET             21
+#define HD_KIND_SHOW              22
+#define HD_KIND_PREPARE           23
+#define HD_KIND_EXECUTE           24
+#define HD_KIND_DEALLOCATE        25
+#define HD_KIND_DECLARE           26 /* DECLARE CURSOR */
+#define HD_KIND_FETCH             27 /* FETCH, MOVE */
+#define HD_KIND_CLOSE             28
+#define HD_KIND_LISTEN            29
+#define HD_KIND_UNLISTEN          30
+#define HD_KIND_NOTIFY            31
+#define HD_KIND_DISCARD           32
+#define HD_KIND_LOCK              33
+#define HD_KIND_DO                34
+#define HD_KIND_CALL              35
+#define HD_KIND_LOAD              36
+#define HD_KIND_EXPLAIN           37
+#define HD_KIND_TRUNCATE          38
+#define HD_KIND_DDL               39 /* CREATE, ALTER, DROP, COMMENT, SECURITY LABEL … */
+#define HD_KIND_PRIVILEGE         40 /* GRANT, REVOKE, roles, policies, default privileges */
+#define HD_KIND_MAINTENANCE       41 /* VACUUM, ANALYZE, CLUSTER, REINDEX, CHECKPOINT, REFRESH */
+#define HD_KIND_OTHER             42
+
+/* What the text does, all its statements together. Since ABI 0.1. */
+#define HD_FACT_READS           (UINT64_C(1) << 0) /* reads tables */
+#define HD_FACT_WRITES          (UINT64_C(1) << 1) /* writes tables, or may (a function that is not known) */
+#define HD_FACT_DEFINES         (UINT64_C(1) << 2) /* changes the schema, roles or privileges */
+#define HD_FACT_LOCKS           (UINT64_C(1) << 3) /* FOR UPDATE/SHARE, LOCK */
+#define HD_FACT_SESSION         (UINT64_C(1) << 4) /* leaves state in the server session behind */
+#define HD_FACT_TXN             (UINT64_C(1) << 5) /* starts or ends a transaction or savepoint */
+#define HD_FACT_TEMP            (UINT64_C(1) << 6) /* creates a temporary object */
+#define HD_FACT_VOLATILE        (UINT64_C(1) << 7) /* calls a function known to be volatile */
+#define HD_FACT_STABLE          (UINT64_C(1) << 8) /* calls a stable one: now(), current_user, current_setting() */
+#define HD_FACT_UNSURE_FUNCTION (UINT64_C(1) << 9)  /* calls functions or operators that are not known */
+#define HD_FACT_ADVISORY_LOCK   (UINT64_C(1) << 10) /* session-level advisory lock functions */
+#define HD_FACT_SEQUENCE        (UINT64_C(1) << 11) /* nextval, setval */
+#define HD_FACT_LASTVAL         (UINT64_C(1) << 12) /* lastval, currval */
+#define HD_FACT_SET_CONFIG      (UINT64_C(1) << 13) /* set_config() */
+#define HD_FACT_MULTI           (UINT64_C(1) << 14) /* more than one statement */
+#define HD_FACT_UNSURE          (UINT64_C(1) << 15) /* not parsed, or cut at a bound: nothing here is proved */
+#define HD_FACT_LIMIT           (UINT64_C(1) << 16) /* a LIMIT or OFFSET */
+#define HD_FACT_AGGREGATE       (UINT64_C(1) << 17)
+#define HD_FACT_GROUP_BY        (UINT64_C(1) << 18)
+#define HD_FACT_ORDER_BY        (UINT64_C(1) << 19)
+#define HD_FACT_DISTINCT        (UINT64_C(1) << 20)
+#define HD_FACT_WINDOW          (UINT64_C(1) << 21)
+#define HD_FACT_HOLD_CURSOR     (UINT64_C(1) << 22) /* DECLARE … WITH HOLD */
+#define HD_FACT_RETURNING       (UINT64_C(1) << 23)
+#define HD_FACT_NO_WHERE        (UINT64_C(1) << 24) /* an UPDATE or DELETE without WHERE, anywhere in the text */
+
+/* How a table is touched. Since ABI 0.1. */
+#define HD_ACCESS_READ   1u
+#define HD_ACCESS_WRITE  2u
+#define HD_ACCESS_LOCK   4u
+#define HD_ACCESS_DEFINE 8u
+
+/* Operators of a comparison. Since ABI 0.1. */
+#define HD_CMP_EQ      1
+#define HD_CMP_LT      2
+#define HD_CMP_LE      3
+#define HD_CMP_GT      4
+#define HD_CMP_GE      5
+#define HD_CMP_NE      6
+#define HD_CMP_IN      7
+#define HD_CMP_BETWEEN 8
+#define HD_CMP_LIKE    9
+#define HD_CMP_ISNULL  10
+#define HD_CMP_OTHER   11
+
+/* The head of a template. The caller sets `size`; the host fills what both know. Since ABI 0.1. */
+struct hd_template_info {
+    uint32_t size;
+    uint32_t kind;        /* HD_KIND_… */
+    uint64_t facts;       /* HD_FACT_… */
+    uint64_t fingerprint; /* the same in every process for the same normalized text */
+    struct hd_str text;   /* normalized: literals are $n; valid while the template is */
+    uint32_t statements;  /* in the text */
+    uint32_t tables;      /* counts for the calls below */
+    uint32_t comparisons;
+    uint32_t functions;
+    uint32_t joins; /* explicit JOINs and further items of FROM */
+    uint32_t subselects;
+    uint32_t ctes;
+    uint32_t set_operations;
+    uint32_t params;    /* highest $n in the client's own text */
+    uint32_t constants; /* literals that were taken out; they are $(params+1) … */
+};
+
+/* A table that the text names. Since ABI 0.1. */
+struct hd_template_table {
+    uint32_t size;
+    uint32_t access;      /* HD_ACCESS_… */
+    struct hd_str schema; /* empty: found by search_path */
+    struct hd_str name;
+};
+
+/* A column compared with a parameter or constant. Since ABI 0.1. */
+struct hd_template_comparison {
+    uint32_t size;
+    int32_t table; /* index among the tables; -1: not known which */
+    struct hd_str column;
+    uint32_t op;          /* HD_CMP_… */
+    uint32_t conjunctive; /* 1: every row that the statement touches meets it */
+    uint32_t param_first; /* $n of the value (of a list: the first); 0: neither parameter nor constant */
+    uint32_t param_count; /* values in the list; 1 for a plain comparison, 2 for BETWEEN */
+};
+
+/* A function that the text calls. Since ABI 0.1. */
+struct hd_template_function {
+    uint32_t size;
+    uint32_t args;
+    struct hd_str schema; /* empty: found by search_path */
+    struct hd_str name;
+};
+
+/* Service "howdah.template/1". All [any]; they copy min(size) bytes and return HD_ENOENT past the end. */
+struct hd_template_v1 {
+    uint32_t size;
+    uint32_t reserved;
+    int32_t (*info)(const hd_template *t, struct hd_template_info *out);
+    int32_t (*table)(const hd_template *t, uint32_t i, struct hd_template_table *out);
+    int32_t (*comparison)(const hd_template *t, uint32_t i, struct hd_template_comparison *out);
+    int32_t (*function)(const hd_template *t, uint32_t i, struct hd_template_function *out);
+    /* Keep a template beyond the call that passed it; each hold needs one release. */
+    void (*hold)(const hd_template *t);
+    void (*release)(const hd_template *t);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

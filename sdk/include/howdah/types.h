@@ -1,0 +1,46 @@
+/*
+ * Small types that all public headers share: borrowed strings, and the opaque objects of the host.
+ *
+ * Thread tags on callbacks and functions in these headers:
+ *   [control]  the host's control thread; must not block for long
+ *   [worker]   a session's own event loop; runs on several workers at the same time; must not block
+ *   [job]      a thread of the job pool; may block; never two calls at a time for one instance
+ *   [any]      any thread, the plugin's own included
+ *
+ * Strings are borrowed for the duration of the call that passes them unless their comment says otherwise.
+ * Whoever allocates a thing frees it.
+ */
+#ifndef HOWDAH_TYPES_H
+#define HOWDAH_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <howdah/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Bytes that belong to somebody else; not necessarily NUL-terminated, unless said so. Since ABI 0.1. */
+struct hd_str {
+    const char *ptr; /* may be NULL when len is 0 */
+    uint64_t len;    /* bytes */
+};
+
+/* A list of borrowed strings. Since ABI 0.1. */
+struct hd_str_list {
+    const struct hd_str *items;
+    uint64_t count;
+};
+
+/* Objects of the host; a plugin only ever holds pointers to them. */
+typedef struct hd_host hd_host;         /* what the host is to one plugin instance */
+typedef struct hd_template hd_template; /* what all executions of one normalized SQL text share */
+typedef struct hd_result hd_result;     /* the answer of a command while it is being built */
+typedef struct hd_timer hd_timer;       /* a timer on a loop */
+typedef struct hd_watch hd_watch;       /* a watched file descriptor */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
