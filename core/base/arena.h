@@ -13,7 +13,10 @@ struct hd_arena {
     size_t bytes;                /* memory held, blocks' heads included */
 };
 
-#define HD_ARENA_INIT {NULL, 0}
+#define HD_ARENA_INIT                                                                                        \
+    {                                                                                                        \
+        NULL, 0                                                                                              \
+    }
 
 /* 16-byte aligned, zeroed memory that lives until hd_arena_free; NULL when there is none. */
 void *hd_arena_alloc(struct hd_arena *a, size_t size);

@@ -39,10 +39,9 @@ int hd_fail_prefix(struct hd_error *err, const char *fmt, ...)
 
 const char *hd_code_name(int code)
 {
-    static const char *const names[] = {"ok",       "invalid", "no memory",   "not found",     "exists",
-                                        "full",     "timeout", "cancelled",   "i/o error",     "not allowed",
-                                        "protocol", "version", "unsupported", "busy",          "sql error",
-                                        "failed"};
+    static const char *const names[] = {
+        "ok",        "invalid",     "no memory", "not found", "exists",      "full", "timeout",   "cancelled",
+        "i/o error", "not allowed", "protocol",  "version",   "unsupported", "busy", "sql error", "failed"};
 
     if (code == HD_PENDING)
         return "pending";

@@ -6,7 +6,8 @@
 
 #include <howdah/error.h>
 
-/* Fills `err` (may be NULL) with `code` and a formatted line; returns `code`, so that it can end a function. */
+/* Fills `err` (may be NULL) with `code` and a formatted line; returns `code`, so that it can end a function.
+ */
 int hd_fail(struct hd_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "where: " in front of the text that is there already; returns the code that is there. */

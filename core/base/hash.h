@@ -1,6 +1,7 @@
 /*
- * 128-bit content keys (XXH3) and a small 64-bit hash, for maps whose keys come from clients. The seed is random
- * per process, so that nobody can prepare collisions; keys that leave the process (fingerprints) use seed 0.
+ * 128-bit content keys (XXH3) and a small 64-bit hash, for maps whose keys come from clients. The seed is
+ * random per process, so that nobody can prepare collisions; keys that leave the process (fingerprints) use
+ * seed 0.
  */
 #ifndef HD_BASE_HASH_H
 #define HD_BASE_HASH_H

@@ -146,8 +146,8 @@ void hd_log_set_level(enum hd_log_level level)
     atomic_store(&current_level, (int)level);
 }
 
-/* Points the log at `path`. The new file takes over the old descriptor's number (dup3), so that a thread in the
- * middle of a write never meets a closed one. */
+/* Points the log at `path`. The new file takes over the old descriptor's number (dup3), so that a thread in
+ * the middle of a write never meets a closed one. */
 static int switch_to(const char *path)
 {
     int fd, cur = atomic_load(&log_fd);

@@ -58,7 +58,8 @@ static inline struct hd_kv hd_kv_real(const char *k, double v)
     do {                                                                                                     \
         if ((level) <= hd_log_level())                                                                       \
             hd_log_write((level), (msg), (const struct hd_kv[]){{.key = NULL}, ##__VA_ARGS__},               \
-                         sizeof((const struct hd_kv[]){{.key = NULL}, ##__VA_ARGS__}) / sizeof(struct hd_kv)); \
+                         sizeof((const struct hd_kv[]){{.key = NULL}, ##__VA_ARGS__}) /                      \
+                             sizeof(struct hd_kv));                                                          \
     } while (0)
 
 /* kv[0] is a placeholder and is skipped. Safe on any thread. A full disk loses lines, never the caller. */

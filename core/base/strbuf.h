@@ -16,7 +16,10 @@ struct hd_strbuf {
     int failed; /* an append found no memory; the content is incomplete */
 };
 
-#define HD_STRBUF_INIT {NULL, 0, 0, 0}
+#define HD_STRBUF_INIT                                                                                       \
+    {                                                                                                        \
+        NULL, 0, 0, 0                                                                                        \
+    }
 
 void hd_strbuf_free(struct hd_strbuf *b);
 /* Empties it and keeps the memory. */

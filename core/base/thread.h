@@ -1,6 +1,6 @@
 /*
- * Which thread is this? Public callbacks carry a tag ([control], [worker], [job], [any]); the host names each of
- * its threads here once, and debug builds assert the tags where a call crosses into or out of a plugin.
+ * Which thread is this? Public callbacks carry a tag ([control], [worker], [job], [any]); the host names each
+ * of its threads here once, and debug builds assert the tags where a call crosses into or out of a plugin.
  */
 #ifndef HD_BASE_THREAD_H
 #define HD_BASE_THREAD_H

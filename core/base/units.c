@@ -17,9 +17,9 @@ struct unit {
 
 static const struct unit duration_units[] = {{"d", 86400000}, {"h", 3600000}, {"min", 60000}, {"m", 60000},
                                              {"s", 1000},     {"ms", 1},      {"", 1000},     {NULL, 0}};
-static const struct unit size_units[] = {{"GB", 1 << 30}, {"G", 1 << 30}, {"MB", 1 << 20}, {"M", 1 << 20},
-                                         {"KB", 1 << 10}, {"K", 1 << 10}, {"B", 1},        {"", 1},
-                                         {NULL, 0}};
+static const struct unit size_units[] = {{"GB", 1 << 30}, {"G", 1 << 30},  {"MB", 1 << 20},
+                                         {"M", 1 << 20},  {"KB", 1 << 10}, {"K", 1 << 10},
+                                         {"B", 1},        {"", 1},         {NULL, 0}};
 
 int64_t hd_wall_us(void)
 {

@@ -20,8 +20,8 @@ static inline uint64_t hd_now_ns(void)
 /* Microseconds since 1970, by the wall clock. */
 int64_t hd_wall_us(void);
 
-/* Parses a duration to milliseconds: a number with ms, s, m (or min), h or d; plain digits are seconds; 0 is 0.
- * Returns 0, or -1 when it is not one or does not fit. */
+/* Parses a duration to milliseconds: a number with ms, s, m (or min), h or d; plain digits are seconds; 0 is
+ * 0. Returns 0, or -1 when it is not one or does not fit. */
 int hd_parse_duration(const char *text, int64_t *ms);
 /* Parses a size to bytes: a number with K, M or G (1024), an optional B behind. 0, or -1. */
 int hd_parse_size(const char *text, int64_t *bytes);

@@ -5,7 +5,6 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
-#include "base/units.h"
 
 #include <howdah/error.h>
 #include <string.h>
@@ -56,13 +55,6 @@ static void on_before_sleep(uv_prepare_t *h)
     }
 }
 
-static void on_after_sleep(uv_check_t *h)
-{
-    struct hd_loop *l = h->data;
-
-    l->now_ns = hd_now_ns();
-}
-
 int hd_loop_init(struct hd_loop *l)
 {
     memset(l, 0, sizeof(*l));
@@ -75,13 +67,9 @@ int hd_loop_init(struct hd_loop *l)
         return HD_EFAIL;
     }
     uv_prepare_init(&l->uv, &l->before_sleep);
-    uv_check_init(&l->uv, &l->after_sleep);
-    l->wake.data = l->before_sleep.data = l->after_sleep.data = l;
+    l->wake.data = l->before_sleep.data = l;
     uv_prepare_start(&l->before_sleep, on_before_sleep);
-    uv_check_start(&l->after_sleep, on_after_sleep);
     uv_unref((uv_handle_t *)&l->before_sleep);
-    uv_unref((uv_handle_t *)&l->after_sleep);
-    l->now_ns = hd_now_ns();
     current = l;
     return HD_OK;
 }
@@ -103,7 +91,6 @@ void hd_loop_close(struct hd_loop *l)
     run_inbox(l);
     uv_close((uv_handle_t *)&l->wake, NULL);
     uv_close((uv_handle_t *)&l->before_sleep, NULL);
-    uv_close((uv_handle_t *)&l->after_sleep, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);
     run_inbox(l);
     HD_CHECK(uv_loop_close(&l->uv) == 0);

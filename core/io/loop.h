@@ -30,11 +30,9 @@ struct hd_loop {
     uv_loop_t uv;
     uv_async_t wake;
     uv_prepare_t before_sleep;
-    uv_check_t after_sleep;
     pthread_mutex_t lock;        /* guards the inbox */
     struct hd_post *head, *tail; /* the inbox */
     struct hd_list deferred;
-    uint64_t now_ns; /* refreshed when the loop wakes; cheap to read, at most one iteration old */
     int stopping;
 };
 
