@@ -36,9 +36,9 @@ extern "C" {
                                */
 
 /* State of the client's transaction when the statement arrives. */
-#define HD_TXN_IDLE   'I'
-#define HD_TXN_ACTIVE 'T'
-#define HD_TXN_FAILED 'E'
+#define HD_TX_IDLE   'I'
+#define HD_TX_ACTIVE 'T'
+#define HD_TX_FAILED 'E'
 
 /* Flags of an execution. Since ABI 0.1. */
 #define HD_STMT_EXTENDED 1u /* extended protocol */
@@ -67,7 +67,7 @@ struct hd_statement {
     struct hd_str application_name;
     const struct hd_param *params; /* extended protocol; values that stood in the text are not here */
     uint32_t param_count;
-    uint32_t txn;                   /* HD_TXN_… */
+    uint32_t txn;                   /* HD_TX_… */
     const uint16_t *result_formats; /* as in Bind; none: all text */
     uint32_t result_format_count;
     uint32_t reserved;
@@ -110,7 +110,7 @@ struct hd_outcome {
     uint64_t first_ns;    /* from arrival to the first byte of the answer; 0: there was none */
     char sqlstate[8];     /* "00000", or the error's */
     struct hd_str tag;    /* the last CommandComplete's tag: "SELECT 1" */
-    uint32_t txn;         /* HD_TXN_… after it, where it is known yet; else 0 */
+    uint32_t txn;         /* HD_TX_… after it, where it is known yet; else 0 */
     uint32_t answered_by; /* 0 the server; 1 a filter's answer; 2 a filter's or the host's refusal */
 };
 
