@@ -1,0 +1,51 @@
+/*
+ * Work off the workers: a small pool of threads for blocking functions, and SQL on control connections.
+ *
+ * The queue is bounded. Functions of one owner never overlap; the host's own (owner NULL) may. Each job is
+ * over exactly once, and says so on the control thread. How a statement runs stands in sqljobs.h.
+ */
+#ifndef HD_PLUG_JOBS_H
+#define HD_PLUG_JOBS_H
+
+#include <howdah/jobs.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/loop.h"
+
+struct hd_commands;
+struct hd_jobs;
+struct hd_settings; /* session/settings.h */
+
+/* Starts `threads` threads; at most `max_waiting` jobs wait. [control] */
+int hd_jobs_new(struct hd_loop *control, size_t threads, size_t max_waiting, struct hd_jobs **out,
+                struct hd_error *err);
+/* Cancels what there is, waits for the threads and calls the last `done`s. [control], in no job's done. */
+void hd_jobs_free(struct hd_jobs *jobs);
+/* Exchanges the definitions of nodes; jobs that run keep the old ones. Holds a reference. [control] */
+void hd_jobs_set_settings(struct hd_jobs *jobs, struct hd_settings *s);
+
+/* As hd_jobs_v1's; `owner` is NULL for the host itself. */
+int64_t hd_jobs_run(struct hd_jobs *jobs, const void *owner, const char *name, int32_t (*fn)(void *arg),
+                    void (*done)(void *arg, int32_t code), void *arg);
+int64_t hd_jobs_sql(struct hd_jobs *jobs, const void *owner, const struct hd_sql *sql,
+                    void (*done)(void *arg, const struct hd_sql_result *result), void *arg);
+int hd_jobs_sql_wait(struct hd_jobs *jobs, const struct hd_sql *sql, const struct hd_sql_result **result);
+void hd_jobs_free_result(const struct hd_sql_result *result);
+int hd_jobs_cancel(struct hd_jobs *jobs, int64_t handle);
+
+/* Cancels all jobs of an owner; then(arg) runs on the control loop when the last of them is over, at once if
+ * there is none. [control] */
+void hd_jobs_drop_owner(struct hd_jobs *jobs, const void *owner, void (*then)(void *arg), void *arg);
+
+struct hd_jobs_stats {
+    uint64_t threads, running, waiting, done, refused, connections;
+};
+void hd_jobs_stats(struct hd_jobs *jobs, struct hd_jobs_stats *out);
+
+/* Adds SHOW JOBS. [control] */
+int hd_jobs_add_commands(struct hd_jobs *jobs, struct hd_commands *commands, struct hd_error *err);
+/* Offers it to plugins as "howdah.jobs/1". [control] */
+int hd_jobs_serve(struct hd_jobs *jobs);
+
+#endif
