@@ -1,0 +1,106 @@
+/*
+ * The replies that a server owes: one entry for each message that was forwarded to it and will be answered,
+ * in order. The protocol is counted, not guessed: a server is idle and clean exactly when this queue is
+ * empty.
+ */
+#ifndef HD_SESSION_EXPECT_H
+#define HD_SESSION_EXPECT_H
+
+#include <howdah/error.h>
+#include <stdint.h>
+#include "base/alloc.h"
+
+enum hd_expect_kind {
+    HD_EXPECT_PARSE = 1,     /* ParseComplete */
+    HD_EXPECT_BIND,          /* BindComplete */
+    HD_EXPECT_DESCRIBE,      /* RowDescription or NoData; ParameterDescription may come before */
+    HD_EXPECT_EXECUTE,       /* rows; CommandComplete, EmptyQueryResponse or PortalSuspended */
+    HD_EXPECT_CLOSE,         /* CloseComplete */
+    HD_EXPECT_SYNC,          /* ReadyForQuery */
+    HD_EXPECT_QUERY,         /* anything up to ReadyForQuery */
+    HD_EXPECT_FUNCTION_CALL, /* FunctionCallResponse, ReadyForQuery */
+    HD_EXPECT_LOCAL, /* nothing from the server: `ref` is what to tell the client when it is its turn */
+};
+
+/* Flags. */
+#define HD_EXPECT_SWALLOW 1u  /* the host's own message: the client sees no reply to it */
+#define HD_EXPECT_REPLACE 2u  /* an ErrorResponse to it is replaced by `ref` */
+#define HD_EXPECT_MAYBE   4u  /* a Sync sent during COPY IN: the server may have ignored it */
+#define HD_EXPECT_MUST    8u  /* the host's own message whose failure ends the server connection */
+#define HD_EXPECT_UNNAMED 16u /* PARSE of the unnamed statement */
+
+struct hd_expect {
+    uint8_t kind;
+    uint8_t flags;
+    uint16_t spare;
+    uint32_t index; /* of a LOCAL's message: its type */
+    void *ref; /* PARSE: struct hd_prep; EXECUTE, QUERY: struct hd_stmt or NULL; LOCAL, REPLACE: struct hd_buf
+                */
+};
+
+#define HD_EXPECT_INLINE 8
+#define HD_EXPECT_MAX    65536 /* past it the client is not read until replies have come */
+
+struct hd_expects {
+    uint32_t head, count, cap;
+    struct hd_expect *ring; /* NULL: `few` */
+    struct hd_expect few[HD_EXPECT_INLINE];
+};
+
+static inline void hd_expects_init(struct hd_expects *q)
+{
+    q->head = q->count = 0;
+    q->cap = HD_EXPECT_INLINE;
+    q->ring = NULL;
+}
+
+static inline struct hd_expect *hd_expects_at(struct hd_expects *q, uint32_t i)
+{
+    return (q->ring ? q->ring : q->few) + ((q->head + i) & (q->cap - 1));
+}
+
+static inline struct hd_expect *hd_expects_head(struct hd_expects *q)
+{
+    return q->count ? hd_expects_at(q, 0) : NULL;
+}
+
+static inline int hd_expects_grow(struct hd_expects *q)
+{
+    struct hd_expect *r = hd_malloc(2 * q->cap * sizeof(*r));
+
+    if (!r)
+        return HD_ENOMEM;
+    for (uint32_t i = 0; i < q->count; i++)
+        r[i] = *hd_expects_at(q, i);
+    hd_free(q->ring);
+    q->ring = r;
+    q->head = 0;
+    q->cap *= 2;
+    return HD_OK;
+}
+
+static inline int hd_expects_push(struct hd_expects *q, struct hd_expect e)
+{
+    if (q->count == q->cap && hd_expects_grow(q))
+        return HD_ENOMEM;
+    q->count++;
+    *hd_expects_at(q, q->count - 1) = e;
+    return HD_OK;
+}
+
+static inline struct hd_expect hd_expects_pop(struct hd_expects *q)
+{
+    struct hd_expect e = *hd_expects_at(q, 0);
+
+    q->head = (q->head + 1) & (q->cap - 1);
+    q->count--;
+    return e;
+}
+
+static inline void hd_expects_free(struct hd_expects *q)
+{
+    hd_free(q->ring);
+    hd_expects_init(q);
+}
+
+#endif
