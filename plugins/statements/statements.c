@@ -1,0 +1,435 @@
+/*
+ * The plugin "statements": a filter that counts and times every execution, per template and database, and
+ * never changes one. What changed is published in batches on the bus; sums go to the metrics; SHOW STATEMENTS
+ * shows all workers' numbers merged, STATEMENTS RESET forgets them.
+ *
+ * On the statement's path it touches this worker's table only: no locks, and no allocation but for what a
+ * template or a power of two of latency needs when it is first seen.
+ */
+#include "statements.h"
+#include "gather.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a filter's plan is here: where this template was counted last. */
+struct plan {
+    uint64_t fingerprint;
+    uint64_t generation; /* of the table that `last` belongs to */
+    struct stmts_entry *last;
+};
+
+static const struct hd_option options[] = {
+    {"max_templates", "5000", NULL,
+     "templates that each worker counts apart, per database; executions of further ones are summed up in one "
+     "row",
+     1, 100000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, max_templates), 0},
+    {"publish_interval", "5s", NULL, "time between two batches of statement.finished events", 100, 3600000,
+     HD_OPT_DURATION, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, publish_interval), 0},
+    {"text_length", "200", NULL,
+     "bytes of a template's text that are kept for SHOW STATEMENTS; a change counts for templates seen from "
+     "then on",
+     20, 10000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, text_length), 0},
+};
+
+int32_t stmts_fail(struct hd_error *err, int32_t code, const char *format, ...)
+{
+    va_list args;
+
+    if (!err)
+        return code;
+    err->code = code;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof(err->text), format, args);
+    va_end(args);
+    return code;
+}
+
+void stmts_errand_begin(struct stmts *self)
+{
+    atomic_fetch_add_explicit(&self->errands, 1, memory_order_relaxed);
+}
+
+void stmts_errand_end(struct stmts *self)
+{
+    if (atomic_fetch_sub_explicit(&self->errands, 1, memory_order_acq_rel) == 1)
+        hd_host_api(self->host)->stopped(self->host);
+}
+
+/* --- events: each worker publishes its own news ------------------------------------------------------- */
+
+static void fill_event(struct hd_event_statements *ev, const struct stmts_worker *w,
+                       const struct stmts_entry *e)
+{
+    memset(ev, 0, sizeof(*ev));
+    ev->size = (uint32_t)sizeof(*ev);
+    ev->worker = w->number;
+    ev->fingerprint = e->fingerprint;
+    ev->calls = e->news.calls;
+    ev->errors = e->news.errors;
+    ev->rows = e->news.rows;
+    ev->total_ns = e->news.total_ns;
+    ev->max_ns = e->news.max_ns;
+    if (e->db)
+        memcpy(ev->database, e->db->name, sizeof(ev->database));
+}
+
+/* Publishes what changed since the last time. What the bus does not take goes with the next batch, so a slow
+ * subscriber gets fewer and larger events, not wrong sums. */
+static void publish_news(struct stmts_worker *w)
+{
+    const struct stmts *self = w->self;
+    int wanted = self->bus->wanted(self->host, self->topic) > 0;
+    struct hd_event_statements ev;
+
+    while (w->table.changes) {
+        struct stmts_entry *e = w->table.changes;
+
+        fill_event(&ev, w, e);
+        if (wanted && self->bus->publish(self->host, self->topic, &ev, sizeof(ev)) != HD_OK)
+            break;
+        w->table.changes = e->change;
+        memset(&e->news, 0, sizeof(e->news));
+    }
+}
+
+static void on_timer(void *arg)
+{
+    publish_news(arg);
+}
+
+/* Goes over to a new configuration. [worker] */
+static void adopt_conf(struct stmts_worker *w)
+{
+    struct stmts *self = w->self;
+    uint32_t max = atomic_load(&self->max_templates);
+    uint64_t interval = atomic_load(&self->interval);
+
+    if (max != w->table.max && stmts_table_resize(&w->table, max) != HD_OK)
+        hd_host_api(self->host)
+            ->failed(self->host, "no memory for a larger max_templates; the old one stays");
+    if (interval != w->interval) {
+        self->loop->untimer(w->timer);
+        w->timer = self->loop->timer(self->host, interval, 1, on_timer, w);
+        w->interval = interval;
+    }
+}
+
+/* --- the filter ----------------------------------------------------------------------------------------- */
+
+static void *worker_start(void *arg, uint32_t worker)
+{
+    struct stmts *self = arg;
+    struct stmts_worker *w = calloc(1, sizeof(*w));
+
+    if (!w || stmts_table_init(&w->table, atomic_load(&self->max_templates)) != HD_OK) {
+        free(w);
+        hd_host_api(self->host)->failed(self->host, "no memory for a worker's table; it counts nothing");
+        return NULL;
+    }
+    w->self = self;
+    w->number = worker;
+    memcpy(w->class[STMTS_CLASSES].code, "xx", 3);
+    w->interval = atomic_load(&self->interval);
+    w->timer = self->loop->timer(self->host, w->interval, 1, on_timer, w);
+    self->workers[worker] = w;
+    return w;
+}
+
+static void worker_stop(void *arg, void *ws)
+{
+    struct stmts *self = arg;
+    struct stmts_worker *w = ws;
+
+    if (!w)
+        return;
+    self->workers[w->number] = NULL;
+    if (w->timer)
+        self->loop->untimer(w->timer);
+    publish_news(w);
+    self->metrics->add(self->host, self->templates, -(int64_t)w->table.count);
+    stmts_table_free(&w->table);
+    free(w);
+}
+
+/* Every template is counted. */
+static int32_t plan(void *arg, void *ws, const hd_template *t, struct hd_plan *out)
+{
+    struct stmts *self = arg;
+    struct hd_template_info info = {.size = sizeof(info)};
+    struct plan *p;
+    int32_t code;
+
+    if (!ws)
+        return HD_OK;
+    code = self->template->info(t, &info);
+    if (code != HD_OK)
+        return code;
+    p = calloc(1, sizeof(*p));
+    if (!p)
+        return HD_ENOMEM;
+    p->fingerprint = info.fingerprint;
+    out->want = HD_WANT_COMPLETE;
+    out->data = p;
+    out->destroy = free;
+    return HD_OK;
+}
+
+/* The counter of a database's statements, asked for when its first statement is over. */
+static int64_t metric_of_db(const struct stmts *self, struct stmts_db *db)
+{
+    struct hd_label label = {"database", db->name};
+
+    if (!db->metric)
+        db->metric = self->metrics->get(self->host, HD_METRIC_COUNTER, "howdah_statements_total",
+                                        "Statements that ended, per database", &label, 1);
+    return db->metric;
+}
+
+static int64_t metric_of_class(struct stmts_worker *w, const char *sqlstate)
+{
+    struct stmts_class *c;
+    struct hd_label label;
+
+    for (uint32_t i = 0; i < w->classes; i++)
+        if (memcmp(w->class[i].code, sqlstate, 2) == 0)
+            return w->class[i].metric;
+    if (w->classes == STMTS_CLASSES) {
+        c = &w->class[STMTS_CLASSES];
+    } else {
+        c = &w->class[w->classes++];
+        memcpy(c->code, sqlstate, 2);
+    }
+    label.name = "class";
+    label.value = c->code;
+    if (!c->metric)
+        c->metric = w->self->metrics->get(w->self->host, HD_METRIC_COUNTER, "howdah_statement_errors_total",
+                                          "Statements that failed, per class of SQLSTATE", &label, 1);
+    return c->metric;
+}
+
+/* The entry to count in, found the long way: "other" when the table is full. */
+static struct stmts_entry *entry_of(struct stmts_worker *w, struct plan *p, const struct hd_statement *st,
+                                    struct stmts_db *db)
+{
+    struct stmts *self = w->self;
+    struct hd_template_info info = {.size = sizeof(info)};
+    struct stmts_entry *e = stmts_table_find(&w->table, p->fingerprint, db);
+
+    if (e)
+        return e;
+    if (w->table.count < w->table.max && self->template->info(st->tmpl, &info) == HD_OK)
+        e = stmts_table_add(&w->table, p->fingerprint, db, info.text, atomic_load(&self->text_length));
+    if (!e) {
+        self->metrics->add(self->host, self->untracked, 1);
+        return &w->table.other;
+    }
+    self->metrics->add(self->host, self->templates, 1);
+    return e;
+}
+
+static void complete(void *arg, void *ws, void *plan_data, const struct hd_statement *st,
+                     const struct hd_outcome *o)
+{
+    struct stmts *self = arg;
+    struct stmts_worker *w = ws;
+    struct plan *p = plan_data;
+    struct stmts_entry *e = p->last;
+    struct stmts_db *db;
+
+    if (e && p->generation == w->table.generation && stmts_db_is(e->db, st->database)) {
+        db = e->db;
+    } else {
+        db = stmts_table_db(&w->table, st->database);
+        e = entry_of(w, p, st, db);
+        p->last = e == &w->table.other ? NULL : e;
+        p->generation = w->table.generation;
+    }
+    stmts_table_count(&w->table, e, o);
+    self->metrics->add(self->host, metric_of_db(self, db), 1);
+    self->metrics->observe(self->host, self->seconds, o->total_ns);
+    if (o->failed)
+        self->metrics->add(self->host, metric_of_class(w, o->sqlstate), 1);
+}
+
+static const struct hd_filter_v1 filter = {
+    .size = sizeof(struct hd_filter_v1),
+    .worker_start = worker_start,
+    .worker_stop = worker_stop,
+    .plan = plan,
+    .complete = complete,
+};
+
+/* --- life -------------------------------------------------------------------------------------------------
+ */
+
+static int32_t create(hd_host *host, void **out, struct hd_error *err)
+{
+    uint32_t workers = hd_host_api(host)->workers;
+    struct stmts *self = calloc(1, sizeof(*self) + workers * sizeof(struct stmts_worker *));
+
+    if (!self)
+        return stmts_fail(err, HD_ENOMEM, "no memory for the plugin");
+    self->host = host;
+    *out = self;
+    return HD_OK;
+}
+
+static int32_t service(struct stmts *self, const char *name, const void **out, struct hd_error *err)
+{
+    *out = hd_host_api(self->host)->service(self->host, name);
+    return *out ? HD_OK : stmts_fail(err, HD_EVERSION, "this host has no service %s", name);
+}
+
+static int32_t find_services(struct stmts *self, struct hd_error *err)
+{
+    const void *metrics, *bus, *commands, *loop, *template;
+    int32_t code;
+
+    if ((code = service(self, HD_SERVICE_METRICS, &metrics, err)) ||
+        (code = service(self, HD_SERVICE_BUS, &bus, err)) ||
+        (code = service(self, HD_SERVICE_COMMANDS, &commands, err)) ||
+        (code = service(self, HD_SERVICE_LOOP, &loop, err)) ||
+        (code = service(self, HD_SERVICE_TEMPLATE, &template, err)))
+        return code;
+    self->metrics = metrics;
+    self->bus = bus;
+    self->commands = commands;
+    self->loop = loop;
+    self->template = template;
+    return HD_OK;
+}
+
+/* Any combination of values within their ranges is good. */
+static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err)
+{
+    (void)arg;
+    (void)conf;
+    (void)err;
+    return HD_OK;
+}
+
+static void take_conf(struct stmts *self, const struct hd_conf *conf)
+{
+    const struct stmts_conf *c = conf->conf;
+
+    atomic_store(&self->max_templates, (uint32_t)c->max_templates);
+    atomic_store(&self->text_length, (uint32_t)c->text_length);
+    atomic_store(&self->interval, (uint64_t)c->publish_interval);
+}
+
+static void find_metrics(struct stmts *self)
+{
+    const struct hd_metrics_v1 *m = self->metrics;
+
+    self->seconds = m->get(self->host, HD_METRIC_SKETCH, "howdah_statement_seconds",
+                           "Time from a statement's arrival to the end of its answer", NULL, 0);
+    self->untracked = m->get(self->host, HD_METRIC_COUNTER, "howdah_statements_untracked_total",
+                             "Statements of templates past max_templates", NULL, 0);
+    self->templates = m->get(self->host, HD_METRIC_GAUGE, "howdah_statement_templates",
+                             "Templates that are counted apart, all workers together", NULL, 0);
+}
+
+static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err)
+{
+    struct stmts *self = arg;
+    int32_t code = find_services(self, err);
+
+    if (code != HD_OK)
+        return code;
+    take_conf(self, conf);
+    find_metrics(self);
+    self->topic = self->bus->topic(self->host, HD_TOPIC_STATEMENT_FINISHED);
+    if (self->topic < 0)
+        return stmts_fail(err, self->topic, "the bus has no topic %s", HD_TOPIC_STATEMENT_FINISHED);
+    code = self->commands->add(self->host, "SHOW STATEMENTS", STMTS_SHOW_USAGE,
+                               "Templates with their counts and times, the costliest first",
+                               HD_CMDF_READ_ONLY, stmts_show, self, err);
+    if (code == HD_OK)
+        code = self->commands->add(self->host, "STATEMENTS RESET", "", "Forgets what SHOW STATEMENTS shows",
+                                   0, stmts_reset, self, err);
+    if (code == HD_OK)
+        atomic_store(&self->errands, 1);
+    return code;
+}
+
+/* A reload on its way to one worker. */
+struct reload_errand {
+    struct stmts *self;
+    uint32_t worker;
+    uint32_t reserved;
+};
+
+static void reload_worker(void *arg)
+{
+    struct reload_errand *e = arg;
+    struct stmts *self = e->self;
+
+    if (self->workers[e->worker])
+        adopt_conf(self->workers[e->worker]);
+    free(e);
+    stmts_errand_end(self);
+}
+
+/* Sends one worker after the new configuration; where that fails it keeps its old table size and interval. */
+static void reload_send(struct stmts *self, uint32_t worker)
+{
+    struct reload_errand *e = calloc(1, sizeof(*e));
+
+    if (e) {
+        e->self = self;
+        e->worker = worker;
+        stmts_errand_begin(self);
+        if (self->loop->post(self->host, (int32_t)worker, reload_worker, e) == HD_OK)
+            return;
+        stmts_errand_end(self);
+        free(e);
+    }
+    hd_host_api(self->host)->failed(self->host, "a worker could not be told of the new configuration");
+}
+
+static void reload(void *arg, const struct hd_conf *conf)
+{
+    struct stmts *self = arg;
+
+    take_conf(self, conf);
+    for (uint32_t i = 0; i < hd_host_api(self->host)->workers; i++)
+        reload_send(self, i);
+}
+
+static int32_t stop(void *arg)
+{
+    struct stmts *self = arg;
+
+    return atomic_fetch_sub_explicit(&self->errands, 1, memory_order_acq_rel) == 1 ? HD_OK : HD_PENDING;
+}
+
+static void destroy(void *arg)
+{
+    free(arg);
+}
+
+static const void *capability(const char *name)
+{
+    return strcmp(name, HD_CAP_FILTER) == 0 ? &filter : NULL;
+}
+
+const struct hd_plugin howdah_plugin = {
+    HD_PLUGIN_HEAD,
+    .id = "statements",
+    .version = "0.1.0",
+    .vendor = "Howdah",
+    .licence = "Apache-2.0",
+    .summary = "Counts and times statements per template",
+    .options = HD_OPTIONS(struct stmts_conf, options),
+    .create = create,
+    .check = check,
+    .start = start,
+    .reload = reload,
+    .stop = stop,
+    .destroy = destroy,
+    .capability = capability,
+};
