@@ -18,8 +18,10 @@
 struct hd_commands;
 struct hd_command_call; /* one call under way */
 
+/* With HELP in it. NULL: no memory. [control] */
 struct hd_commands *hd_commands_new(struct hd_loop *control);
-/* Calls still under way end with HD_ECANCELLED first. [control] */
+/* Calls still under way end with HD_ECANCELLED first. Nobody asks any more, and the loop has run what was
+ * posted to it. [control] */
 void hd_commands_free(struct hd_commands *c);
 
 /* A handler; see hd_commands_v1.add. [control] */
