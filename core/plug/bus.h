@@ -61,6 +61,10 @@ struct hd_bus_topic_stats {
 /* HD_ENOENT past the last topic; numbers start at 1. [control] */
 int hd_bus_topic_stats(struct hd_bus *bus, int topic, struct hd_bus_topic_stats *out);
 
+/* The last events of the host's own topics, oldest first. [control] */
+void hd_bus_history(struct hd_bus *bus,
+                    void (*fn)(void *arg, int topic, const char *name, int64_t wall_us, const void *data),
+                    void *arg);
 /* One line that says what an event of one of the host's topics is. */
 void hd_bus_event_text(struct hd_strbuf *out, int topic, const void *data);
 /* Adds SHOW EVENTS and SHOW TOPICS. [control] */
