@@ -194,7 +194,7 @@ static int next_word(const char **at, char *word, size_t cap)
 }
 
 /* Takes "name=value" apart, in place. `lead` is what stood in front of it, for the message. */
-static int split_setting(struct hd_options *o, char *text, const char *lead, struct hd_setting *out,
+static int split_setting(struct hd_startup_options *o, char *text, const char *lead, struct hd_setting *out,
                          struct hd_error *err)
 {
     char *equals = strchr(text, '=');
@@ -216,14 +216,14 @@ static int split_setting(struct hd_options *o, char *text, const char *lead, str
     return HD_OK;
 }
 
-static int invalid_argument(struct hd_options *o, const char *word, struct hd_error *err)
+static int invalid_argument(struct hd_startup_options *o, const char *word, struct hd_error *err)
 {
     o->sqlstate = HD_SQLSTATE_SYNTAX_ERROR;
     return hd_fail(err, HD_EINVAL, "invalid command-line argument for server process: %s", word);
 }
 
 /* Says that a word is longer than scratch; the end of options passes through as it is. */
-static int word_code(struct hd_options *o, int rc, struct hd_error *err)
+static int word_code(struct hd_startup_options *o, int rc, struct hd_error *err)
 {
     if (rc != HD_EFULL)
         return rc;
@@ -231,8 +231,8 @@ static int word_code(struct hd_options *o, int rc, struct hd_error *err)
     return hd_fail(err, HD_EFULL, "command-line argument for server process is too long");
 }
 
-int hd_options_next(struct hd_options *o, char *scratch, size_t cap, struct hd_setting *out,
-                    struct hd_error *err)
+int hd_startup_options_next(struct hd_startup_options *o, char *scratch, size_t cap, struct hd_setting *out,
+                            struct hd_error *err)
 {
     int rc = next_word(&o->at, scratch, cap);
 

@@ -68,7 +68,7 @@ struct hd_setting {
 
 /* A walk over `options`: `-c name=value` and `--name=value`, with backslashes taking the meaning from the
  * byte behind them. */
-struct hd_options {
+struct hd_startup_options {
     const char *at;       /* what is left; starts as the parameter's value */
     const char *sqlstate; /* of the refusal, when there was one */
 };
@@ -78,7 +78,7 @@ struct hd_options {
  * suffice. HD_ENOENT at the end. HD_EINVAL: a word that cannot be. HD_EUNSUPP: a switch of the server's
  * command line that is not a setting by name. HD_EFULL: scratch is too small.
  */
-int hd_options_next(struct hd_options *o, char *scratch, size_t cap, struct hd_setting *out,
-                    struct hd_error *err) HD_MUST_USE;
+int hd_startup_options_next(struct hd_startup_options *o, char *scratch, size_t cap, struct hd_setting *out,
+                            struct hd_error *err) HD_MUST_USE;
 
 #endif

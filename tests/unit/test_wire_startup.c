@@ -209,7 +209,7 @@ static void test_requests(void)
 static const char *walk(const char *options)
 {
     static char out[512];
-    struct hd_options o = {.at = options};
+    struct hd_startup_options o = {.at = options};
     size_t cap = strlen(options) + 1, n = 0;
     char *scratch = malloc(cap);
     struct hd_error err = HD_ERROR_INIT;
@@ -218,7 +218,7 @@ static const char *walk(const char *options)
 
     CU_ASSERT_FATAL(scratch != NULL);
     out[0] = 0;
-    while ((rc = hd_options_next(&o, scratch, cap, &set, &err)) == HD_OK)
+    while ((rc = hd_startup_options_next(&o, scratch, cap, &set, &err)) == HD_OK)
         n += (size_t)snprintf(out + n, sizeof(out) - n, "%s=%s;", set.name, set.value);
     if (rc != HD_ENOENT) {
         CU_ASSERT(err.text[0] != 0);
@@ -270,17 +270,17 @@ static void test_options(void)
 
 static void test_options_scratch(void)
 {
-    struct hd_options o = {.at = "--name=value"};
+    struct hd_startup_options o = {.at = "--name=value"};
     struct hd_setting set;
     char scratch[13];
 
     for (size_t cap = 0; cap < sizeof(scratch); cap++) {
-        CU_ASSERT_EQUAL(hd_options_next(&o, scratch, cap, &set, NULL), HD_EFULL);
+        CU_ASSERT_EQUAL(hd_startup_options_next(&o, scratch, cap, &set, NULL), HD_EFULL);
         CU_ASSERT_STRING_EQUAL(o.sqlstate, HD_SQLSTATE_PROGRAM_LIMIT_EXCEEDED);
     }
-    CU_ASSERT_EQUAL(hd_options_next(&o, scratch, sizeof(scratch), &set, NULL), HD_OK);
+    CU_ASSERT_EQUAL(hd_startup_options_next(&o, scratch, sizeof(scratch), &set, NULL), HD_OK);
     CU_ASSERT_STRING_EQUAL(set.value, "value");
-    CU_ASSERT_EQUAL(hd_options_next(&o, scratch, sizeof(scratch), &set, NULL), HD_ENOENT);
+    CU_ASSERT_EQUAL(hd_startup_options_next(&o, scratch, sizeof(scratch), &set, NULL), HD_ENOENT);
 }
 
 UNIT_MAIN("startup", {"a session's parameters", test_session}, {"defaults", test_session_defaults},
