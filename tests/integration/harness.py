@@ -376,7 +376,7 @@ class Postgres:
 
 def default_config(pg, port, directory, server_port=None):
     """
-    The sections of a configuration that works: users app, other and trusted as on the server, and an admin; any
+    The sections of a configuration that works: the users app and other as on the server, howdah as admin; any
     database of the server under its own name.
     """
     return {
@@ -557,6 +557,41 @@ class Host:
         w = pgwire.Wire("127.0.0.1", self.port)
         w.login(user, database, secret, **parameters)
         return w
+
+
+# --- real clients -----------------------------------------------------------------------------------------------
+
+
+def run_client(*args, input=None, timeout=60, **env):
+    """Runs a client program to its end; returns what it printed, and fails when it does."""
+    result = subprocess.run(
+        [str(a) for a in args],
+        input=input,
+        env=clean_environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    if result.returncode:
+        raise AssertionError("%s: status %d\n%s%s" % (args[0], result.returncode, result.stdout, result.stderr))
+    return result.stdout
+
+
+def psql(dsn, *commands, input=None):
+    """Runs each command by psql, unaligned and without headers; stops at the first error."""
+    arguments = [a for c in commands for a in ("-c", c)]
+    return run_client("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", dsn, *arguments, input=input)
+
+
+def pgbench(dsn, *args, **options):
+    """Runs pgbench; the dsn is its last argument."""
+    return run_client(postgres_bin("pgbench"), *args, dsn, **options)
+
+
+def node(script, *args, **options):
+    """Runs JavaScript that may require('pg')."""
+    places = (os.path.join(SRCDIR, "build/node/node_modules"), "/usr/share/nodejs")
+    return run_client("node", "-e", script, *args, NODE_PATH=":".join(places), **options)
 
 
 # --- the splitting proxy ----------------------------------------------------------------------------------------

@@ -165,6 +165,25 @@ def restart():
     equal(pg.backends("usename = 'nobody'"), 0)
 
 
+@test("psql, pgbench and node-postgres run")
+def clients():
+    dsn = pg.dsn(user="app", password="secret", sslmode="disable")
+    equal(harness.psql(dsn, "SELECT 1", "SELECT 'two'"), "1\ntwo\n")
+    harness.pgbench(dsn, "-i", "-q", "-s", "1")
+    assert "number of failed transactions: 0" in harness.pgbench(dsn, "-S", "-t", "10", "-c", "2")
+    printed = harness.node(
+        """
+        const { Client } = require('pg');
+        const client = new Client({ connectionString: process.argv[1] });
+        client.connect()
+            .then(() => client.query('SELECT $1::int + 1 AS two', [1]))
+            .then(r => { console.log(r.rows[0].two); return client.end(); })
+        """,
+        "postgresql://app:secret@%s:%d/shop" % (pg.host, pg.port),
+    )
+    equal(printed, "2\n")
+
+
 VICTIM = """
 import sys
 sys.path.insert(0, %r)
