@@ -15,15 +15,24 @@
 
 struct hd_commands;
 struct hd_jobs;
-struct hd_settings; /* session/settings.h */
+
+/* A server that statements may run on; strings are copied. */
+struct hd_job_node {
+    const char *name;
+    const char *conninfo;
+    const char *user;         /* the control user; NULL: no statements run here */
+    const char *password;     /* or NULL */
+    uint64_t connect_timeout; /* ms; 0: only the statement's deadline counts */
+};
 
 /* Starts `threads` threads; at most `max_waiting` jobs wait. [control] */
 int hd_jobs_new(struct hd_loop *control, size_t threads, size_t max_waiting, struct hd_jobs **out,
                 struct hd_error *err);
 /* Cancels what there is, waits for the threads and calls the last `done`s. [control], in no job's done. */
 void hd_jobs_free(struct hd_jobs *jobs);
-/* Exchanges the definitions of nodes; jobs that run keep the old ones. Holds a reference. [control] */
-void hd_jobs_set_settings(struct hd_jobs *jobs, struct hd_settings *s);
+/* Exchanges the definitions of nodes; statements that run keep the old ones. HD_ENOMEM changes nothing.
+ * [control] */
+int hd_jobs_set_nodes(struct hd_jobs *jobs, const struct hd_job_node *nodes, size_t n);
 
 /* As hd_jobs_v1's; `owner` is NULL for the host itself. */
 int64_t hd_jobs_run(struct hd_jobs *jobs, const void *owner, const char *name, int32_t (*fn)(void *arg),

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
+
 struct hd_metrics;
 struct hd_commands;
 
@@ -33,15 +35,16 @@ double hd_metrics_quantile(struct hd_metrics *m, int64_t id, double q);
 void hd_metrics_drop(struct hd_metrics *m, int64_t id);
 void hd_metrics_drop_owner(struct hd_metrics *m, const void *owner);
 
-/* One metric as it was at one moment. Quantiles, sum, min and max are in the unit that the name says: seconds
- * for "_seconds". */
+/* One metric as it was at one moment. Except `value`, all is in the unit that the name says: what is recorded
+ * as nanoseconds for "_seconds" and "_seconds_total" is here in seconds. */
 struct hd_metric_view {
     const char *name;
     const char *help;
     const struct hd_label *labels;
     uint32_t label_count;
     uint32_t type;
-    int64_t value; /* counters and gauges */
+    int64_t value; /* counters and gauges, as they were added up … */
+    double number; /* … and in the unit of the name */
     uint64_t count;
     double sum, min, max, p50, p95, p99; /* sketches */
 };
@@ -49,7 +52,7 @@ struct hd_metric_view {
 struct hd_metrics_snapshot {
     size_t count;
     struct hd_metric_view *views; /* by name, then labels */
-    void *memory;                 /* what the views' strings stand in */
+    struct hd_arena arena;        /* what the views' strings stand in */
 };
 
 /* All metrics whose name contains `part` (NULL: all), process metrics brought up to date. [any] */
