@@ -28,7 +28,8 @@ void hd_strbuf_add(struct hd_strbuf *b, const void *bytes, size_t len);
 void hd_strbuf_puts(struct hd_strbuf *b, const char *s);
 void hd_strbuf_putc(struct hd_strbuf *b, char c);
 void hd_strbuf_printf(struct hd_strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void hd_strbuf_vprintf(struct hd_strbuf *b, const char *fmt, va_list ap);
+void hd_strbuf_vprintf(struct hd_strbuf *b, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 /* The text, never NULL; valid until the next call on b. */
 const char *hd_strbuf_str(const struct hd_strbuf *b);
 /* Hands the text to the caller (hd_free) and empties b; NULL if an append had failed. */
