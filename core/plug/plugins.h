@@ -10,7 +10,7 @@
  *     quarantined  failed too often: its filter is passed by, or refuses, until it is enabled again
  *
  * Those that are no filters start first (they may provide what filters ask for), then the filters, each by
- * priority and id. They stop in reverse, and a provider never before whoever uses it.
+ * priority and id. Filters stop first, and a provider never before whoever uses it.
  */
 #ifndef HD_PLUG_PLUGINS_H
 #define HD_PLUG_PLUGINS_H
@@ -75,7 +75,7 @@ int hd_plugins_prepare(struct hd_plugins *p, const struct hd_plugin_confs *confs
                        struct hd_problems *problems);
 /* Second step: starts what is new, and if all that is required came up, reloads what stays, stops what is no
  * longer wanted and hands the new chain to the workers. Fails only where a plugin with `required` does not
- * start; then nothing has changed and nothing is prepared any more. */
+ * start; then nothing has changed and nothing is prepared any more (what had started is stopping). */
 int hd_plugins_commit(struct hd_plugins *p, struct hd_error *err);
 /* Forgets what was prepared. */
 void hd_plugins_abort(struct hd_plugins *p);

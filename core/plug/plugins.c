@@ -1,0 +1,839 @@
+/*
+ * All plugins of the host; see plugins.h. Commits what plugin_set.c has prepared, makes the snapshots of
+ * filters, and knows who waits for whom when plugins end.
+ */
+#include "plug/plugins.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "plug/instance.h"
+#include "plug/nearest.h"
+
+#define DEFAULT_BUDGET_MS 10
+#define DEFAULT_PARKED    10000
+#define DEFAULT_PARK_MS   60000
+#define NS_PER_MS         1000000u
+
+/* --- entries ------------------------------------------------------------------------------------------- */
+
+struct hd_plugin_entry *hd_plugins_find(struct hd_plugins *p, const char *id)
+{
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
+        if (!strcmp(e->id, id))
+            return e;
+    }
+    return NULL;
+}
+
+static void insert_entry(struct hd_plugins *p, struct hd_plugin_entry *e)
+{
+    struct hd_plugin_entry **at = &p->entries;
+
+    while (*at && strcmp((*at)->id, e->id) < 0)
+        at = &(*at)->next;
+    e->next = *at;
+    *at = e;
+}
+
+struct hd_plugin_entry *hd_plugins_entry(struct hd_plugins *p, const char *id)
+{
+    struct hd_plugin_entry *e = hd_plugins_find(p, id);
+
+    if (e)
+        return e;
+    e = hd_calloc(1, sizeof(*e));
+    if (!e || !(e->id = hd_strdup(id))) {
+        hd_free(e);
+        return NULL;
+    }
+    insert_entry(p, e);
+    return e;
+}
+
+int hd_plugins_load(struct hd_plugins *p, const char *id, const char *library, struct hd_library **out,
+                    struct hd_error *err)
+{
+    struct hd_strbuf path = HD_STRBUF_INIT;
+    int code;
+
+    if (!hd_plugin_id_ok(id))
+        return hd_fail(err, HD_EINVAL,
+                       "expected a plugin's name of lower case letters, digits and '-', found \"%s\"", id);
+    if (library && library[0])
+        hd_strbuf_puts(&path, library);
+    else
+        hd_strbuf_printf(&path, "%s/%s.so", p->plugin_dir, id);
+    code = path.failed ? hd_fail(err, HD_ENOMEM, "no memory")
+                       : hd_library_load(hd_strbuf_str(&path), id, out, err);
+    hd_strbuf_free(&path);
+    return code;
+}
+
+static void seen(void *arg, const char *id, const char *path)
+{
+    struct hd_error err = HD_ERROR_INIT;
+    struct hd_plugin_entry *e = hd_plugin_id_ok(id) ? hd_plugins_entry(arg, id) : NULL;
+
+    (void)path;
+    if (!e || e->lib || e->configured || e->prepared)
+        return;
+    e->refused = hd_plugins_load(arg, id, NULL, &e->lib, &err) != HD_OK;
+    snprintf(e->reason, sizeof(e->reason), "%s", err.text);
+}
+
+void hd_plugins_scan(struct hd_plugins *p)
+{
+    struct hd_error err = HD_ERROR_INIT;
+
+    if (hd_library_scan(p->plugin_dir, seen, p, &err))
+        hd_log(HD_LOG_WARNING, "plugin folder not read", HD_KV("reason", err.text));
+}
+
+static const char *state_name(const struct hd_plugin_entry *e)
+{
+    struct hd_instance *i = e->instance;
+
+    if (!i)
+        return e->refused ? "refused" : e->configured ? "stopped" : "available";
+    if (i->state != HD_INSTANCE_RUNNING)
+        return "stopping";
+    if (hd_instance_quarantined(i))
+        return "quarantined";
+    return i->mode == HD_MODE_OBSERVE ? "observing" : "running";
+}
+
+void hd_plugins_tell(struct hd_plugins *p, struct hd_plugin_entry *e)
+{
+    const char *state = state_name(e);
+    int bad = !strcmp(state, "refused") || !strcmp(state, "quarantined");
+    struct hd_event_plugin ev = {.size = sizeof(ev), .mode = e->mode};
+
+    if (e->told ? !strcmp(e->told, state) : !strcmp(state, "stopped")) /* it never ran: nobody asks */
+        return;
+    e->told = state;
+    hd_log(bad ? HD_LOG_ERROR : HD_LOG_INFO, "plugin", HD_KV("plugin", e->id), HD_KV("state", state),
+           HD_KV("version", e->lib ? e->lib->desc.version : ""), HD_KV("reason", e->reason));
+    snprintf(ev.plugin, sizeof(ev.plugin), "%s", e->id);
+    snprintf(ev.state, sizeof(ev.state), "%s", state);
+    snprintf(ev.reason, sizeof(ev.reason), "%s", e->reason);
+    if (p->changed)
+        p->changed(p->arg, &ev);
+}
+
+/* --- snapshots ----------------------------------------------------------------------------------------- */
+
+static struct hd_chain_snapshot *new_snapshot(void)
+{
+    struct hd_chain_snapshot *s =
+        hd_calloc(1, sizeof(*s) + HD_CHAIN_MAX * sizeof(((struct hd_chain_snapshot *)0)->filters[0]));
+
+    if (s)
+        atomic_init(&s->refs, 1);
+    return s;
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const struct hd_instance *x = ((const struct hd_chain_filter *)a)->instance;
+    const struct hd_instance *y = ((const struct hd_chain_filter *)b)->instance;
+
+    if (x->settings->priority != y->settings->priority)
+        return x->settings->priority < y->settings->priority ? -1 : 1;
+    return strcmp(x->host.id, y->host.id);
+}
+
+static uint64_t budget_ns(const struct hd_plugins *p, const struct hd_plugin_settings *s)
+{
+    int64_t ms = s->time_budget > 0   ? s->time_budget
+                 : p->time_budget > 0 ? p->time_budget
+                                      : DEFAULT_BUDGET_MS;
+
+    return (uint64_t)ms * NS_PER_MS;
+}
+
+static void fill_snapshot(struct hd_plugins *p, struct hd_chain_snapshot *s)
+{
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
+        struct hd_instance *i = e->instance;
+
+        if (!i || i->state != HD_INSTANCE_RUNNING || i->slot < 0)
+            continue;
+        s->filters[s->count++] =
+            (struct hd_chain_filter){.instance = i,
+                                     .slot = (uint32_t)i->slot,
+                                     .observe = i->mode == HD_MODE_OBSERVE,
+                                     .reject = i->settings->on_failure == HD_ON_FAILURE_REJECT,
+                                     .budget_ns = budget_ns(p, i->settings)};
+    }
+    qsort(s->filters, s->count, sizeof(s->filters[0]), by_order);
+}
+
+/* The generation of the snapshot after the present one. */
+static uint32_t next_generation(const struct hd_plugins *p)
+{
+    uint32_t g = p->snapshot->generation + 1;
+
+    return g ? g : 1;
+}
+
+/* Hands the workers a snapshot of what runs now; takes `s`. Cannot fail. */
+static void publish(struct hd_plugins *p, struct hd_chain_snapshot *s)
+{
+    struct hd_chain_snapshot *old = p->snapshot;
+
+    s->generation = next_generation(p);
+    fill_snapshot(p, s);
+    pthread_mutex_lock(&p->lock);
+    p->snapshot = s;
+    for (uint32_t w = 0; w < p->workers; w++) {
+        struct hd_chain_seat *seat = &p->seats[w];
+
+        if (seat->chain && !seat->posted) {
+            seat->posted = 1;
+            hd_loop_post(seat->loop, &seat->post);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    hd_chain_snapshot_release(old);
+    hd_plugins_poke(p);
+}
+
+/* [worker] */
+static void on_published(struct hd_post *post)
+{
+    struct hd_chain_seat *seat = HD_CONTAINER_OF(post, struct hd_chain_seat, post);
+    struct hd_plugins *p = seat->plugins;
+    struct hd_chain_snapshot *s;
+    struct hd_chain *chain;
+
+    pthread_mutex_lock(&p->lock);
+    seat->posted = 0;
+    chain = seat->chain;
+    s = p->snapshot;
+    atomic_fetch_add(&s->refs, 1);
+    pthread_mutex_unlock(&p->lock);
+    if (chain)
+        hd_chain_set(chain, s);
+    else
+        hd_chain_snapshot_release(s);
+}
+
+struct hd_chain_snapshot *hd_chain_seat_take(struct hd_chain_seat *seat, struct hd_chain *chain,
+                                             struct hd_loop *loop)
+{
+    struct hd_plugins *p = seat->plugins;
+    struct hd_chain_snapshot *s;
+
+    pthread_mutex_lock(&p->lock);
+    HD_CHECK(!seat->chain);
+    seat->chain = chain;
+    seat->loop = loop;
+    s = p->snapshot;
+    atomic_fetch_add(&s->refs, 1);
+    atomic_store(&seat->generation, 0); /* it has run none yet */
+    pthread_mutex_unlock(&p->lock);
+    return s;
+}
+
+void hd_chain_seat_leave(struct hd_chain_seat *seat)
+{
+    pthread_mutex_lock(&seat->plugins->lock);
+    seat->chain = NULL;
+    pthread_mutex_unlock(&seat->plugins->lock);
+    hd_plugins_poke(seat->plugins);
+}
+
+/* Filters end before what is none: that may be what they ask. */
+static void on_poke(struct hd_post *post)
+{
+    struct hd_plugins *p = HD_CONTAINER_OF(post, struct hd_plugins, poke);
+
+    pthread_mutex_lock(&p->lock);
+    p->poke_posted = 0;
+    pthread_mutex_unlock(&p->lock);
+    for (int filters = 1; filters >= 0; filters--)
+        for (struct hd_plugin_entry *e = p->entries; e; e = e->next)
+            if (e->instance && e->instance->lib->is_filter == filters)
+                hd_instance_advance(e->instance);
+}
+
+void hd_plugins_poke(struct hd_plugins *p)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!p->poke_posted && p->control) {
+        p->poke_posted = 1;
+        hd_loop_post(p->control, &p->poke);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* --- commit -------------------------------------------------------------------------------------------- */
+
+/* Takes over what does not depend on the instance. */
+static void take_prepared(struct hd_plugin_entry *e)
+{
+    if (e->next_lib)
+        e->lib = e->next_lib;
+    e->mode = e->next_mode;
+    e->configured = 1;
+    e->refused = e->next_refused;
+    snprintf(e->reason, sizeof(e->reason), "%s", e->next_reason);
+}
+
+/* Starts the prepared instance of an entry whose place is free. */
+static int start_entry(struct hd_plugin_entry *e, struct hd_error *err)
+{
+    struct hd_instance *i = e->candidate;
+    int code = hd_instance_start(i, e->settings, err);
+
+    e->candidate = NULL;
+    if (code) {
+        hd_instance_discard(i);
+        hd_plugin_settings_free(e->settings);
+        e->settings = NULL;
+        e->next_refused = 1;
+        snprintf(e->next_reason, sizeof(e->next_reason), "%s", err->text);
+        return code;
+    }
+    e->settings = NULL;
+    e->instance = i;
+    i->mode = e->next_mode;
+    return HD_OK;
+}
+
+/* The prepared instances in the order in which they start: what is no filter first. */
+static int by_start(const void *a, const void *b)
+{
+    const struct hd_plugin_entry *x = *(struct hd_plugin_entry *const *)a;
+    const struct hd_plugin_entry *y = *(struct hd_plugin_entry *const *)b;
+
+    if (x->next_lib->is_filter != y->next_lib->is_filter)
+        return x->next_lib->is_filter ? 1 : -1;
+    if (x->settings->priority != y->settings->priority)
+        return x->settings->priority < y->settings->priority ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+static size_t count_entries(struct hd_plugins *p)
+{
+    size_t n = 0;
+
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
+        n++;
+    }
+    return n;
+}
+
+/* What runs since this commit began has been in no snapshot: it can stop at once. */
+static void undo_started(struct hd_plugins *p, struct hd_plugin_entry **started, size_t n)
+{
+    while (n-- > 0)
+        if (started[n]->instance && started[n]->instance->state == HD_INSTANCE_RUNNING) {
+            hd_instance_retire(started[n]->instance, p->snapshot->generation);
+            hd_instance_advance(started[n]->instance);
+        }
+    hd_plugins_poke(p);
+}
+
+/* Starts everything that was created. When what is required does not come up, nothing is left started. */
+static int start_all(struct hd_plugins *p, struct hd_plugin_entry **order, struct hd_error *err)
+{
+    size_t n = 0;
+
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
+        if (e->prepared && e->candidate && !e->instance)
+            order[n++] = e;
+    }
+    qsort(order, n, sizeof(*order), by_start);
+    for (size_t i = 0; i < n; i++) {
+        struct hd_error why = HD_ERROR_INIT;
+        int required = order[i]->settings->required;
+        int code = start_entry(order[i], &why);
+
+        if (code && required) {
+            undo_started(p, order, i);
+            return hd_fail(err, code, "plugin %s is required: %s", order[i]->id, why.text);
+        }
+    }
+    return HD_OK;
+}
+
+/* Carries out what is prepared for one entry, its new instance being started. */
+static void commit_entry(struct hd_plugins *p, struct hd_plugin_entry *e)
+{
+    struct hd_instance *i = e->instance;
+
+    take_prepared(e);
+    if (i) {
+        i->pinned = 0;
+        if (e->candidate) { /* the old one is still ending */
+            e->restart = e->next_mode;
+        } else if (e->settings && e->next_mode != HD_MODE_OFF) {
+            hd_instance_reload(i, e->settings);
+            e->settings = NULL;
+            i->mode = e->next_mode;
+            i->state = HD_INSTANCE_RUNNING; /* it may have been on its way out */
+        } else if (i->state == HD_INSTANCE_RUNNING && e->next_mode == HD_MODE_OFF) {
+            hd_instance_retire(i, next_generation(p));
+        }
+    }
+    if (e->next_mode == HD_MODE_OFF)
+        e->restart = HD_MODE_OFF;
+    hd_plugin_entry_abort(e); /* what is left over */
+    hd_plugins_tell(p, e);
+}
+
+/* The configuration does not know the plugin any more. */
+static void commit_unknown(struct hd_plugins *p, struct hd_plugin_entry *e)
+{
+    e->configured = 0;
+    e->mode = HD_MODE_OFF;
+    e->restart = HD_MODE_OFF;
+    if (!e->instance)
+        return;
+    if (e->instance->state == HD_INSTANCE_RUNNING)
+        hd_instance_retire(e->instance, next_generation(p));
+    hd_plugins_tell(p, e);
+}
+
+int hd_plugins_commit(struct hd_plugins *p, struct hd_error *err)
+{
+    struct hd_chain_snapshot *s = new_snapshot();
+    struct hd_plugin_entry **order = hd_calloc(count_entries(p) + 1, sizeof(struct hd_plugin_entry *));
+    int code = HD_OK;
+
+    HD_ASSERT_THREAD(HD_THREAD_CONTROL);
+    if (!s || !order)
+        code = hd_fail(err, HD_ENOMEM, "no memory");
+    else if (!p->prepared)
+        code = hd_fail(err, HD_EBUSY, "nothing is prepared");
+    else
+        code = start_all(p, order, err);
+    if (code) {
+        hd_chain_snapshot_release(s);
+        hd_plugins_abort(p);
+        goto out;
+    }
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
+        if (e->prepared)
+            commit_entry(p, e);
+        else
+            commit_unknown(p, e);
+    }
+    hd_plugin_set_free(p->set);
+    p->set = p->prepared;
+    p->prepared = NULL;
+    publish(p, s);
+out:
+    hd_free(order);
+    return code;
+}
+
+/* --- at run time --------------------------------------------------------------------------------------- */
+
+/* Creates, checks and starts one plugin by itself. */
+static int switch_on(struct hd_plugins *p, struct hd_plugin_entry *e, uint32_t mode, struct hd_error *err)
+{
+    struct hd_problems problems = HD_PROBLEMS_INIT;
+    struct hd_error why = HD_ERROR_INIT;
+    int code = HD_OK;
+
+    hd_plugin_set_prepare(p, p->set, e, mode, &problems);
+    if (hd_problems_any(&problems))
+        code = hd_fail(err, problems.no_memory ? HD_ENOMEM : HD_EINVAL, "%s",
+                       problems.no_memory ? "no memory" : hd_problems_first(&problems));
+    else if (e->next_refused || !e->candidate)
+        code = hd_fail(err, HD_EFAIL, "%s", e->next_reason);
+    else if ((code = start_entry(e, &why)))
+        hd_fail(err, code, "%s", why.text);
+    if (!code || e->next_refused)
+        take_prepared(e);
+    hd_plugin_entry_abort(e);
+    hd_problems_free(&problems);
+    hd_plugins_tell(p, e);
+    return code;
+}
+
+static int switch_off(struct hd_plugins *p, struct hd_plugin_entry *e, struct hd_error *err)
+{
+    struct hd_instance *i = e->instance;
+
+    e->restart = HD_MODE_OFF;
+    e->mode = HD_MODE_OFF;
+    if (!i || i->state != HD_INSTANCE_RUNNING)
+        return HD_OK;
+    if (i->askers)
+        return hd_fail(err, HD_EBUSY, "plugin %s is used by %u other plugins; disable those first", e->id,
+                       i->askers);
+    hd_instance_retire(i, next_generation(p));
+    hd_plugins_tell(p, e);
+    return HD_OK;
+}
+
+static int switch_to(struct hd_plugins *p, struct hd_plugin_entry *e, uint32_t mode, struct hd_error *err)
+{
+    struct hd_instance *i = e->instance;
+
+    if (!i)
+        return switch_on(p, e, mode, err);
+    if (i->state != HD_INSTANCE_RUNNING && i->state != HD_INSTANCE_RETIRING)
+        return hd_fail(err, HD_EBUSY, "plugin %s is still stopping; try again later", e->id);
+    if (mode == HD_MODE_OBSERVE && !i->lib->is_filter)
+        return hd_fail(err, HD_EINVAL, "plugin %s is no filter and has nothing to observe", e->id);
+    i->state = HD_INSTANCE_RUNNING;
+    i->mode = e->mode = mode;
+    hd_instance_forgive(i);
+    hd_plugins_tell(p, e);
+    return HD_OK;
+}
+
+/* The entry of a plugin that is configured or can be. */
+static struct hd_plugin_entry *known(struct hd_plugins *p, const char *id, struct hd_error *err)
+{
+    struct hd_plugin_entry *e = hd_plugins_find(p, id);
+    struct hd_nearest near = hd_nearest_start(id);
+
+    if (e)
+        return e;
+    hd_plugins_scan(p);
+    e = hd_plugins_find(p, id);
+    if (e)
+        return e;
+    for (struct hd_plugin_entry *other = p->entries; other; other = other->next) {
+        hd_nearest_offer(&near, other->id);
+    }
+    hd_fail(err, HD_ENOENT, "there is no plugin %s in %s%s%s%s", id, p->plugin_dir,
+            hd_nearest_end(&near) ? "; did you mean " : "",
+            hd_nearest_end(&near) ? hd_nearest_end(&near) : "", hd_nearest_end(&near) ? "?" : "");
+    return NULL;
+}
+
+int hd_plugins_set_mode(struct hd_plugins *p, const char *id, uint32_t mode, struct hd_error *err)
+{
+    struct hd_plugin_entry *e = known(p, id, err);
+    struct hd_chain_snapshot *s;
+    int code;
+
+    HD_ASSERT_THREAD(HD_THREAD_CONTROL);
+    if (!e)
+        return HD_ENOENT;
+    if (p->stopping)
+        return hd_fail(err, HD_EBUSY, "the host is stopping");
+    s = new_snapshot();
+    if (!s)
+        return hd_fail(err, HD_ENOMEM, "no memory");
+    hd_plugins_abort(p); /* it knew other states */
+    code = mode == HD_MODE_OFF ? switch_off(p, e, err) : switch_to(p, e, mode, err);
+    if (code)
+        hd_chain_snapshot_release(s);
+    else
+        publish(p, s);
+    return code;
+}
+
+/* --- what plugins are to each other -------------------------------------------------------------------- */
+
+static struct hd_instance *find_provider(struct hd_plugins *p, const struct hd_instance *asker,
+                                         const char *name, const char *plugin_id)
+{
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
+        struct hd_instance *i = e->instance;
+
+        if (!i || i == asker || i->state != HD_INSTANCE_RUNNING || !i->lib->desc.capability)
+            continue;
+        if ((!plugin_id || !strcmp(plugin_id, e->id)) && i->lib->desc.capability(name))
+            return i;
+    }
+    return NULL;
+}
+
+int hd_plugins_capability(struct hd_instance *asker, const char *name, const char *plugin_id,
+                          const void **vtable, void **self, struct hd_error *err)
+{
+    struct hd_instance *i = find_provider(asker->plugins, asker, name, plugin_id);
+    struct hd_plugin_use *use;
+
+    if (!i)
+        return hd_fail(err, HD_ENOENT, "no running plugin%s%s provides %s", plugin_id ? " of the name " : "",
+                       plugin_id ? plugin_id : "", name);
+    use = hd_malloc(sizeof(*use));
+    if (!use)
+        return hd_fail(err, HD_ENOMEM, "no memory");
+    use->provider = i;
+    hd_list_push_back(&asker->uses, &use->node);
+    i->askers++;
+    *vtable = i->lib->desc.capability(name);
+    *self = i->self;
+    return HD_OK;
+}
+
+void hd_plugins_drop_uses(struct hd_instance *i)
+{
+    struct hd_list *n;
+
+    while ((n = hd_list_pop_front(&i->uses))) {
+        struct hd_plugin_use *use = HD_LIST_ITEM(n, struct hd_plugin_use, node);
+
+        use->provider->askers--;
+        hd_free(use);
+    }
+    hd_plugins_poke(i->plugins);
+}
+
+/* --- telling ------------------------------------------------------------------------------------------- */
+
+static void sum_counts(const struct hd_instance *i, struct hd_plugin_info *info)
+{
+    for (uint32_t w = 0; w < i->plugins->workers; w++) {
+        info->acted += atomic_load_explicit(&i->counts[w].acted, memory_order_relaxed);
+        info->observed += atomic_load_explicit(&i->counts[w].observed, memory_order_relaxed);
+    }
+}
+
+static void describe(struct hd_plugins *p, struct hd_plugin_entry *e, struct hd_plugin_info *info)
+{
+    static const char *const modes[] = {"off", "on", "observe"};
+    const struct hd_plugin_conf *conf = hd_plugin_set_find(p->set, e->id);
+    const struct hd_library *lib = e->lib;
+
+    *info = (struct hd_plugin_info){
+        .id = e->id,
+        .version = lib ? lib->desc.version : "",
+        .summary = lib ? lib->desc.summary : "",
+        .vendor = lib ? lib->desc.vendor : "",
+        .licence = lib ? lib->desc.licence : "",
+        .state = state_name(e),
+        .mode = modes[e->mode],
+        .reason = e->reason,
+        .library = lib                     ? lib->path
+                   : conf && conf->library ? conf->library
+                                           : "",
+        .capabilities = lib ? lib->capabilities : "",
+        .priority = conf ? conf->priority : 100,
+        .on_failure = conf && conf->on_failure == HD_ON_FAILURE_REJECT ? "reject" : "bypass",
+    };
+    if (!e->instance)
+        return;
+    info->failures = hd_instance_failures(e->instance, NULL, 0);
+    sum_counts(e->instance, info);
+}
+
+void hd_plugins_list(struct hd_plugins *p, void (*fn)(void *arg, const struct hd_plugin_info *info),
+                     void *arg)
+{
+    hd_plugins_scan(p);
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
+        struct hd_plugin_info info;
+
+        describe(p, e, &info);
+        fn(arg, &info);
+    }
+}
+
+const struct hd_plugin *hd_plugins_describe(struct hd_plugins *p, const char *id, struct hd_error *err)
+{
+    struct hd_plugin_entry *e = known(p, id, err);
+
+    if (!e)
+        return NULL;
+    if (e->lib)
+        return &e->lib->desc;
+    hd_fail(err, HD_ENOENT, "%s", e->reason);
+    return NULL;
+}
+
+const struct hd_conf *hd_plugins_conf(struct hd_plugins *p, const char *id)
+{
+    struct hd_plugin_entry *e = hd_plugins_find(p, id);
+
+    return e && e->instance ? &e->instance->settings->conf : NULL;
+}
+
+/* --- ends ---------------------------------------------------------------------------------------------- */
+
+static void restart(struct hd_plugins *p, struct hd_plugin_entry *e)
+{
+    struct hd_chain_snapshot *s = new_snapshot();
+    struct hd_error err = HD_ERROR_INIT;
+    uint32_t mode = e->restart;
+
+    e->restart = HD_MODE_OFF;
+    if (s && !switch_on(p, e, mode, &err))
+        publish(p, s);
+    else
+        hd_chain_snapshot_release(s);
+}
+
+static void check_stopped(struct hd_plugins *p)
+{
+    if (p->stopping == 1 && !p->alive) {
+        p->stopping = 2;
+        hd_loop_post(p->control, &p->stop_post);
+    }
+}
+
+void hd_plugins_ended(struct hd_plugins *p, struct hd_plugin_entry *e)
+{
+    if (e) {
+        e->instance = NULL;
+        hd_plugins_tell(p, e);
+        if (e->restart != HD_MODE_OFF && !p->stopping)
+            restart(p, e);
+    }
+    check_stopped(p);
+}
+
+struct stop_timer {
+    struct hd_loop_timer timer; /* first */
+    struct hd_plugins *plugins;
+};
+
+static void timer_closed(struct hd_loop_timer *t)
+{
+    hd_free(HD_CONTAINER_OF(t, struct stop_timer, timer));
+}
+
+static void on_stopped(struct hd_post *post)
+{
+    struct hd_plugins *p = HD_CONTAINER_OF(post, struct hd_plugins, stop_post);
+
+    if (p->stop_timer)
+        hd_loop_timer_close(p->stop_timer, timer_closed);
+    p->stop_timer = NULL;
+    p->stopped(p->stopped_arg);
+}
+
+/* Each had its own drain timeout; this is for those that waited for others. */
+static void on_stop_timeout(struct hd_loop_timer *t)
+{
+    struct hd_plugins *p = HD_CONTAINER_OF(t, struct stop_timer, timer)->plugins;
+
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
+        if (e->instance)
+            hd_instance_leave(e->instance, "the host stops and something still uses it");
+    }
+}
+
+static void start_timer(struct hd_plugins *p)
+{
+    struct stop_timer *t = hd_calloc(1, sizeof(*t));
+
+    if (!t)
+        return;
+    t->plugins = p;
+    hd_loop_timer_init(p->control, &t->timer, on_stop_timeout);
+    hd_loop_timer_start(&t->timer, 2 * (uint64_t)(p->drain_timeout > 0 ? p->drain_timeout : 1), 0);
+    p->stop_timer = &t->timer;
+}
+
+/* Takes all filters out of the chains. Without memory for an empty snapshot the chains' own end lets go of
+ * them. */
+static void publish_nothing(struct hd_plugins *p)
+{
+    struct hd_chain_snapshot *s = new_snapshot();
+
+    if (s)
+        publish(p, s);
+}
+
+void hd_plugins_stop(struct hd_plugins *p, void (*done)(void *arg), void *arg)
+{
+    HD_ASSERT_THREAD(HD_THREAD_CONTROL);
+    hd_plugins_abort(p);
+    p->stopping = 1;
+    p->stopped = done;
+    p->stopped_arg = arg;
+    start_timer(p);
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next)
+        if (e->instance && e->instance->state == HD_INSTANCE_RUNNING)
+            hd_instance_retire(e->instance, next_generation(p));
+    publish_nothing(p);
+    check_stopped(p);
+}
+
+/* --- making and freeing -------------------------------------------------------------------------------- */
+
+void hd_plugins_set_limits(struct hd_plugins *p, const struct hd_plugins_env *env)
+{
+    p->drain_timeout = env->drain_timeout;
+    p->plugin_failures = env->plugin_failures;
+    p->time_budget = env->time_budget;
+    p->park_timeout = env->park_timeout > 0 ? env->park_timeout : DEFAULT_PARK_MS;
+}
+
+static int make_seats(struct hd_plugins *p, const struct hd_plugins_env *env)
+{
+    p->seats = hd_calloc(env->workers ? env->workers : 1, sizeof(*p->seats));
+    if (!p->seats)
+        return HD_ENOMEM;
+    for (; p->workers < env->workers; p->workers++) {
+        struct hd_chain_seat *seat = &p->seats[p->workers];
+
+        seat->plugins = p;
+        seat->worker = p->workers;
+        seat->post.fn = on_published;
+        if (hd_parks_init(&seat->parks, (uint32_t)(env->max_parked > 0 ? env->max_parked : DEFAULT_PARKED)))
+            return HD_ENOMEM;
+    }
+    return HD_OK;
+}
+
+int hd_plugins_new(const struct hd_plugins_env *env, struct hd_plugins **out, struct hd_error *err)
+{
+    struct hd_plugins *p = hd_calloc(1, sizeof(*p));
+
+    if (!p)
+        return hd_fail(err, HD_ENOMEM, "no memory");
+    pthread_mutex_init(&p->lock, NULL);
+    p->control = env->control;
+    p->changed = env->changed;
+    p->arg = env->arg;
+    p->poke.fn = on_poke;
+    p->stop_post.fn = on_stopped;
+    hd_plugins_set_limits(p, env);
+    p->plugin_dir = hd_strdup(env->plugin_dir);
+    p->snapshot = new_snapshot();
+    if (!p->plugin_dir || !p->snapshot || make_seats(p, env)) {
+        hd_plugins_free(p);
+        return hd_fail(err, HD_ENOMEM, "no memory");
+    }
+    p->snapshot->generation = 1;
+    hd_service_add(HD_SERVICE_STATEMENT, &hd_statement_service); /* HD_EEXIST: it is there already */
+    *out = p;
+    return HD_OK;
+}
+
+/* What was left behind may still call the host. */
+static struct hd_plugins *kept_for_ever;
+
+void hd_plugins_free(struct hd_plugins *p)
+{
+    hd_plugins_abort(p);
+    if (p->left) {
+        kept_for_ever = p;
+        return;
+    }
+    HD_CHECK(!p->alive);
+    while (p->entries) {
+        struct hd_plugin_entry *e = p->entries;
+
+        p->entries = e->next;
+        hd_free((char *)e->id);
+        hd_free(e);
+    }
+    for (uint32_t w = 0; w < p->workers; w++)
+        hd_parks_fini(&p->seats[w].parks);
+    hd_free(p->seats);
+    hd_plugin_set_free(p->set);
+    hd_chain_snapshot_release(p->snapshot);
+    pthread_mutex_destroy(&p->lock);
+    hd_free(p->plugin_dir);
+    hd_free(p);
+}
