@@ -483,6 +483,21 @@ const char *hd_secret_read(struct hd_arena *arena, const char *path, const char 
 /* --- sections --------------------------------------------------------------------------------------------
  */
 
+const struct hd_raw_key *hd_raw_find(const struct hd_raw_section *section, const char *key)
+{
+    for (uint32_t i = 0; i < section->count; i++)
+        if (!strcmp(section->keys[i].key, key))
+            return &section->keys[i];
+    return NULL;
+}
+
+const char *hd_raw_origin(const struct hd_raw_section *section, const char *key)
+{
+    const struct hd_raw_key *k = hd_raw_find(section, key);
+
+    return k ? k->origin : section->origin;
+}
+
 /* One parse: what every step of it needs. */
 struct parse {
     const struct hd_options *o;
@@ -659,14 +674,6 @@ int hd_option_equal(const struct hd_option *opt, const void *a, const void *b)
     }
 }
 
-static const char *origin_of(const struct hd_raw_section *s, const char *key)
-{
-    for (uint32_t i = 0; i < s->count; i++)
-        if (!strcmp(s->keys[i].key, key))
-            return s->keys[i].origin;
-    return s->origin;
-}
-
 void hd_options_compare(const struct hd_options *o, const void *running, const void *wanted,
                         const struct hd_raw_section *section, struct hd_problems *problems)
 {
@@ -679,7 +686,7 @@ void hd_options_compare(const struct hd_options *o, const void *running, const v
         if ((opt.flags & HD_OPTF_RELOADABLE) || hd_option_equal(&opt, running, wanted))
             continue;
         hd_option_print_value(&opt, running, &was);
-        hd_problem(problems, origin_of(section, opt.key),
+        hd_problem(problems, hd_raw_origin(section, opt.key),
                    "%s in %s cannot change while the host runs (it is \"%s\"): restart howdahd, or take the "
                    "change back",
                    opt.key, section->label, hd_strbuf_str(&was));

@@ -38,6 +38,11 @@ struct hd_raw_section {
                                     * known when a name is looked for */
 };
 
+/* The section's key of that name, or NULL where it is not given. */
+const struct hd_raw_key *hd_raw_find(const struct hd_raw_section *section, const char *key);
+/* Where the key stands; where the section begins when the key is not given. */
+const char *hd_raw_origin(const struct hd_raw_section *section, const char *key);
+
 /* Is the table fit to be used? `what` names it in the error. Everything below takes checked tables only. */
 int hd_options_check(const struct hd_options *o, const char *what, struct hd_error *err);
 

@@ -1,0 +1,159 @@
+/*
+ * The tables of the host's own sections; see sections.h.
+ */
+#include "host/sections.h"
+#include "session/settings.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define RELOAD HD_OPTF_RELOADABLE
+#define DAY    86400000.0
+
+/* One entry: KEY fills the member of the same name. */
+#define OPT(conf, type, key, def, lo, hi, flags, doc)                                                        \
+    {                                                                                                        \
+#key, def, NULL, doc, lo, hi, type, flags, offsetof(struct conf, key), 0                             \
+    }
+#define CHOICE(conf, key, def, choices, flags, doc)                                                          \
+    {                                                                                                        \
+#key, def, choices, doc, 0, 0, HD_OPT_ENUM, flags, offsetof(struct conf, key), 0                     \
+    }
+
+#define HOST(type, key, def, lo, hi, flags, doc)                                                             \
+    OPT(hd_host_conf, HD_OPT_##type, key, def, lo, hi, flags, doc)
+static const struct hd_option host_table[] = {
+    HOST(STRING, workers, "auto", 0, 0, 0, "Worker threads: a number, or auto for one per core"),
+    HOST(STRING, plugin_dir, NULL, 0, 0, 0,
+         "Folder of the plugins' libraries; where make install puts them when empty"),
+    HOST(STRING, pid_file, NULL, 0, 0, 0,
+         "File that holds the number of the running process, and keeps a second one out"),
+    HOST(STRING, control, HD_DEFAULT_CONTROL, 0, 0, 0, "Socket for howdahctl, unix:PATH; none when empty"),
+    HOST(STRING, log_file, NULL, 0, 0, RELOAD, "File for the log, reopened on SIGHUP; stderr when empty"),
+    CHOICE(hd_host_conf, log_level, "info", "error|warning|info|debug", RELOAD, "How much is logged"),
+    HOST(DURATION, drain_timeout, "30s", 0, DAY, RELOAD,
+         "Longest wait for running transactions when the host stops"),
+    HOST(DURATION, login_timeout, "60s", 100, DAY, RELOAD,
+         "Longest time from a client's connect to the end of its login"),
+    HOST(DURATION, connect_timeout, "10s", 100, DAY, RELOAD, "Longest time for one connection to a server"),
+    HOST(INT, max_clients, "10000", 1, 1000000, RELOAD, "Clients at a time, in all"),
+    HOST(SIZE, max_statement_length, "64K", 1024, 64 << 20, RELOAD,
+         "Longest statement that is parsed; longer ones pass through unseen by filters"),
+    HOST(INT, max_templates, "10000", 16, 10000000, 0, "Normalized statements that are remembered"),
+    HOST(INT, max_prepared_per_client, "10000", 1, 1000000, RELOAD,
+         "Prepared statements that one client may hold"),
+    HOST(INT, max_metrics, "10000", 64, 1000000, 0, "Metrics, labels counted apart"),
+    HOST(INT, max_jobs, "1000", 1, 1000000, 0, "Jobs that wait for a thread"),
+    HOST(INT, job_threads, "4", 1, 64, 0, "Threads for blocking jobs"),
+    HOST(INT, bus_queue, "4096", 64, 1 << 20, 0, "Events that wait on the bus, per publishing thread"),
+    HOST(SIZE, buffer_memory, "256M", 1 << 20, 64.0 * (1 << 30), RELOAD,
+         "Memory for buffers per worker; past it reading pauses"),
+    HOST(INT, plugin_failures, "10", 1, 1000000, RELOAD, "Failures within a minute that quarantine a plugin"),
+    HOST(DURATION, park_timeout, "60s", 1, DAY, RELOAD, "Longest time that a filter may hold a statement"),
+};
+
+#define LISTENER(type, key, def, lo, hi, flags, doc)                                                         \
+    OPT(hd_listener_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
+static const struct hd_option listener_table[] = {
+    LISTENER(
+        LIST, listen, NULL, 0, 0, RELOAD | HD_OPTF_REQUIRED,
+        "Addresses such as 127.0.0.1:6432, [::]:6432 or unix:/run/howdah/.s.PGSQL.6432, with commas between"),
+    CHOICE(hd_listener_keys, auth, "scram-sha-256", "trust|scram-sha-256|cert", RELOAD,
+           "How clients prove who they are"),
+    LISTENER(LIST, allow, NULL, 0, 0, RELOAD,
+             "Networks that may connect, such as 127.0.0.0/8, ::1/128; every one when empty"),
+    CHOICE(hd_listener_keys, tls, "off", "off|allow|require", RELOAD, "Encryption towards clients"),
+    LISTENER(STRING, tls_cert, NULL, 0, 0, RELOAD, "File of the certificate, with its chain, PEM"),
+    LISTENER(STRING, tls_key, NULL, 0, 0, RELOAD, "File of the certificate's private key, PEM"),
+    LISTENER(STRING, tls_client_ca, NULL, 0, 0, RELOAD,
+             "File of the authorities that sign clients' certificates, PEM"),
+    LISTENER(INT, backlog, "4096", 1, 65535, RELOAD, "Connections that wait to be accepted"),
+    LISTENER(STRING, unix_mode, "0777", 0, 0, RELOAD, "Permissions of a Unix socket, octal"),
+};
+
+#define USER(type, key, def, lo, hi, flags, doc)                                                             \
+    OPT(hd_user_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
+static const struct hd_option user_table[] = {
+    USER(SECRET, password, NULL, 0, 0, RELOAD,
+         "The password, to log in here and, where a node names no user, there"),
+    USER(SECRET, verifier, NULL, 0, 0, RELOAD,
+         "Instead of the password, what PostgreSQL keeps of it: SCRAM-SHA-256$..."),
+    USER(BOOL, admin, "no", 0, 0, RELOAD, "May use the console, database howdah"),
+    USER(INT, pool_size, "0", 0, 10000, RELOAD,
+         "Server connections at a time per database; the database's when 0"),
+    USER(INT, max_clients, "0", 0, 1000000, RELOAD,
+         "Clients at a time of this user; no limit of its own when 0"),
+};
+
+#define DATABASE(type, key, def, lo, hi, flags, doc)                                                         \
+    OPT(hd_database_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
+static const struct hd_option database_table[] = {
+    DATABASE(STRING, node, NULL, 0, 0, RELOAD | HD_OPTF_REQUIRED, "Name of the [node] behind this database"),
+    CHOICE(hd_database_keys, pool_mode, "auto", "auto|transaction|session", RELOAD,
+           "When a server connection may serve another client"),
+    DATABASE(INT, pool_size, "20", 1, 10000, RELOAD, "Server connections at a time per user"),
+    DATABASE(INT, max_clients, "0", 0, 1000000, RELOAD,
+             "Clients at a time of this database; no limit of its own when 0"),
+    DATABASE(DURATION, queue_timeout, "30s", 0, DAY, RELOAD,
+             "Longest wait for a server connection; for ever when 0"),
+    DATABASE(DURATION, idle_transaction_timeout, "0", 0, 365 * DAY, RELOAD,
+             "Ends a client that idles in a transaction; never when 0"),
+    DATABASE(DURATION, client_idle_timeout, "0", 0, 365 * DAY, RELOAD,
+             "Ends a client that idles; never when 0"),
+    DATABASE(DURATION, server_idle_timeout, "10m", 0, 365 * DAY, RELOAD,
+             "Closes a server connection that idles; never when 0"),
+    DATABASE(DURATION, server_lifetime, "1h", 0, 365 * DAY, RELOAD,
+             "Closes a server connection of that age once it is free; never when 0"),
+    DATABASE(INT, max_prepared_statements, "200", 0, 100000, RELOAD,
+             "Prepared statements that are kept on one server connection"),
+};
+
+#define NODE(type, key, def, lo, hi, flags, doc)                                                             \
+    OPT(hd_node_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
+static const struct hd_option node_table[] = {
+    NODE(STRING, conninfo, NULL, 0, 0, RELOAD | HD_OPTF_REQUIRED,
+         "Where the server is, in libpq's words: host=127.0.0.1 port=5432 dbname=shop"),
+    NODE(STRING, control_user, NULL, 0, 0, RELOAD,
+         "User for the host's own statements; else conninfo's, else the first [user] with admin = yes"),
+    NODE(SECRET, control_password, NULL, 0, 0, RELOAD, "That user's password"),
+    NODE(DURATION, connect_timeout, "0", 0, DAY, RELOAD,
+         "Longest time for one connection; that of [host] when 0"),
+};
+
+#define PLUGIN(type, key, def, lo, hi, flags, doc)                                                           \
+    OPT(hd_plugin_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
+static const struct hd_option plugin_table[] = {
+    CHOICE(hd_plugin_keys, enabled, "yes", "no|yes|observe", RELOAD,
+           "Whether it runs; a filter that observes decides, logs and counts, but does not act"),
+    PLUGIN(STRING, library, NULL, 0, 0, RELOAD, "Path of its library; NAME.so in plugin_dir when empty"),
+    PLUGIN(BOOL, required, "no", 0, 0, RELOAD, "Without it the host does not start"),
+    PLUGIN(INT, priority, "100", 0, 1000000, RELOAD, "Order among filters, low numbers first"),
+    CHOICE(hd_plugin_keys, on_failure, "bypass", "bypass|reject", RELOAD,
+           "What happens to statements when it fails: they go on without it, or are refused"),
+    PLUGIN(INT, failures, "0", 0, 1000000, RELOAD,
+           "Failures within a minute that quarantine it; those of [host] when 0"),
+    PLUGIN(DURATION, time_budget, "0", 0, 60000, RELOAD,
+           "Longest time for one call on a worker; 10ms when 0"),
+};
+
+const struct hd_kind_info hd_kinds[HD_KINDS] = {
+    [HD_KIND_HOST] = {"host", "The host itself", HD_OPTIONS(struct hd_host_conf, host_table)},
+    [HD_KIND_LISTENER] = {"listener", "Where clients connect, and how",
+                          HD_OPTIONS(struct hd_listener_keys, listener_table)},
+    [HD_KIND_USER] = {"user", "Who may connect; [user *] is anybody",
+                      HD_OPTIONS(struct hd_user_keys, user_table)},
+    [HD_KIND_DATABASE] = {"database",
+                          "The name that clients ask for; [database *] is any, under its own name",
+                          HD_OPTIONS(struct hd_database_keys, database_table)},
+    [HD_KIND_NODE] = {"node", "A PostgreSQL server", HD_OPTIONS(struct hd_node_keys, node_table)},
+    [HD_KIND_PLUGIN] = {"plugin", "A plugin, beside the keys of its own",
+                        HD_OPTIONS(struct hd_plugin_keys, plugin_table)},
+};
+
+int hd_kind_find(const char *word)
+{
+    for (int i = 0; i < HD_KINDS; i++)
+        if (!strcmp(hd_kinds[i].word, word))
+            return i;
+    return -1;
+}
