@@ -28,7 +28,8 @@ struct hd_job_node {
 /* Starts `threads` threads; at most `max_waiting` jobs wait. [control] */
 int hd_jobs_new(struct hd_loop *control, size_t threads, size_t max_waiting, struct hd_jobs **out,
                 struct hd_error *err);
-/* Cancels what there is, waits for the threads and calls the last `done`s. [control], in no job's done. */
+/* Cancels what there is, waits for the threads and calls the last `done`s. After the plugins have stopped and
+ * before they are freed. [control], in no job's done. */
 void hd_jobs_free(struct hd_jobs *jobs);
 /* Exchanges the definitions of nodes; statements that run keep the old ones. HD_ENOMEM changes nothing.
  * [control] */
@@ -43,9 +44,16 @@ int hd_jobs_sql_wait(struct hd_jobs *jobs, const struct hd_sql *sql, const struc
 void hd_jobs_free_result(const struct hd_sql_result *result);
 int hd_jobs_cancel(struct hd_jobs *jobs, int64_t handle);
 
-/* Cancels all jobs of an owner; then(arg) runs on the control loop when the last of them is over, at once if
- * there is none. [control] */
-void hd_jobs_drop_owner(struct hd_jobs *jobs, const void *owner, void (*then)(void *arg), void *arg);
+/* The owner has gone: its jobs are cancelled and their `done`s are not called. What runs in its functions
+ * runs on; `over` (see below) tells when the last has ended. [control] */
+void hd_jobs_drop_owner(struct hd_jobs *jobs, const void *owner);
+/* over(owner) runs on the control thread after each job of an owner other than NULL. [control], at start. */
+void hd_jobs_on_over(struct hd_jobs *jobs, void (*over)(const void *owner));
+
+/* A connection of the caller's own, for what lives longer than a statement (sqlconn.h). [job] */
+struct hd_sqlconn;
+int hd_jobs_connect(struct hd_jobs *jobs, const char *node, uint64_t deadline_ms, struct hd_sqlconn **out,
+                    struct hd_error *err);
 
 struct hd_jobs_stats {
     uint64_t threads, running, waiting, done, refused, connections;

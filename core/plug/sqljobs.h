@@ -1,0 +1,32 @@
+/*
+ * Statements on control connections: the definitions of nodes, and a small cache of idle connections to each
+ * node and database, which are closed when nobody has needed them for a while.
+ */
+#ifndef HD_PLUG_SQLJOBS_H
+#define HD_PLUG_SQLJOBS_H
+
+#include <howdah/jobs.h>
+
+#include "plug/jobs.h"
+#include "plug/sqlconn.h"
+
+struct hd_sqljobs;
+
+struct hd_sqljobs *hd_sqljobs_new(void);
+/* No statement runs any more. */
+void hd_sqljobs_free(struct hd_sqljobs *s);
+int hd_sqljobs_set_nodes(struct hd_sqljobs *s, const struct hd_job_node *nodes, size_t n);
+
+/* Runs a statement to its end. Never NULL. May block; any thread. */
+struct hd_sql_answer *hd_sqljobs_run(struct hd_sqljobs *s, const struct hd_sql *sql,
+                                     const struct hd_sql_wait *w);
+/* A connection of the caller's own, to the node's own database. */
+int hd_sqljobs_connect(struct hd_sqljobs *s, const char *node, const struct hd_sql_wait *w,
+                       struct hd_sqlconn **out, struct hd_error *err);
+
+/* Closes what has been idle for too long. [any] */
+void hd_sqljobs_expire(struct hd_sqljobs *s);
+/* Idle connections. */
+size_t hd_sqljobs_idle(struct hd_sqljobs *s);
+
+#endif
