@@ -433,19 +433,22 @@ void hd_chain_session_close(struct hd_chain *c, struct hd_chain_session *cs)
     cs->states = NULL;
 }
 
-/* The session's state of one filter; opened now where it was not there when the session began. */
-static void *state_of(struct hd_chain *c, struct hd_chain_session *cs, const struct slot *s,
-                      const struct hd_statement *st)
+/* Finds the session's state of one filter; opened now where it was not there when the session began. 0, or
+ * HD_ENOMEM. */
+static int find_state(struct hd_chain *c, struct hd_chain_session *cs, const struct slot *s,
+                      struct hd_statement *st)
 {
     uint32_t n = (uint32_t)(s - c->slots);
 
+    st->session_state = NULL;
     if (HD_LIKELY(!s->f->session_open))
-        return NULL;
+        return HD_OK;
     if (make_room(c, cs, n, st->session_id))
-        return NULL;
+        return HD_ENOMEM;
     if (!(cs->states->open & (1u << n)))
         open_state(c, cs->states, n, st->database, st->user);
-    return cs->states->state[n];
+    st->session_state = cs->states->state[n];
+    return HD_OK;
 }
 
 /* --- executions ---------------------------------------------------------------------------------------- */
@@ -476,13 +479,13 @@ int hd_chain_begin(struct hd_chain *c, struct hd_chain_plan *plan, struct hd_cha
     return HD_OK;
 }
 
-/* Fills what the filter in entry i sees of its own in the statement. */
-static inline void show(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain_exec *exec,
-                        uint32_t i, struct hd_statement *st)
+/* Fills what the filter in entry i sees of its own in the statement. 0, or HD_ENOMEM: it is not called. */
+static inline int show(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain_exec *exec,
+                       uint32_t i, struct hd_statement *st)
 {
     st->handle = exec->handle;
     st->slot = &exec->slots[i];
-    st->session_state = state_of(c, cs, plan_of(exec)->entries[i].slot, st);
+    return find_state(c, cs, plan_of(exec)->entries[i].slot, st);
 }
 
 static struct hd_str str(const char *s)
@@ -697,11 +700,10 @@ static void ask(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain
     uint64_t start;
     int32_t code;
 
-    if (HD_UNLIKELY(e->broken || hd_instance_quarantined(s->instance))) {
+    if (HD_UNLIKELY(e->broken || hd_instance_quarantined(s->instance) || show(c, cs, exec, i, st))) {
         without(e, v);
         return;
     }
-    show(c, cs, exec, i, st);
     go_on(v);
     exec->called |= 1u << i;
     atomic_store_explicit(&c->parks->deciding, exec->handle, memory_order_relaxed);
@@ -774,9 +776,8 @@ void hd_chain_data(struct hd_chain *c, struct hd_chain_session *cs, struct hd_ch
         uint64_t start;
 
         if (!(e->want & HD_WANT_DATA) || !(exec->called & (1u << i)) ||
-            hd_instance_quarantined(e->slot->instance))
+            hd_instance_quarantined(e->slot->instance) || show(c, cs, exec, i, st))
             continue;
-        show(c, cs, exec, i, st);
         start = coarse_ns();
         e->slot->f->data(e->slot->self, e->slot->ws, e->data, st, bytes);
         check_budget(c, e->slot, start, "data");
@@ -789,9 +790,8 @@ static void call_complete(struct hd_chain *c, struct hd_chain_session *cs, struc
     struct entry *e = &plan_of(exec)->entries[i];
     uint64_t start;
 
-    if (!(e->want & HD_WANT_COMPLETE) || !(exec->called & (1u << i)))
+    if (!(e->want & HD_WANT_COMPLETE) || !(exec->called & (1u << i)) || show(c, cs, exec, i, st))
         return;
-    show(c, cs, exec, i, st);
     start = coarse_ns();
     e->slot->f->complete(e->slot->self, e->slot->ws, e->data, st, outcome);
     check_budget(c, e->slot, start, "complete");

@@ -21,6 +21,9 @@ static void on_stopped(struct hd_post *post);
 static void on_notice(struct hd_post *post);
 static void on_stop_timeout(struct hd_loop_timer *t);
 
+/* Those that did not end. What they stand on must stay as long as the process. [control] */
+static struct hd_instance *left_behind;
+
 void hd_plugin_settings_free(struct hd_plugin_settings *s)
 {
     struct hd_arena arena;
@@ -313,6 +316,8 @@ void hd_instance_leave(struct hd_instance *i, const char *why)
     i->entry = NULL;
     end_stop_timer(i);
     give_slot(i);
+    i->left_before = left_behind;
+    left_behind = i;
     i->plugins->left++;
     i->plugins->alive--;
     if (e)

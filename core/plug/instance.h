@@ -81,8 +81,8 @@ struct hd_failures {
 
 /* Verdicts, counted per worker by its own thread. */
 struct hd_verdict_counts {
-    _Alignas(64) _Atomic uint64_t acted;
-    _Atomic uint64_t observed;
+    _Atomic uint64_t acted, observed;
+    char apart[48]; /* so that workers do not share a cache line */
 };
 
 /* One instance's use of another's capability. */
@@ -117,6 +117,7 @@ struct hd_instance {
     struct hd_post gone_post;
     _Atomic int notice_posted, stopped_posted;
     struct hd_loop_timer *stop_timer;
+    struct hd_instance *left_before; /* among those that were left behind */
     char refusal[128]; /* message of refusals in its stead */
 };
 

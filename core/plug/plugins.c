@@ -810,16 +810,11 @@ int hd_plugins_new(const struct hd_plugins_env *env, struct hd_plugins **out, st
     return HD_OK;
 }
 
-/* What was left behind may still call the host. */
-static struct hd_plugins *kept_for_ever;
-
 void hd_plugins_free(struct hd_plugins *p)
 {
     hd_plugins_abort(p);
-    if (p->left) {
-        kept_for_ever = p;
-        return;
-    }
+    if (p->left)
+        return; /* what was left behind may still call the host */
     HD_CHECK(!p->alive);
     while (p->entries) {
         struct hd_plugin_entry *e = p->entries;
