@@ -1,6 +1,7 @@
 /* From an INI's text to struct hd_conf; see conf.h. */
 #include "conf.h"
 #include "base/error.h"
+#include "host/sections.h"
 
 #include <string.h>
 
@@ -23,14 +24,16 @@ static void read_section(struct check_conf *c, const struct hd_section_kind *kin
 }
 
 /* The [plugin ID] section; an empty one where there is none. */
-static const struct hd_raw_section *find_own(const struct check_conf *c, const struct hd_plugin *p)
+static const struct hd_raw_section *find_own(struct check_conf *c, const struct hd_plugin *p)
 {
     static const struct hd_raw_section none = {
         .kind = "plugin", .name = "", .label = "[plugin]", .origin = "defaults:1", .dir = "."};
 
     for (uint32_t i = 0; i < c->ini.count; i++)
-        if (strcmp(c->ini.sections[i].kind, "plugin") == 0 && strcmp(c->ini.sections[i].name, p->id) == 0)
+        if (strcmp(c->ini.sections[i].kind, "plugin") == 0 && strcmp(c->ini.sections[i].name, p->id) == 0) {
+            c->ini.sections[i].also = &hd_kinds[HD_KIND_PLUGIN].options; /* enabled, priority … */
             return &c->ini.sections[i];
+        }
     return &none;
 }
 
