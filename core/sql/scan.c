@@ -75,8 +75,7 @@ static inline struct level *level(struct scanner *s)
     return &s->levels[s->depth];
 }
 
-/* --- the tree's height -------------------------------------------------------------------------------------
- */
+/* --- the tree's height --- */
 
 static inline void separate(struct level *l)
 {
@@ -140,8 +139,7 @@ static void end_statement(struct scanner *s)
     close_height(s, level(s));
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------ */
+/* --- writing --- */
 
 /* A blank where the text had one, or where two tokens would else grow together. */
 static inline void put_gap(struct scanner *s, int needed)
@@ -272,8 +270,7 @@ static void put_literal(struct scanner *s, const uint8_t *from, enum hd_literal_
     s->chain = CHAIN_NONE;
 }
 
-/* --- strings
- * ------------------------------------------------------------------------------------------------ */
+/* --- strings --- */
 
 /* A string goes on where only blanks with a line's end among them part it from the next quote. Returns the
  * place behind that quote, or NULL. PostgreSQL allows -- comments there too, but libpg_query does not:
@@ -356,8 +353,7 @@ static void scan_dollar_string(struct scanner *s, size_t n)
     give_up(s, HD_SCAN_INCOMPLETE);
 }
 
-/* --- numbers, parameters
- * ------------------------------------------------------------------------------------ */
+/* --- numbers, parameters --- */
 
 static inline int is_digit(const struct scanner *s, const uint8_t *p)
 {
@@ -450,8 +446,7 @@ static void scan_dollar(struct scanner *s)
         give_up(s, HD_SCAN_JUNK);
 }
 
-/* --- words
- * -------------------------------------------------------------------------------------------------- */
+/* --- words --- */
 
 /* Books what the word means for the literals behind it. */
 static inline void note_word(struct scanner *s, unsigned props)
@@ -575,8 +570,7 @@ static inline void scan_word_or_prefix(struct scanner *s)
         scan_word(s);
 }
 
-/* --- comments
- * ----------------------------------------------------------------------------------------------- */
+/* --- comments --- */
 
 static void note_hint(struct scanner *s, const uint8_t *p, const uint8_t *end)
 {
@@ -630,8 +624,7 @@ static void scan_line_comment(struct scanner *s)
     s->gap = 1;
 }
 
-/* --- punctuation
- * -------------------------------------------------------------------------------------------- */
+/* --- punctuation --- */
 
 static inline void scan_open(struct scanner *s, int bracket)
 {
@@ -707,8 +700,7 @@ static inline void scan_operator(struct scanner *s)
     put_token(s, T_OTHER);
 }
 
-/* --- the pass
- * ----------------------------------------------------------------------------------------------- */
+/* --- the pass --- */
 
 static inline void scan_token(struct scanner *s)
 {
@@ -769,7 +761,6 @@ static inline void scan_token(struct scanner *s)
         scan_operator(s);
         break;
     case C_OTHER:
-    case C_NUL:
         give_up(s, HD_SCAN_JUNK);
         break;
     }
@@ -809,15 +800,23 @@ static int pass(const char *sql, size_t len, struct hd_scan *out, uint32_t base)
     return HD_OK;
 }
 
+/* A text that is not looked at. */
+static int refuse(struct hd_scan *out, uint32_t why)
+{
+    int rc = pass("", 0, out, 0);
+
+    out->flags |= why;
+    return rc;
+}
+
 int hd_scan_normalize(const char *sql, size_t len, struct hd_scan *out)
 {
     int rc;
 
-    if (len > INT32_MAX) {
-        rc = pass("", 0, out, 0);
-        out->flags |= HD_SCAN_TOO_LONG;
-        return rc;
-    }
+    if (len > INT32_MAX)
+        return refuse(out, HD_SCAN_TOO_LONG);
+    if (memchr(sql, 0, len)) /* libpg_query's texts end there */
+        return refuse(out, HD_SCAN_JUNK);
     rc = pass(sql, len, out, 0);
     if (rc == HD_OK && out->n_params > 0 && out->n_literals > 0 && !out->flags)
         rc = pass(sql, len, out, out->n_params);

@@ -261,6 +261,8 @@ static void unsure(void)
     }
     CU_ASSERT_EQUAL(hd_scan_normalize("select\0a", 8, &scan_a), HD_OK);
     CU_ASSERT_EQUAL(scan_a.flags, HD_SCAN_JUNK);
+    CU_ASSERT_EQUAL(hd_scan_normalize("select 'a\0b'", 12, &scan_a), HD_OK);
+    CU_ASSERT_EQUAL(scan_a.flags, HD_SCAN_JUNK);
     CU_ASSERT_EQUAL(hd_scan_normalize("", (size_t)1 << 31, &scan_a), HD_OK);
     CU_ASSERT_EQUAL(scan_a.flags, HD_SCAN_TOO_LONG);
 }
