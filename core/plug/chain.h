@@ -87,7 +87,8 @@ static inline struct hd_chain_plan *hd_chain_plan(struct hd_chain *chain, const 
 /* The template leaves the worker's cache: gives its plan back. May be called with NULL. */
 void hd_chain_plan_drop(void *plan);
 
-/* Begins an execution. HD_OK, or HD_ENOMEM (answer 53200). */
+/* Begins an execution. HD_OK, or HD_ENOMEM (answer 53200). With a plan that wants nothing it is as if there
+ * were none: decide says continue, data and complete do nothing. */
 int hd_chain_begin(struct hd_chain *chain, struct hd_chain_plan *plan,
                    struct hd_chain_exec *exec) HD_MUST_USE;
 

@@ -118,7 +118,7 @@ struct hd_instance {
     _Atomic int notice_posted, stopped_posted;
     struct hd_loop_timer *stop_timer;
     struct hd_instance *left_before; /* among those that were left behind */
-    char refusal[128]; /* message of refusals in its stead */
+    char refusal[128];               /* message of refusals in its stead */
 };
 
 /* --- instance.c --- */
@@ -299,6 +299,17 @@ struct hd_plugins {
     void *stopped_arg;
 };
 
+/* --- snapshot.c --- */
+
+/* An empty snapshot, to be filled by publish; NULL: no memory. [control] */
+struct hd_chain_snapshot *hd_snapshot_new(void);
+/* The generation that the next one published will have. [control] */
+uint32_t hd_snapshot_next_generation(const struct hd_plugins *p);
+/* Hands the workers what runs now; takes `s`. Cannot fail. [control] */
+void hd_snapshot_publish(struct hd_plugins *p, struct hd_chain_snapshot *s);
+/* What the posts of seats and of hd_plugins do. */
+void hd_snapshot_on_published(struct hd_post *post);
+void hd_plugins_on_poke(struct hd_post *post);
 /* Something about workers changed that an instance's end may wait for. [any] */
 void hd_plugins_poke(struct hd_plugins *p);
 /* The instance has ended (or was left): its entry is free for another. e may be NULL. */

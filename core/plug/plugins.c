@@ -16,10 +16,8 @@
 #include "plug/instance.h"
 #include "plug/nearest.h"
 
-#define DEFAULT_BUDGET_MS 10
-#define DEFAULT_PARKED    10000
-#define DEFAULT_PARK_MS   60000
-#define NS_PER_MS         1000000u
+#define DEFAULT_PARKED  10000
+#define DEFAULT_PARK_MS 60000
 
 /* --- entries ------------------------------------------------------------------------------------------- */
 
@@ -125,153 +123,6 @@ void hd_plugins_tell(struct hd_plugins *p, struct hd_plugin_entry *e)
     snprintf(ev.reason, sizeof(ev.reason), "%s", e->reason);
     if (p->changed)
         p->changed(p->arg, &ev);
-}
-
-/* --- snapshots ----------------------------------------------------------------------------------------- */
-
-static struct hd_chain_snapshot *new_snapshot(void)
-{
-    struct hd_chain_snapshot *s =
-        hd_calloc(1, sizeof(*s) + HD_CHAIN_MAX * sizeof(((struct hd_chain_snapshot *)0)->filters[0]));
-
-    if (s)
-        atomic_init(&s->refs, 1);
-    return s;
-}
-
-static int by_order(const void *a, const void *b)
-{
-    const struct hd_instance *x = ((const struct hd_chain_filter *)a)->instance;
-    const struct hd_instance *y = ((const struct hd_chain_filter *)b)->instance;
-
-    if (x->settings->priority != y->settings->priority)
-        return x->settings->priority < y->settings->priority ? -1 : 1;
-    return strcmp(x->host.id, y->host.id);
-}
-
-static uint64_t budget_ns(const struct hd_plugins *p, const struct hd_plugin_settings *s)
-{
-    int64_t ms = s->time_budget > 0   ? s->time_budget
-                 : p->time_budget > 0 ? p->time_budget
-                                      : DEFAULT_BUDGET_MS;
-
-    return (uint64_t)ms * NS_PER_MS;
-}
-
-static void fill_snapshot(struct hd_plugins *p, struct hd_chain_snapshot *s)
-{
-    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
-        struct hd_instance *i = e->instance;
-
-        if (!i || i->state != HD_INSTANCE_RUNNING || i->slot < 0)
-            continue;
-        s->filters[s->count++] =
-            (struct hd_chain_filter){.instance = i,
-                                     .slot = (uint32_t)i->slot,
-                                     .observe = i->mode == HD_MODE_OBSERVE,
-                                     .reject = i->settings->on_failure == HD_ON_FAILURE_REJECT,
-                                     .budget_ns = budget_ns(p, i->settings)};
-    }
-    qsort(s->filters, s->count, sizeof(s->filters[0]), by_order);
-}
-
-/* The generation of the snapshot after the present one. */
-static uint32_t next_generation(const struct hd_plugins *p)
-{
-    uint32_t g = p->snapshot->generation + 1;
-
-    return g ? g : 1;
-}
-
-/* Hands the workers a snapshot of what runs now; takes `s`. Cannot fail. */
-static void publish(struct hd_plugins *p, struct hd_chain_snapshot *s)
-{
-    struct hd_chain_snapshot *old = p->snapshot;
-
-    s->generation = next_generation(p);
-    fill_snapshot(p, s);
-    pthread_mutex_lock(&p->lock);
-    p->snapshot = s;
-    for (uint32_t w = 0; w < p->workers; w++) {
-        struct hd_chain_seat *seat = &p->seats[w];
-
-        if (seat->chain && !seat->posted) {
-            seat->posted = 1;
-            hd_loop_post(seat->loop, &seat->post);
-        }
-    }
-    pthread_mutex_unlock(&p->lock);
-    hd_chain_snapshot_release(old);
-    hd_plugins_poke(p);
-}
-
-/* [worker] */
-static void on_published(struct hd_post *post)
-{
-    struct hd_chain_seat *seat = HD_CONTAINER_OF(post, struct hd_chain_seat, post);
-    struct hd_plugins *p = seat->plugins;
-    struct hd_chain_snapshot *s;
-    struct hd_chain *chain;
-
-    pthread_mutex_lock(&p->lock);
-    seat->posted = 0;
-    chain = seat->chain;
-    s = p->snapshot;
-    atomic_fetch_add(&s->refs, 1);
-    pthread_mutex_unlock(&p->lock);
-    if (chain)
-        hd_chain_set(chain, s);
-    else
-        hd_chain_snapshot_release(s);
-}
-
-struct hd_chain_snapshot *hd_chain_seat_take(struct hd_chain_seat *seat, struct hd_chain *chain,
-                                             struct hd_loop *loop)
-{
-    struct hd_plugins *p = seat->plugins;
-    struct hd_chain_snapshot *s;
-
-    pthread_mutex_lock(&p->lock);
-    HD_CHECK(!seat->chain);
-    seat->chain = chain;
-    seat->loop = loop;
-    s = p->snapshot;
-    atomic_fetch_add(&s->refs, 1);
-    atomic_store(&seat->generation, 0); /* it has run none yet */
-    pthread_mutex_unlock(&p->lock);
-    return s;
-}
-
-void hd_chain_seat_leave(struct hd_chain_seat *seat)
-{
-    pthread_mutex_lock(&seat->plugins->lock);
-    seat->chain = NULL;
-    pthread_mutex_unlock(&seat->plugins->lock);
-    hd_plugins_poke(seat->plugins);
-}
-
-/* Filters end before what is none: that may be what they ask. */
-static void on_poke(struct hd_post *post)
-{
-    struct hd_plugins *p = HD_CONTAINER_OF(post, struct hd_plugins, poke);
-
-    pthread_mutex_lock(&p->lock);
-    p->poke_posted = 0;
-    pthread_mutex_unlock(&p->lock);
-    for (int filters = 1; filters >= 0; filters--)
-        for (struct hd_plugin_entry *e = p->entries; e; e = e->next)
-            if (e->instance && e->instance->lib->is_filter == filters)
-                hd_instance_advance(e->instance);
-}
-
-void hd_plugins_poke(struct hd_plugins *p)
-{
-    pthread_mutex_lock(&p->lock);
-    if (!p->poke_posted && p->control) {
-        p->poke_posted = 1;
-        hd_loop_post(p->control, &p->poke);
-    }
-    pthread_mutex_unlock(&p->lock);
 }
 
 /* --- commit -------------------------------------------------------------------------------------------- */
@@ -381,7 +232,7 @@ static void commit_entry(struct hd_plugins *p, struct hd_plugin_entry *e)
             i->mode = e->next_mode;
             i->state = HD_INSTANCE_RUNNING; /* it may have been on its way out */
         } else if (i->state == HD_INSTANCE_RUNNING && e->next_mode == HD_MODE_OFF) {
-            hd_instance_retire(i, next_generation(p));
+            hd_instance_retire(i, hd_snapshot_next_generation(p));
         }
     }
     if (e->next_mode == HD_MODE_OFF)
@@ -399,13 +250,13 @@ static void commit_unknown(struct hd_plugins *p, struct hd_plugin_entry *e)
     if (!e->instance)
         return;
     if (e->instance->state == HD_INSTANCE_RUNNING)
-        hd_instance_retire(e->instance, next_generation(p));
+        hd_instance_retire(e->instance, hd_snapshot_next_generation(p));
     hd_plugins_tell(p, e);
 }
 
 int hd_plugins_commit(struct hd_plugins *p, struct hd_error *err)
 {
-    struct hd_chain_snapshot *s = new_snapshot();
+    struct hd_chain_snapshot *s = hd_snapshot_new();
     struct hd_plugin_entry **order = hd_calloc(count_entries(p) + 1, sizeof(struct hd_plugin_entry *));
     int code = HD_OK;
 
@@ -430,7 +281,7 @@ int hd_plugins_commit(struct hd_plugins *p, struct hd_error *err)
     hd_plugin_set_free(p->set);
     p->set = p->prepared;
     p->prepared = NULL;
-    publish(p, s);
+    hd_snapshot_publish(p, s);
 out:
     hd_free(order);
     return code;
@@ -472,7 +323,7 @@ static int switch_off(struct hd_plugins *p, struct hd_plugin_entry *e, struct hd
     if (i->askers)
         return hd_fail(err, HD_EBUSY, "plugin %s is used by %u other plugins; disable those first", e->id,
                        i->askers);
-    hd_instance_retire(i, next_generation(p));
+    hd_instance_retire(i, hd_snapshot_next_generation(p));
     hd_plugins_tell(p, e);
     return HD_OK;
 }
@@ -526,7 +377,7 @@ int hd_plugins_set_mode(struct hd_plugins *p, const char *id, uint32_t mode, str
         return HD_ENOENT;
     if (p->stopping)
         return hd_fail(err, HD_EBUSY, "the host is stopping");
-    s = new_snapshot();
+    s = hd_snapshot_new();
     if (!s)
         return hd_fail(err, HD_ENOMEM, "no memory");
     hd_plugins_abort(p); /* it knew other states */
@@ -534,7 +385,7 @@ int hd_plugins_set_mode(struct hd_plugins *p, const char *id, uint32_t mode, str
     if (code)
         hd_chain_snapshot_release(s);
     else
-        publish(p, s);
+        hd_snapshot_publish(p, s);
     return code;
 }
 
@@ -583,8 +434,8 @@ void hd_plugins_drop_uses(struct hd_instance *i)
 
         use->provider->askers--;
         hd_free(use);
+        hd_plugins_poke(i->plugins); /* the provider may have waited for this */
     }
-    hd_plugins_poke(i->plugins);
 }
 
 /* --- telling ------------------------------------------------------------------------------------------- */
@@ -660,13 +511,13 @@ const struct hd_conf *hd_plugins_conf(struct hd_plugins *p, const char *id)
 
 static void restart(struct hd_plugins *p, struct hd_plugin_entry *e)
 {
-    struct hd_chain_snapshot *s = new_snapshot();
+    struct hd_chain_snapshot *s = hd_snapshot_new();
     struct hd_error err = HD_ERROR_INIT;
     uint32_t mode = e->restart;
 
     e->restart = HD_MODE_OFF;
     if (s && !switch_on(p, e, mode, &err))
-        publish(p, s);
+        hd_snapshot_publish(p, s);
     else
         hd_chain_snapshot_release(s);
 }
@@ -703,7 +554,15 @@ static void timer_closed(struct hd_loop_timer *t)
 static void on_stopped(struct hd_post *post)
 {
     struct hd_plugins *p = HD_CONTAINER_OF(post, struct hd_plugins, stop_post);
+    int poked;
 
+    pthread_mutex_lock(&p->lock);
+    poked = p->poke_posted;
+    pthread_mutex_unlock(&p->lock);
+    if (poked) { /* it stands in the loop's inbox: end behind it */
+        hd_loop_post(p->control, post);
+        return;
+    }
     if (p->stop_timer)
         hd_loop_timer_close(p->stop_timer, timer_closed);
     p->stop_timer = NULL;
@@ -737,10 +596,10 @@ static void start_timer(struct hd_plugins *p)
  * them. */
 static void publish_nothing(struct hd_plugins *p)
 {
-    struct hd_chain_snapshot *s = new_snapshot();
+    struct hd_chain_snapshot *s = hd_snapshot_new();
 
     if (s)
-        publish(p, s);
+        hd_snapshot_publish(p, s);
 }
 
 void hd_plugins_stop(struct hd_plugins *p, void (*done)(void *arg), void *arg)
@@ -753,7 +612,7 @@ void hd_plugins_stop(struct hd_plugins *p, void (*done)(void *arg), void *arg)
     start_timer(p);
     for (struct hd_plugin_entry *e = p->entries; e; e = e->next)
         if (e->instance && e->instance->state == HD_INSTANCE_RUNNING)
-            hd_instance_retire(e->instance, next_generation(p));
+            hd_instance_retire(e->instance, hd_snapshot_next_generation(p));
     publish_nothing(p);
     check_stopped(p);
 }
@@ -778,7 +637,7 @@ static int make_seats(struct hd_plugins *p, const struct hd_plugins_env *env)
 
         seat->plugins = p;
         seat->worker = p->workers;
-        seat->post.fn = on_published;
+        seat->post.fn = hd_snapshot_on_published;
         if (hd_parks_init(&seat->parks, (uint32_t)(env->max_parked > 0 ? env->max_parked : DEFAULT_PARKED)))
             return HD_ENOMEM;
     }
@@ -795,11 +654,11 @@ int hd_plugins_new(const struct hd_plugins_env *env, struct hd_plugins **out, st
     p->control = env->control;
     p->changed = env->changed;
     p->arg = env->arg;
-    p->poke.fn = on_poke;
+    p->poke.fn = hd_plugins_on_poke;
     p->stop_post.fn = on_stopped;
     hd_plugins_set_limits(p, env);
     p->plugin_dir = hd_strdup(env->plugin_dir);
-    p->snapshot = new_snapshot();
+    p->snapshot = hd_snapshot_new();
     if (!p->plugin_dir || !p->snapshot || make_seats(p, env)) {
         hd_plugins_free(p);
         return hd_fail(err, HD_ENOMEM, "no memory");

@@ -190,6 +190,16 @@ static const struct hd_verdict go_on = {.size = sizeof(go_on), .kind = HD_VERDIC
 
 /* --- without filters ----------------------------------------------------------------------------------- */
 
+static void begin_anyway(struct rig_worker *w, void *arg)
+{
+    (void)arg;
+    CU_ASSERT_EQUAL(hd_chain_begin(w->chain, session.plan, &session.exec), HD_OK);
+    CU_ASSERT_PTR_NULL(session.exec.plan);
+    do_decide_again(w, NULL);
+    do_data(w, NULL);
+    hd_chain_complete(w->chain, &session.cs, &session.exec, &session.st, NULL);
+}
+
 static void nobody_wants_anything(void)
 {
     open_rig(1, 0, 0);
@@ -205,6 +215,8 @@ static void nobody_wants_anything(void)
     CU_ASSERT_EQUAL(alpha.plan_destroys, 1);
     worker(do_execute);
     CU_ASSERT_EQUAL(alpha.plans, 1);
+    worker(begin_anyway);
+    CU_ASSERT_EQUAL(kind, HD_VERDICT_CONTINUE);
     worker(do_close);
     close_rig();
     CU_ASSERT_EQUAL(alpha.statements + alpha.completes, 0);

@@ -1,0 +1,108 @@
+/*
+ * The inside of a worker's filter chain, which chain.c (filters, plans, sessions) and chain_exec.c
+ * (executions) share. [worker]
+ */
+#ifndef HD_PLUG_CHAIN_PARTS_H
+#define HD_PLUG_CHAIN_PARTS_H
+
+#include <time.h>
+
+#include "plug/instance.h"
+
+#define HD_NS_PER_MS 1000000u
+/* Handles: the worker's number above, its own sequence below. */
+#define HD_HANDLE_SEQUENCE_BITS 48
+
+/* A filter on this worker. */
+struct hd_chain_slot {
+    struct hd_instance *instance;
+    const struct hd_filter_v1 *f;
+    void *self, *ws;
+    uint64_t budget_ns;
+    uint32_t uses;                            /* 1 for the snapshot, 1 for each plan that names it; 0: free */
+    uint64_t observed_second, observed_quiet; /* so that observing logs one line a second */
+};
+
+/* A filter in a plan. */
+struct hd_chain_entry {
+    struct hd_chain_slot *slot;
+    uint32_t want;
+    uint8_t observe, reject;
+    uint8_t broken; /* it could not plan and rejects: refuses in its stead */
+    void *data;
+    void (*destroy)(void *data);
+};
+
+struct hd_chain_full_plan {
+    struct hd_chain_plan head; /* first */
+    struct hd_chain *chain;    /* NULL: hollow */
+    struct hd_list node;       /* in chain->plans */
+    uint32_t generation;
+    uint32_t users; /* executions in flight */
+    int kept;       /* by a template */
+    struct hd_chain_entry entries[];
+};
+
+/* What filters keep for one session, by slot. */
+struct hd_chain_states {
+    struct hd_list node;
+    uint32_t open; /* bit n: state[n] was opened */
+    uint32_t room;
+    uint64_t session_id;
+    void *state[];
+};
+
+struct hd_chain {
+    struct hd_chain_head head; /* first */
+    struct hd_plugins *plugins;
+    struct hd_chain_seat *seat;
+    uint32_t worker;
+    uint32_t keeps; /* bit n: the filter in slot n keeps session states */
+    struct hd_chain_snapshot *current;
+    uint64_t sequence; /* of handles */
+    uint64_t tick_ns;  /* of the clock that measures time budgets */
+    struct hd_parks *parks;
+    struct hd_list plans, sessions, deadlines;
+    struct hd_chain_timer *timer;
+    void (*resume)(void *arg, struct hd_chain_exec *exec);
+    void *resume_arg;
+    struct hd_chain_slot slots[HD_CHAIN_MAX];
+};
+
+struct hd_chain_timer {
+    struct hd_loop_timer timer; /* first */
+    struct hd_chain *chain;
+    uint64_t due_ns; /* 0: not running */
+};
+
+/* Takes the filters out of a plan; frees it unless a template still keeps the shell. */
+void hd_chain_hollow(struct hd_chain_full_plan *p);
+/* Finds the session's state of one filter; opened now where it was not there when the session began. 0, or
+ * HD_ENOMEM. */
+int hd_chain_find_state(struct hd_chain *c, struct hd_chain_session *cs, const struct hd_chain_slot *s,
+                        struct hd_statement *st);
+/* The timer of parks' deadlines. */
+void hd_chain_on_deadline(struct hd_loop_timer *t);
+/* Counts a call that took too long. */
+void hd_chain_overrun(struct hd_chain_slot *s, const char *what, uint64_t ns) __attribute__((cold));
+
+/* A clock that costs a few nanoseconds and is right to one tick: enough to see that a callback blocks. */
+static inline uint64_t hd_chain_coarse_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* After a call that began at `start`: counts it as a failure when it took too long. */
+static inline void hd_chain_check_budget(struct hd_chain *c, struct hd_chain_slot *s, uint64_t start,
+                                         const char *what)
+{
+    uint64_t took = hd_chain_coarse_ns() - start;
+
+    if (HD_UNLIKELY(took > s->budget_ns + c->tick_ns))
+        hd_chain_overrun(s, what, took);
+}
+
+#endif
