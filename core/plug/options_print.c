@@ -42,6 +42,8 @@ static void print_number(uint32_t type, double v, struct hd_strbuf *out)
         hd_strbuf_puts(out, hd_format_size((int64_t)v, text));
     else if (type == HD_OPT_DURATION)
         hd_strbuf_puts(out, hd_format_duration((int64_t)v, text));
+    else if (type == HD_OPT_INT)
+        hd_strbuf_printf(out, "%.0f", v);
     else
         print_real(v, out);
 }
