@@ -615,7 +615,8 @@ void hd_link_close(struct hd_link *l, void (*released)(struct hd_link *l))
     l->tls = NULL;
     l->watch.uv.data = (void *)(uintptr_t)released;
     hd_loop_watch_close(&l->watch, on_watch_closed);
-    close(l->fd);
+    if (l->fd >= 0)
+        close(l->fd);
     l->fd = -1;
 }
 

@@ -79,7 +79,7 @@ void hd_io_retry(struct hd_io *io);
 /* Takes over a connected, non-blocking socket; starts reading. HD_OK, or a code and the socket stays the
  * caller's. */
 int hd_link_init(struct hd_link *l, struct hd_io *io, int fd, const struct hd_link_ops *ops);
-/* Closes the socket, drops what is queued. `released` runs later, when the memory may go; no other callback
+/* Closes the socket (unless the owner has taken it: fd -1), drops what is queued. `released` runs later, when the memory may go; no other callback
  * does. */
 void hd_link_close(struct hd_link *l, void (*released)(struct hd_link *l));
 

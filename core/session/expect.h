@@ -28,14 +28,17 @@ enum hd_expect_kind {
 #define HD_EXPECT_MAYBE   4u  /* a Sync sent during COPY IN: the server may have ignored it */
 #define HD_EXPECT_MUST    8u  /* the host's own message whose failure ends the server connection */
 #define HD_EXPECT_UNNAMED 16u /* PARSE of the unnamed statement */
+#define HD_EXPECT_BYTES   32u /* LOCAL: `ref` is a struct hd_buf with the messages, held */
+#define HD_EXPECT_CLOSED                                                                                     \
+    64u /* LOCAL CloseComplete: `ref` is the struct hd_closed_name, to be put back if discarded */
 
 struct hd_expect {
     uint8_t kind;
     uint8_t flags;
-    uint16_t spare;
-    uint32_t index; /* of a LOCAL's message: its type */
-    void *ref; /* PARSE: struct hd_prep; EXECUTE, QUERY: struct hd_stmt or NULL; LOCAL, REPLACE: struct hd_buf
-                */
+    uint16_t type; /* LOCAL without bytes: the reply's message type */
+    uint32_t seq;  /* PARSE, LOCAL ParseComplete: number of the client's Parse, 0 for the host's own */
+    void *ref;     /* PARSE, CLOSE: struct hd_prep, held; EXECUTE, QUERY: struct hd_stmt or NULL; LOCAL: what
+                    * `flags` say; with REPLACE: struct hd_buf, held */
 };
 
 #define HD_EXPECT_INLINE 8
@@ -95,6 +98,19 @@ static inline struct hd_expect hd_expects_pop(struct hd_expects *q)
     q->head = (q->head + 1) & (q->cap - 1);
     q->count--;
     return e;
+}
+
+/* Takes away the Syncs that stand directly behind the head. */
+static inline void hd_expects_drop_syncs(struct hd_expects *q)
+{
+    struct hd_expect head = *hd_expects_at(q, 0);
+    uint32_t n = 0;
+
+    while (1 + n < q->count && hd_expects_at(q, 1 + n)->kind == HD_EXPECT_SYNC)
+        n++;
+    q->head = (q->head + n) & (q->cap - 1);
+    q->count -= n;
+    *hd_expects_at(q, 0) = head;
 }
 
 static inline void hd_expects_free(struct hd_expects *q)

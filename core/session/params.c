@@ -59,6 +59,14 @@ int hd_param_settable(const char *name)
     return 1;
 }
 
+int hd_param_known(const char *name)
+{
+    for (size_t i = 0; i < HD_ARRAY_LEN(reported); i++)
+        if (!strcasecmp(name, reported[i].name))
+            return 1;
+    return 0;
+}
+
 int hd_param_reported(const char *name)
 {
     for (size_t i = 0; i < HD_ARRAY_LEN(reported); i++)
@@ -88,9 +96,8 @@ static int same(const struct hd_params *p, const struct hd_param_entry *e, uint3
     return 1;
 }
 
-/* One block: the struct, the entries, then all strings. */
-static struct hd_params *build(struct hd_params_table *t, const struct hd_param_entry *e, uint32_t count,
-                               uint64_t hash)
+/* One block: the struct, the entries, then all strings. In no table yet. */
+static struct hd_params *build(const struct hd_param_entry *e, uint32_t count, uint64_t hash)
 {
     size_t bytes = sizeof(struct hd_params) + count * sizeof(*e);
     struct hd_params *p;
@@ -111,9 +118,16 @@ static struct hd_params *build(struct hd_params_table *t, const struct hd_param_
     p->refs = 1;
     p->count = count;
     p->hash = hash;
+    return p;
+}
+
+static struct hd_params *enter(struct hd_params_table *t, struct hd_params *p)
+{
+    if (!p)
+        return NULL;
     p->table = t;
-    p->next = t->buckets[hash % BUCKETS];
-    t->buckets[hash % BUCKETS] = p;
+    p->next = t->buckets[p->hash % BUCKETS];
+    t->buckets[p->hash % BUCKETS] = p;
     t->sets++;
     return p;
 }
@@ -126,7 +140,7 @@ static struct hd_params *intern(struct hd_params_table *t, const struct hd_param
     for (struct hd_params *p = t->buckets[hash % BUCKETS]; p; p = p->next)
         if (p->hash == hash && same(p, e, count))
             return hd_params_hold(p);
-    return build(t, e, count, hash);
+    return enter(t, build(e, count, hash));
 }
 
 /* Puts one pair into a sorted array; a value of NULL takes the name out. Returns the new count. */
@@ -181,9 +195,34 @@ struct hd_params *hd_params_with(struct hd_params *base, const char *name, const
     return p;
 }
 
-struct hd_params *hd_params_move(struct hd_params_table *t, const struct hd_params *p)
+struct hd_params *hd_params_reported(struct hd_params *base)
 {
-    return intern(t, p->entries, p->count);
+    struct hd_param_entry *e = hd_malloc((base->count + 1) * sizeof(*e));
+    struct hd_params *p;
+    uint32_t n = 0;
+
+    if (!e)
+        return NULL;
+    for (uint32_t i = 0; i < base->count; i++)
+        if (hd_param_reported(base->entries[i].name))
+            e[n++] = base->entries[i];
+    p = intern(base->table, e, n);
+    hd_free(e);
+    return p;
+}
+
+struct hd_params_copy *hd_params_copy(const struct hd_params *p)
+{
+    return (struct hd_params_copy *)build(p->entries, p->count, p->hash);
+}
+
+struct hd_params *hd_params_from_copy(struct hd_params_table *t, struct hd_params_copy *copy)
+{
+    struct hd_params *p = (struct hd_params *)copy;
+    struct hd_params *set = intern(t, p->entries, p->count);
+
+    hd_free(p);
+    return set;
 }
 
 struct hd_params *hd_params_hold(struct hd_params *p)
@@ -256,6 +295,12 @@ static void put_quoted_name(struct hd_strbuf *sql, const char *name)
             hd_strbuf_putc(sql, *name);
     }
     hd_strbuf_putc(sql, '"');
+}
+
+void hd_params_set_sql(const struct hd_params *p, struct hd_strbuf *sql)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        put_set(sql, i == 0, p->entries[i].name, p->entries[i].value);
 }
 
 int hd_params_sync_sql(const struct hd_params *have, const struct hd_params *want, struct hd_strbuf *sql)

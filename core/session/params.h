@@ -36,8 +36,13 @@ struct hd_params *hd_params_make(struct hd_params_table *t, const struct hd_para
                                  uint32_t count) HD_MUST_USE;
 /* `base` with one value changed or added (NULL: taken out). Does not consume base. */
 struct hd_params *hd_params_with(struct hd_params *base, const char *name, const char *value) HD_MUST_USE;
-/* The same content on another worker. */
-struct hd_params *hd_params_move(struct hd_params_table *t, const struct hd_params *p) HD_MUST_USE;
+/* For another worker: a copy that belongs to no table, and the set there, which frees the copy (also when it
+ * fails). */
+struct hd_params_copy;
+struct hd_params_copy *hd_params_copy(const struct hd_params *p) HD_MUST_USE;
+struct hd_params *hd_params_from_copy(struct hd_params_table *t, struct hd_params_copy *copy) HD_MUST_USE;
+/* Only what the server reports. */
+struct hd_params *hd_params_reported(struct hd_params *p) HD_MUST_USE;
 struct hd_params *hd_params_hold(struct hd_params *p);
 void hd_params_drop(struct hd_params *p); /* NULL is allowed */
 
@@ -48,6 +53,10 @@ int hd_param_settable(const char *name);
 /* Does the server report it by ParameterStatus (15 and older)? */
 int hd_param_reported(const char *name);
 
+/* One of the settings that some version of PostgreSQL reports? */
+int hd_param_known(const char *name);
+/* Appends the statement that puts all of these in place. */
+void hd_params_set_sql(const struct hd_params *p, struct hd_strbuf *sql);
 /* Appends the statement that makes a server with `have` into one with `want`; returns how many settings
  * differ. */
 int hd_params_sync_sql(const struct hd_params *have, const struct hd_params *want, struct hd_strbuf *sql);

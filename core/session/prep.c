@@ -92,13 +92,13 @@ void hd_prep_drop(struct hd_prep_table *t, struct hd_prep *p)
 {
     struct hd_prep **at;
 
-    if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+    if (!p)
         return;
+    /* Under the lock, so that nobody finds it again between the count's fall and its end. */
     pthread_mutex_lock(&t->lock);
-    /* Between the count's fall and the lock somebody may have found it again, or dropped it again. */
-    for (at = &t->buckets[p->key.lo % CONTENT_BUCKETS]; *at && *at != p; at = &(*at)->next)
-        ;
-    if (*at && atomic_load_explicit(&p->refs, memory_order_acquire) == 0) {
+    if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) {
+        for (at = &t->buckets[p->key.lo % CONTENT_BUCKETS]; *at != p; at = &(*at)->next)
+            ;
         *at = p->next;
         t->count--;
         hd_free(p);
@@ -188,7 +188,8 @@ static int grow(struct hd_names *n)
     return HD_OK;
 }
 
-int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p)
+int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p,
+                 uint32_t seq)
 {
     uint32_t hash = name_hash(name);
     int found;
@@ -198,6 +199,7 @@ int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, 
     if (found) {
         hd_prep_drop(t, n->items[at].prep);
         n->items[at].prep = p;
+        n->items[at].seq = seq;
         return HD_OK;
     }
     if (n->count == n->cap && grow(n))
@@ -206,9 +208,17 @@ int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, 
     if (!copy)
         return HD_ENOMEM;
     memmove(&n->items[at + 1], &n->items[at], (n->count - at) * sizeof(*n->items));
-    n->items[at] = (struct hd_name){hash, 0, copy, p};
+    n->items[at] = (struct hd_name){hash, seq, copy, p};
     n->count++;
     return HD_OK;
+}
+
+static void remove_at(struct hd_names *n, struct hd_prep_table *t, uint32_t at)
+{
+    hd_prep_drop(t, n->items[at].prep);
+    hd_free(n->items[at].name);
+    memmove(&n->items[at], &n->items[at + 1], (n->count - at - 1) * sizeof(*n->items));
+    n->count--;
 }
 
 void hd_names_remove(struct hd_names *n, struct hd_prep_table *t, const char *name)
@@ -216,12 +226,17 @@ void hd_names_remove(struct hd_names *n, struct hd_prep_table *t, const char *na
     int found;
     uint32_t at = seek(n, name_hash(name), name, &found);
 
-    if (!found)
-        return;
-    hd_prep_drop(t, n->items[at].prep);
-    hd_free(n->items[at].name);
-    memmove(&n->items[at], &n->items[at + 1], (n->count - at - 1) * sizeof(*n->items));
-    n->count--;
+    if (found)
+        remove_at(n, t, at);
+}
+
+void hd_names_undo(struct hd_names *n, struct hd_prep_table *t, uint32_t seq)
+{
+    for (uint32_t i = 0; i < n->count; i++)
+        if (n->items[i].seq == seq) {
+            remove_at(n, t, i);
+            return;
+        }
 }
 
 void hd_names_clear(struct hd_names *n, struct hd_prep_table *t)

@@ -49,7 +49,7 @@ size_t hd_prep_name(const struct hd_prep *p, char *out);
 struct hd_names {
     struct hd_name {
         uint32_t hash;
-        uint32_t pending; /* Parses of this name still under way */
+        uint32_t seq; /* of the Parse that made it, so that its failure takes just this away */
         char *name;
         struct hd_prep *prep;
     } * items;
@@ -60,7 +60,10 @@ struct hd_names {
 struct hd_name *hd_names_find(struct hd_names *n, const char *name);
 /* Adds or replaces; takes over the reference. HD_OK or HD_ENOMEM (the reference is then still the caller's).
  */
-int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p);
+int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p,
+                 uint32_t seq);
+/* Takes away the name that the Parse numbered `seq` made, if it still stands. */
+void hd_names_undo(struct hd_names *n, struct hd_prep_table *t, uint32_t seq);
 void hd_names_remove(struct hd_names *n, struct hd_prep_table *t, const char *name);
 void hd_names_clear(struct hd_names *n, struct hd_prep_table *t);
 

@@ -13,12 +13,16 @@ struct hd_plugins;
 struct hd_worker;
 struct hd_workers;
 struct hd_commands;
+struct hd_bus;
+struct hd_metrics;
 
 /* What the workers stand on; all of it outlives them. */
 struct hd_workers_env {
     struct hd_loop *control;      /* the control thread's loop */
     struct hd_plugins *plugins;   /* plug/plugins.h */
     struct hd_commands *commands; /* plug/commands.h; the console on database "howdah" asks it */
+    struct hd_bus *bus;           /* plug/bus.h */
+    struct hd_metrics *metrics;   /* plug/metrics.h */
 };
 
 /* Opens the listeners' sockets (all or nothing) and starts the threads. [control] */

@@ -1,0 +1,283 @@
+/*
+ * The pool of threads that connects and cancels; see connect.h. A thread ends after some idle seconds, so a
+ * host at rest has none.
+ */
+#include "session/connect.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/thread.h"
+#include "base/units.h"
+
+#define IDLE_SECONDS 5
+#define STACK_BYTES  (1024 * 1024)
+
+struct hd_connector {
+    pthread_mutex_t lock;
+    pthread_cond_t work; /* something to do, or stopping */
+    pthread_cond_t gone; /* a thread has ended */
+    struct hd_connect *connects, **connects_tail;
+    struct hd_cancel_job *cancels, **cancels_tail;
+    int threads, idle, max;
+    int queued; /* connects and cancels that no thread has taken */
+    int stopping;
+    int stop_fd; /* readable once stopping, so that waiting for a server ends */
+};
+
+/* The first "SQLSTATE: message" in libpq's verbose text, else its first line. */
+static void read_failure(struct hd_connect *c, const char *text)
+{
+    const char *msg = text;
+    size_t n;
+
+    for (const char *p = text; *p; p++) {
+        const char *s = p + 1;
+
+        if (*p != ':')
+            continue;
+        while (*s == ' ')
+            s++;
+        for (n = 0; n < 5 && (isdigit((unsigned char)s[n]) || isupper((unsigned char)s[n])); n++)
+            ;
+        if (s > p + 1 && n == 5 && s[5] == ':') {
+            memcpy(c->sqlstate, s, 5);
+            for (msg = s + 6; *msg == ' '; msg++)
+                ;
+            break;
+        }
+    }
+    n = strcspn(msg, "\n");
+    if (n >= sizeof(c->message))
+        n = sizeof(c->message) - 1;
+    memcpy(c->message, msg, n);
+    c->message[n] = 0;
+}
+
+/* Waits for libpq's socket. 0 ready, -1 the deadline passed, -2 stopping. */
+static int wait_socket(struct hd_connector *k, PGconn *conn, PostgresPollingStatusType want,
+                       uint64_t deadline)
+{
+    struct pollfd p[2] = {{.fd = PQsocket(conn), .events = want == PGRES_POLLING_READING ? POLLIN : POLLOUT},
+                          {.fd = k->stop_fd, .events = POLLIN}};
+    uint64_t now = hd_now_ns();
+    int n;
+
+    if (now >= deadline)
+        return -1;
+    do
+        n = poll(p, 2, (int)((deadline - now) / 1000000) + 1);
+    while (n < 0 && errno == EINTR);
+    if (p[1].revents)
+        return -2;
+    return n > 0 ? 0 : -1;
+}
+
+static void run_connect(struct hd_connector *k, struct hd_connect *c)
+{
+    uint64_t deadline = hd_now_ns() + c->timeout_ms * 1000000;
+    PostgresPollingStatusType s = PGRES_POLLING_WRITING;
+    PGconn *conn = PQconnectStartParams(c->keywords, c->values, 1);
+    int w = 0;
+
+    if (!conn) {
+        snprintf(c->message, sizeof(c->message), "out of memory");
+        return;
+    }
+    PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+    if (PQstatus(conn) == CONNECTION_BAD)
+        s = PGRES_POLLING_FAILED;
+    while (s != PGRES_POLLING_OK && s != PGRES_POLLING_FAILED) {
+        w = wait_socket(k, conn, s, deadline);
+        if (w)
+            break;
+        s = PQconnectPoll(conn);
+    }
+    if (s == PGRES_POLLING_OK) {
+        c->conn = conn;
+        return;
+    }
+    if (w == -1)
+        snprintf(c->message, sizeof(c->message), "no answer within %llu ms",
+                 (unsigned long long)c->timeout_ms);
+    else if (w == -2)
+        snprintf(c->message, sizeof(c->message), "the host is stopping");
+    else
+        read_failure(c, PQerrorMessage(conn));
+    PQfinish(conn);
+}
+
+static void connect_done(struct hd_post *p)
+{
+    struct hd_connect *c = HD_CONTAINER_OF(p, struct hd_connect, post);
+
+    c->done(c);
+}
+
+static void cancel_done(struct hd_post *p)
+{
+    struct hd_cancel_job *c = HD_CONTAINER_OF(p, struct hd_cancel_job, post);
+
+    c->done(c);
+}
+
+static void run_cancel(struct hd_cancel_job *c)
+{
+    char text[256];
+
+    c->sent = PQcancel(c->cancel, text, sizeof(text));
+    PQfreeCancel(c->cancel);
+    c->cancel = NULL;
+    c->post.fn = cancel_done;
+    hd_loop_post(c->loop, &c->post);
+}
+
+/* Does one piece of work; the lock is held on entry and on return. Cancels go first: somebody waits for the
+ * server. */
+static int run_one(struct hd_connector *k)
+{
+    struct hd_cancel_job *job = k->cancels;
+    struct hd_connect *req = k->connects;
+
+    if (job) {
+        k->queued--;
+        k->cancels = job->next;
+        if (!k->cancels)
+            k->cancels_tail = &k->cancels;
+        pthread_mutex_unlock(&k->lock);
+        run_cancel(job);
+        pthread_mutex_lock(&k->lock);
+        return 1;
+    }
+    if (!req)
+        return 0;
+    k->queued--;
+    k->connects = req->next;
+    if (!k->connects)
+        k->connects_tail = &k->connects;
+    pthread_mutex_unlock(&k->lock);
+    run_connect(k, req);
+    req->post.fn = connect_done;
+    hd_loop_post(req->loop, &req->post);
+    pthread_mutex_lock(&k->lock);
+    return 1;
+}
+
+static void *thread_main(void *arg)
+{
+    struct hd_connector *k = arg;
+
+    hd_thread_name(HD_THREAD_OTHER, 0);
+    pthread_mutex_lock(&k->lock);
+    for (;;) {
+        struct timespec until;
+
+        if (run_one(k))
+            continue;
+        if (k->stopping)
+            break;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += IDLE_SECONDS;
+        k->idle++;
+        if (pthread_cond_timedwait(&k->work, &k->lock, &until) == ETIMEDOUT && !k->connects && !k->cancels) {
+            k->idle--;
+            break;
+        }
+        k->idle--;
+    }
+    k->threads--;
+    pthread_cond_signal(&k->gone);
+    pthread_mutex_unlock(&k->lock);
+    return NULL;
+}
+
+struct hd_connector *hd_connector_new(int threads)
+{
+    struct hd_connector *k = hd_calloc(1, sizeof(*k));
+
+    if (!k)
+        return NULL;
+    k->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (k->stop_fd < 0) {
+        hd_free(k);
+        return NULL;
+    }
+    pthread_mutex_init(&k->lock, NULL);
+    pthread_cond_init(&k->work, NULL);
+    pthread_cond_init(&k->gone, NULL);
+    k->connects_tail = &k->connects;
+    k->cancels_tail = &k->cancels;
+    k->max = threads;
+    return k;
+}
+
+void hd_connector_free(struct hd_connector *k)
+{
+    if (!k)
+        return;
+    pthread_mutex_lock(&k->lock);
+    k->stopping = 1;
+    (void)!eventfd_write(k->stop_fd, 1);
+    pthread_cond_broadcast(&k->work);
+    while (k->threads)
+        pthread_cond_wait(&k->gone, &k->lock);
+    while (run_one(k)) /* what no thread took: connects fail at once, their done is posted */
+        ;
+    pthread_mutex_unlock(&k->lock);
+    pthread_cond_destroy(&k->work);
+    pthread_cond_destroy(&k->gone);
+    pthread_mutex_destroy(&k->lock);
+    close(k->stop_fd);
+    hd_free(k);
+}
+
+/* Wakes or makes a thread; the lock is held. If none can be made now, one that ends its work will take it. */
+static void want_thread(struct hd_connector *k)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+
+    if (++k->queued <= k->idle) {
+        pthread_cond_signal(&k->work);
+        return;
+    }
+    if (k->threads >= k->max)
+        return;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    if (pthread_create(&t, &attr, thread_main, k) == 0)
+        k->threads++;
+    pthread_attr_destroy(&attr);
+}
+
+void hd_connector_connect(struct hd_connector *k, struct hd_connect *req)
+{
+    req->next = NULL;
+    req->conn = NULL;
+    req->sqlstate[0] = req->message[0] = 0;
+    pthread_mutex_lock(&k->lock);
+    *k->connects_tail = req;
+    k->connects_tail = &req->next;
+    want_thread(k);
+    pthread_mutex_unlock(&k->lock);
+}
+
+void hd_connector_cancel(struct hd_connector *k, struct hd_cancel_job *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&k->lock);
+    *k->cancels_tail = job;
+    k->cancels_tail = &job->next;
+    want_thread(k);
+    pthread_mutex_unlock(&k->lock);
+}

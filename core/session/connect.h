@@ -1,0 +1,52 @@
+/*
+ * Connecting to servers and cancelling on them, off the workers: libpq resolves names, connects and
+ * authenticates in a thread of a small pool, and the finished connection is handed to the worker's loop.
+ * Cancels go the same way, since libpq's cancel blocks.
+ */
+#ifndef HD_SESSION_CONNECT_H
+#define HD_SESSION_CONNECT_H
+
+#include <libpq-fe.h>
+#include <stdint.h>
+
+#include "io/loop.h"
+
+struct hd_connector;
+
+/* A connection to be made. Whoever asks allocates it and frees it in `done`. */
+struct hd_connect {
+    /* asked */
+    const char *keywords[12]; /* as for PQconnectdbParams, NULL-terminated; the first may be "dbname" with a
+                                 conninfo */
+    const char *values[12];
+    uint64_t timeout_ms;
+    struct hd_loop *loop; /* where done runs */
+    void (*done)(struct hd_connect *c);
+    /* answered */
+    PGconn *conn;      /* connected and idle, or NULL */
+    char sqlstate[6];  /* of the failure; empty: it never reached a server */
+    char message[400]; /* of the failure, one line; no password in it */
+    /* the connector's own */
+    struct hd_post post;
+    struct hd_connect *next;
+};
+
+/* A cancel to be sent. */
+struct hd_cancel_job {
+    PGcancel *cancel; /* taken over */
+    struct hd_loop *loop;
+    void (*done)(struct hd_cancel_job *c);
+    int sent; /* answered: the server took it */
+    struct hd_post post;
+    struct hd_cancel_job *next;
+};
+
+/* At most `threads` at a time; they come and go with the work. NULL: no memory. */
+struct hd_connector *hd_connector_new(int threads);
+/* Gives up what is under way and waits for the threads. Every done has been posted by then. */
+void hd_connector_free(struct hd_connector *c);
+
+void hd_connector_connect(struct hd_connector *c, struct hd_connect *req);   /* [any] */
+void hd_connector_cancel(struct hd_connector *c, struct hd_cancel_job *job); /* [any] */
+
+#endif

@@ -1,0 +1,18 @@
+/*
+ * The SQL console: sessions on the host's own database, whose statements are commands of the registry.
+ */
+#ifndef HD_SESSION_CONSOLE_H
+#define HD_SESSION_CONSOLE_H
+
+#include "session/extended.h"
+
+int hd_console_open(struct hd_session *s, const char *user);
+void hd_console_free(struct hd_session *s);
+/* What a console session's greeting reports. NULL: no memory. */
+struct hd_params *hd_console_params(struct hd_worker *w, const char *user);
+
+/* sql NULL: not a text, or too long. */
+enum hd_taken hd_console_query(struct hd_session *s, const char *sql, size_t len);
+enum hd_taken hd_console_extended(struct hd_session *s, const struct hd_frame *f);
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * The pool of one (database, user, node) on one worker, and its limit, which holds over all workers.
+ *
+ * Waiting is first come first served within a worker. A worker whose sessions wait while it has no server at
+ * all is given the next one that another worker frees.
+ */
+#ifndef HD_SESSION_POOL_H
+#define HD_SESSION_POOL_H
+
+#include "session/session.h"
+
+/* The pool, found or made; NULL: no memory. The settings are the worker's present ones. */
+struct hd_pool *hd_pool_get(struct hd_worker *w, const struct hd_database_conf *conf,
+                            const struct hd_user_conf *user, const struct hd_node_conf *node,
+                            const char *database, const char *user_name);
+/* Goes over to new settings; pools whose database or user is gone keep the old until they are empty. */
+void hd_pools_apply(struct hd_worker *w, struct hd_settings *s);
+/* Closes all servers; no session is left. Own thread. */
+void hd_pools_close(struct hd_worker *w);
+/* Frees the pools, and what they shared; every worker's thread has ended. */
+void hd_pools_free(struct hd_worker *w);
+void hd_pools_free_shared(struct hd_workers *all);
+
+/* Gives the session a server now (1), or puts it in the queue (0). */
+int hd_pool_acquire(struct hd_pool *p, struct hd_session *s);
+/* Takes a waiting session out of the queue. */
+void hd_pool_give_up(struct hd_pool *p, struct hd_session *s);
+/* A linked server comes free and clean: to the next who waits, to another worker, or to the idle ones. */
+void hd_pool_put(struct hd_server *v);
+/* A linked server comes free but must be cleaned first: what was sent to it is answered before anybody gets
+ * it. */
+void hd_pool_put_cleaning(struct hd_server *v);
+void hd_pool_cleaned(struct hd_server *v);
+/* The server is closing: out of all lists and counts. */
+void hd_pool_remove(struct hd_server *v);
+/* A session that logs in needs a server only to learn what one is like; see hd_session_welcomed. */
+void hd_pool_want_welcome(struct hd_pool *p, struct hd_session *s);
+
+/* Timeouts, retries, idle servers; called every tick (100 ms). */
+void hd_pools_tick(struct hd_worker *w, uint64_t now_ns);
+void hd_pool_pause(struct hd_pool *p, int on);
+/* Servers of this pool over all workers. */
+int hd_pool_total(const struct hd_pool *p);
+int64_t hd_pool_limit(const struct hd_pool *p);
+
+#endif

@@ -1,0 +1,208 @@
+/*
+ * Query, FunctionCall and the messages of COPY from a client.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "base/alloc.h"
+#include "base/units.h"
+#include "session/client.h"
+#include "session/console.h"
+#include "session/forward.h"
+#include "session/held.h"
+#include "session/pool.h"
+#include "session/reply.h"
+#include "session/server.h"
+#include "sql/facts.h"
+#include "wire/build.h"
+
+/* Is the server (or are we, in its place) skipping everything up to Sync? */
+static int skipping(const struct hd_session *s)
+{
+    return s->skip_sync || (s->server && s->server->skipping);
+}
+
+/* The text of a whole Query, or NULL when it is not one string. */
+static const char *query_text(const struct hd_frame *f, size_t *len)
+{
+    const char *sql = (const char *)hd_frame_body(f);
+    uint32_t n = hd_frame_body_len(f);
+
+    if (!n || memchr(sql, 0, n) != sql + n - 1)
+        return NULL; /* PostgreSQL says what is wrong with it */
+    *len = n - 1;
+    return sql;
+}
+
+/* A filter's answer to a simple Query: nothing is owed before it, so the transaction's state is known. */
+static void answer_query(struct hd_session *s, struct hd_verdict *v)
+{
+    const uint8_t ready[6] = {HD_MSG_READY_FOR_QUERY, 0, 0, 0, 5, s->txn};
+    int code = hd_reply_bytes(s, v->describe.ptr, v->describe.len);
+
+    if (!code)
+        code = hd_reply_bytes(s, v->bytes.ptr, v->bytes.len);
+    if (v->release)
+        v->release(v->release_arg);
+    s->pending->bytes = v->describe.len + v->bytes.len;
+    hd_finish_pending(s, 1, NULL);
+    s->pool->stats.answered++;
+    if (!code)
+        code = hd_reply_bytes(s, ready, sizeof(ready));
+    if (code)
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+}
+
+/* DEALLOCATE of a name that the client made by Parse: on the server it has another name. 1 when it was
+ * answered. */
+static int deallocate(struct hd_session *s, const struct hd_text *t)
+{
+    const struct hd_fact_statement *st = t->tmpl->facts->statements;
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+    struct hd_build b = hd_build_onto(&sb);
+    int done = 0;
+
+    if (t->kind != HD_STATEMENT_DEALLOCATE || !st->name || s->txn == HD_TXN_FAILED || !hd_reply_now(s) ||
+        !hd_names_find(&s->names, st->name))
+        return 0;
+    if (!hd_build_command_complete(&b, "DEALLOCATE") && !hd_build_ready_for_query(&b, s->txn) &&
+        !hd_reply_bytes(s, sb.data, sb.len)) {
+        hd_names_remove(&s->names, s->w->all->preps, st->name);
+        done = 1;
+    }
+    hd_strbuf_free(&sb);
+    return done;
+}
+
+static int send_rewritten(struct hd_session *s, const struct hd_stmt *st)
+{
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+    struct hd_build b = hd_build_onto(&sb);
+    int code = hd_build_query(&b, (const char *)st->rewrite->data, st->rewrite->len);
+
+    if (!code)
+        code = hd_server_send_copy(s->server, sb.data, sb.len);
+    hd_strbuf_free(&sb);
+    return code;
+}
+
+static enum hd_taken forward_query(struct hd_session *s, const struct hd_frame *f)
+{
+    struct hd_stmt *st = hd_take_pending(s);
+    struct hd_server *v = s->server;
+
+    hd_extended_unnamed_lost(s, v); /* a Query ends the unnamed statement */
+    s->statements++;
+    s->pool->stats.queries++;
+    if (hd_server_expect(v, (struct hd_expect){.kind = HD_EXPECT_QUERY, .ref = st})) {
+        if (st)
+            hd_stmt_complete(st);
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+        return HD_TAKE_END;
+    }
+    if (!st || !st->rewrite)
+        return hd_forward_piece(s, f);
+    if (send_rewritten(s, st)) {
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+        return HD_TAKE_END;
+    }
+    return HD_TAKEN;
+}
+
+/* Carries out what was decided. */
+static enum hd_taken carry_out(struct hd_session *s, const struct hd_frame *f, enum hd_decision d,
+                               struct hd_verdict *v)
+{
+    switch (d) {
+    case HD_DECIDED_ANSWER:
+        answer_query(s, v);
+        return hd_drop_piece(s, f);
+    case HD_DECIDED_REFUSE:
+        hd_refuse_verdict(s, 0, v);
+        return hd_drop_piece(s, f);
+    case HD_DECIDED_PARK:
+        return HD_TAKE_LATER;
+    case HD_DECIDED_ERROR:
+        return HD_TAKE_END;
+    case HD_DECIDED_GO:
+        break;
+    }
+    if (!s->server && !hd_session_want_server(s))
+        return HD_TAKE_LATER;
+    return forward_query(s, f);
+}
+
+enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
+{
+    struct hd_stmt_input in = {0};
+    struct hd_verdict v;
+    struct hd_text t;
+    enum hd_decision d;
+
+    if (skipping(s))
+        return hd_drop_piece(s, f);
+    if (s->held && !hd_held_release(s))
+        return HD_TAKE_LATER;
+    if (!hd_frame_whole(f) && f->total <= (uint32_t)s->w->settings->host.max_statement_length)
+        return hd_want_bytes(s, f, f->total);
+    if (hd_frame_whole(f))
+        in.sql = query_text(f, &in.sql_len);
+    if (s->console)
+        return hd_console_query(s, in.sql, in.sql_len);
+    if (!in.sql)
+        in.flags |= HD_STMT_NO_TEXT;
+    if (hd_text_of_query(s, in.sql, in.sql_len, &t)) {
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+        return HD_TAKE_END;
+    }
+    d = hd_decide(s, &t, &in, hd_frame_whole(f) && hd_reply_now(s), &v);
+    if (d == HD_DECIDED_GO) {
+        if (deallocate(s, &t)) {
+            hd_finish_pending(s, 1, NULL);
+            return hd_drop_piece(s, f);
+        }
+        hd_note_pins(s, &t);
+    }
+    return carry_out(s, f, d, &v);
+}
+
+/* The host cannot see what function a FunctionCall means: its facts are unsure. */
+enum hd_taken hd_function_call(struct hd_session *s, const struct hd_frame *f)
+{
+    struct hd_stmt_input in = {.flags = HD_STMT_NO_TEXT};
+    struct hd_verdict v;
+    struct hd_text t;
+    enum hd_decision d;
+
+    if (skipping(s))
+        return hd_drop_piece(s, f);
+    if (s->held && !hd_held_release(s))
+        return HD_TAKE_LATER;
+    if (hd_text_of_query(s, NULL, 0, &t)) {
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+        return HD_TAKE_END;
+    }
+    d = hd_decide(s, &t, &in, 0, &v);
+    if (d != HD_DECIDED_GO)
+        return carry_out(s, f, d, &v);
+    hd_note_pins(s, &t);
+    if (!s->server && !hd_session_want_server(s))
+        return HD_TAKE_LATER;
+    hd_finish_pending(s, 0, NULL);
+    s->statements++;
+    if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_FUNCTION_CALL})) {
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+        return HD_TAKE_END;
+    }
+    return hd_forward_piece(s, f);
+}
+
+/* CopyData that comes after the copy has failed has no receiver any more; PostgreSQL ignores it too. */
+enum hd_taken hd_copy_message(struct hd_session *s, const struct hd_frame *f)
+{
+    if (!s->server)
+        return hd_drop_piece(s, f);
+    if (f->type != HD_MSG_COPY_DATA)
+        s->server->copy_in = 0; /* from here on a Sync counts */
+    return hd_forward_piece(s, f);
+}

@@ -1,0 +1,35 @@
+/*
+ * Server connections: taking over what libpq has logged in, sending the host's own statements, relaying
+ * answers while counting them, and the end.
+ */
+#ifndef HD_SESSION_SERVER_H
+#define HD_SESSION_SERVER_H
+
+#include "session/session.h"
+
+/* Takes over a connection that libpq has just made. NULL: no memory, and the connection is closed. */
+struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg);
+/* Ends it: expected replies are given up, its session (if any) hears of it through hd_session_server_lost. */
+void hd_server_close(struct hd_server *v, const char *why);
+
+/* Frees one that was closed while a cancel was under way; the cancel calls it. */
+void hd_server_free(struct hd_server *v);
+
+/* Queues one entry of what it owes. HD_OK or HD_ENOMEM. */
+int hd_server_expect(struct hd_server *v, struct hd_expect e) HD_MUST_USE;
+/* Sends a Query of the host's own, whose replies nobody sees. */
+int hd_server_inject_query(struct hd_server *v, const char *sql, size_t len, unsigned flags) HD_MUST_USE;
+/* Sends bytes that stand in no buffer. */
+int hd_server_send_copy(struct hd_server *v, const void *bytes, size_t len) HD_MUST_USE;
+
+/* The session has nothing more for it: back to the pool, if need be after cleaning. */
+void hd_server_unlink(struct hd_server *v);
+/* Gives up what an entry holds. */
+void hd_server_forget(struct hd_server *v, struct hd_expect *e);
+
+/* Moving to another worker while idle: everything of this worker's is given up in the first call, which runs
+ * `moved` on the new worker's thread later; nothing else touches v in between. */
+void hd_server_move(struct hd_server *v, struct hd_pool *to,
+                    void (*moved)(struct hd_server *v, struct hd_pool *to));
+
+#endif

@@ -1,0 +1,273 @@
+/*
+ * The shapes that the folder shares: a client's session, a server connection, the pool between them, and the
+ * worker that owns all three. A session lives and dies on one worker; a server connection may be handed to
+ * another worker while it is idle. State is changed only by the file that is named beside it.
+ */
+#ifndef HD_SESSION_SESSION_H
+#define HD_SESSION_SESSION_H
+
+#include <howdah/filter.h>
+#include <libpq-fe.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "io/link.h"
+#include "plug/chain.h"
+#include "session/connect.h"
+#include "session/expect.h"
+#include "session/params.h"
+#include "session/prep.h"
+#include "session/settings.h"
+#include "session/worker.h"
+#include "sql/template.h"
+#include "wire/frame.h"
+#include "wire/proto.h"
+
+struct hd_session;
+struct hd_server;
+struct hd_pool;
+struct hd_pool_shared;
+struct hd_login;
+struct hd_console;
+struct hd_held;
+struct hd_listener;
+
+#define HD_SESSION_MAGIC 0x68645365u
+#define HD_SERVER_MAGIC  0x68645376u
+
+/* --- statements (statement.c)
+ * ------------------------------------------------------------------------------- */
+
+/* One execution that a filter wants to see. Made when it arrives, ends with hd_stmt_complete, exactly once.
+ */
+struct hd_stmt {
+    struct hd_chain_exec exec;
+    struct hd_session *session;
+    struct hd_template *tmpl; /* held */
+    struct hd_buf *rewrite;   /* a filter's text instead: a whole Query, or the SQL of a Parse; NULL: none */
+    struct hd_stmt *next_free;
+    uint32_t want;  /* of the plan */
+    uint32_t flags; /* HD_STMT_… */
+    uint64_t arrived_ns, queue_ns, first_ns;
+    uint64_t queued_at_ns; /* while waiting; else 0 */
+    uint64_t rows, bytes;
+    char sqlstate[6];
+    char tag[64];
+    uint8_t failed;
+    uint8_t answered_by;
+};
+
+/* --- server connections (server.c)
+ * -------------------------------------------------------------------------- */
+
+enum hd_server_state {
+    HD_SERVER_IDLE = 1, /* in its pool's idle list */
+    HD_SERVER_LINKED,   /* a session has it */
+    HD_SERVER_CLEANING, /* nobody has it; what the host sent must be answered first */
+    HD_SERVER_MOVING,   /* on its way to another worker */
+    HD_SERVER_CLOSED,
+};
+
+struct hd_server {
+    struct hd_link link;
+    uint32_t magic;
+    enum hd_server_state state;
+    struct hd_worker *w;
+    struct hd_pool *pool;
+    struct hd_list node; /* pool->idle, pool->busy */
+    struct hd_session *session;
+    PGconn *pg;
+    struct hd_params *params; /* as the server stands now */
+    struct hd_server_preps preps;
+    struct hd_prep *unnamed; /* the unnamed statement's content; NULL: none that is known */
+    struct hd_expects expects;
+    struct hd_frame_scan scan;
+    struct hd_buf *relay_buf;      /* of the run that is being relayed */
+    struct hd_server_move *moving; /* on its way to another worker */
+    uint64_t connected_ns, idle_ns;
+    uint32_t cancels;      /* under way: it is not given to anybody else */
+    uint8_t txn;           /* HD_TXN_… */
+    uint8_t copy_in;       /* the server reads CopyData */
+    uint8_t skipping;      /* after an error: it reads nothing but Sync */
+    uint8_t must_close;    /* not to be given to another session */
+    uint8_t broken;        /* its count is not ours any more: closed as soon as nothing is owed */
+    uint8_t freed;         /* closed and released, but a cancel still holds it */
+    uint8_t relayed_fatal; /* the client has been told why it ends */
+    uint8_t paused_by_client;
+    uint8_t statement_error; /* the Query that is running has failed */
+};
+
+/* --- pools (pool.c)
+ * ----------------------------------------------------------------------------------------- */
+
+struct hd_pool_stats {
+    uint64_t transactions, queries, bytes_in, bytes_out, wait_ns, waits, connects, connect_failures, timeouts;
+    uint64_t answered, refused;
+};
+
+/* Servers of one (database, user, node) on one worker. */
+struct hd_pool {
+    struct hd_pool *next; /* in the worker's list */
+    struct hd_worker *w;
+    struct hd_pool_shared *shared;
+    struct hd_settings *settings; /* held; database, node and user point into it */
+    const struct hd_database_conf *conf;
+    const struct hd_node_conf *node;
+    const struct hd_user_conf *user_conf;
+    char *database, *user; /* as the client says */
+    struct hd_list idle, busy, waiting;
+    uint32_t idle_count, busy_count, waiting_count, connecting;
+    uint32_t sessions;
+    unsigned published;            /* what the other workers were told last */
+    struct hd_params *welcome;     /* what a new server connection has; NULL until the first */
+    struct hd_login_cache *logins; /* what startup parameters come to */
+    uint64_t retry_ns;             /* no connect before this */
+    uint32_t retry_step;
+    char fail_sqlstate[6];
+    char fail_message[400];
+    struct hd_pool_stats stats;
+    uint8_t paused;
+};
+
+/* --- sessions (client.c, login.c, extended.c, query.c)
+ * ------------------------------------------------------ */
+
+enum hd_session_state {
+    HD_SESSION_STARTUP = 1, /* waiting for the first packet */
+    HD_SESSION_AUTH,        /* waiting for a SASLResponse */
+    HD_SESSION_WELCOME,     /* waiting for a server to learn its parameters */
+    HD_SESSION_READY,       /* takes statements */
+    HD_SESSION_WAITING,     /* a statement waits for a server */
+    HD_SESSION_PARKED,      /* a filter or a command has it */
+    HD_SESSION_CLOSING,     /* the last words are on their way */
+    HD_SESSION_CLOSED,
+};
+
+/* Why a session keeps its server. */
+#define HD_PIN_MODE     1u /* pool_mode = session */
+#define HD_PIN_SETTING  2u /* a setting that the server does not report */
+#define HD_PIN_TEMP     4u /* a temporary object */
+#define HD_PIN_LISTEN   8u
+#define HD_PIN_LOCK     16u /* an advisory lock */
+#define HD_PIN_CURSOR   32u /* a cursor WITH HOLD */
+#define HD_PIN_PREPARE  64u /* SQL-level PREPARE */
+#define HD_PIN_LOAD     128u
+#define HD_PIN_SEQUENCE 256u  /* lastval() and currval() may be asked */
+#define HD_PIN_UNSURE   512u  /* something that the host cannot see through */
+#define HD_PIN_PROTOCOL 1024u /* a statement too long to be kept, or a Sync that cannot be counted */
+
+/* A portal whose template matters. */
+struct hd_portal {
+    struct hd_portal *next;
+    struct hd_template *tmpl; /* held; NULL: not known */
+    char name[];
+};
+
+struct hd_session {
+    struct hd_link link;
+    uint32_t magic;
+    enum hd_session_state state;
+    struct hd_worker *w;
+    struct hd_list all;     /* worker->sessions */
+    struct hd_list waiting; /* pool->waiting; worker->logins while logging in; worker->closing */
+    uint64_t id;
+    uint32_t cancel_pid;
+    uint8_t cancel_key[4];
+    struct hd_pool *pool;
+    struct hd_pool *route; /* a filter's choice for the next statement; NULL: pool */
+    struct hd_pool *queue; /* whose queue it waits in */
+    struct hd_server *server;
+    struct hd_params *params;
+    const struct hd_params *lexical_of; /* `lexical` was read from this set (compared, never followed) */
+    struct hd_login *login;             /* until ready */
+    struct hd_console *console;         /* a session on the host's own database */
+    struct hd_listener *listener;
+    struct hd_names names;
+    struct hd_prep *unnamed;         /* content of the client's unnamed statement */
+    struct hd_template *portal_tmpl; /* of the unnamed portal; held */
+    struct hd_portal *portals;       /* named ones */
+    struct hd_stmt *pending;         /* decided or parked, not forwarded yet */
+    struct hd_held *held;            /* messages kept back until a filter has decided */
+    struct hd_frame_scan scan;
+    struct hd_chain_session chain;
+    uint64_t since_ns; /* in this state: connected, waiting, or last active */
+    uint64_t txn_ns;   /* when the server was linked */
+    uint64_t statements, transactions;
+    uint32_t pins;      /* HD_PIN_… */
+    uint32_t lexical;   /* HD_TEMPLATE_… flags of its settings */
+    uint32_t unsynced;  /* messages of the extended protocol forwarded since the last Sync */
+    uint32_t parse_seq; /* numbers the client's Parses */
+    uint8_t txn;        /* HD_TXN_… as the client knows it */
+    uint8_t skip_sync;  /* after a local error: messages up to Sync are dropped */
+    uint8_t drop_rest;  /* the message that is streaming is thrown away */
+    uint8_t decided;    /* `pending` may be forwarded */
+    uint8_t pass_rest;  /* the message that is streaming goes to the server */
+    uint8_t paused_by_server;
+    uint8_t cancelled; /* the statement that waits is to be refused */
+    uint8_t logged_in;
+    uint8_t counted;    /* among pool->sessions */
+    uint8_t in_clients; /* among workers->clients */
+};
+
+/* --- workers (worker.c)
+ * ------------------------------------------------------------------------------------- */
+
+struct hd_worker_stats {
+    uint64_t accepted, refused_clients, logins, login_failures, cancels, cancels_unknown;
+};
+
+struct hd_worker {
+    struct hd_workers *all;
+    int index;
+    pthread_t thread;
+    struct hd_loop loop;
+    struct hd_io io;
+    struct hd_settings *settings;
+    struct hd_chain *chain;
+    struct hd_template_cache *templates;
+    struct hd_params_table *params;
+    struct hd_pool *pools;
+    struct hd_list sessions;
+    struct hd_list logins;  /* oldest first */
+    struct hd_list closing; /* sessions whose last words are on their way */
+    struct hd_listener *listeners;
+    struct hd_loop_timer tick;
+    struct hd_strbuf text; /* scratch for the cold path */
+    struct hd_stmt *free_stmts;
+    uint32_t free_stmt_count;
+    struct hd_worker_stats stats;
+    uint64_t drain_deadline_ns;
+    uint64_t second_ns; /* when what is done each second was done last */
+    uint32_t session_count;
+    uint8_t draining, stopping;
+    struct hd_post stop_post;
+    uint8_t told_drained;
+    uint8_t accept_paused; /* listeners stand still until the next tick */
+};
+
+/* What all workers share. */
+struct hd_workers {
+    struct hd_workers_env env;
+    struct hd_worker *worker;
+    int count;
+    struct hd_connector *connector;
+    struct hd_prep_table *preps;
+    struct hd_templates *templates;
+    struct hd_pool_shared *pools;
+    pthread_mutex_t pools_lock;
+    struct hd_settings *settings, *prepared;
+    struct hd_sockets *sockets, *new_sockets; /* listener.c */
+    _Atomic uint64_t next_session;
+    _Atomic int64_t clients; /* in all */
+    uint8_t mock_secret[32]; /* for users that do not exist */
+    void (*drained)(void *arg);
+    void *drained_arg;
+    _Atomic int draining_left;
+    struct hd_post drained_post;
+    sem_t stopped;
+    int started; /* threads that run */
+};
+
+#endif

@@ -1,0 +1,311 @@
+/*
+ * One execution on its way; see statement.h.
+ */
+#include "session/statement.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/units.h"
+#include "session/params.h"
+#include "sql/facts.h"
+#include "wire/read.h"
+
+#define FREE_STMTS 256
+/* Parameters and result formats that are shown to filters; of more, none. */
+#define PARAMS_MAX 1024
+
+/* --- templates
+ * ---------------------------------------------------------------------------------------------- */
+
+/* libpg_query reads SQL as with standard_conforming_strings = on and an encoding whose bytes below 128 are
+ * ASCII. */
+static uint32_t read_lexical(const struct hd_params *p)
+{
+    static const char *const unsafe[] = {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"};
+    const char *scs = hd_params_get(p, "standard_conforming_strings");
+    const char *enc = hd_params_get(p, "client_encoding");
+
+    if (scs && strcmp(scs, "on"))
+        return HD_TEMPLATE_NONSTANDARD;
+    for (size_t i = 0; enc && i < HD_ARRAY_LEN(unsafe); i++)
+        if (!strcmp(enc, unsafe[i]))
+            return HD_TEMPLATE_NONSTANDARD;
+    return 0;
+}
+
+/* The same while the settings are the same set. */
+static uint32_t lexical_flags(struct hd_session *s)
+{
+    if (s->params != s->lexical_of) {
+        s->lexical = read_lexical(s->params);
+        s->lexical_of = s->params;
+    }
+    return s->lexical;
+}
+
+static int plan_entry(struct hd_session *s, struct hd_template_entry *e, struct hd_text *out)
+{
+    if (!e)
+        return HD_ENOMEM;
+    out->tmpl = e->tmpl;
+    out->plan = hd_chain_plan(s->w->chain, e->tmpl, &e->plan, &e->plan_generation);
+    out->facts = e->tmpl->facts->flags;
+    out->kind = e->tmpl->facts->n_statements == 1 ? e->tmpl->facts->statements[0].kind : HD_STATEMENT_OTHER;
+    return out->plan ? HD_OK : HD_ENOMEM;
+}
+
+int hd_text_of_query(struct hd_session *s, const char *sql, size_t len, struct hd_text *out)
+{
+    return plan_entry(s, hd_template_cache_query(s->w->templates, sql, len, lexical_flags(s)), out);
+}
+
+int hd_text_of_parse(struct hd_session *s, const char *sql, size_t len, struct hd_text *out)
+{
+    return plan_entry(s, hd_template_cache_exact(s->w->templates, sql, len, lexical_flags(s)), out);
+}
+
+int hd_text_of_template(struct hd_session *s, struct hd_template *tmpl, struct hd_text *out)
+{
+    return plan_entry(s, hd_template_cache_entry(s->w->templates, tmpl), out);
+}
+
+/* --- an execution
+ * -------------------------------------------------------------------------------------------- */
+
+struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uint32_t flags)
+{
+    struct hd_worker *w = s->w;
+    struct hd_stmt *st = w->free_stmts;
+
+    if (st) {
+        w->free_stmts = st->next_free;
+        w->free_stmt_count--;
+    } else if (!(st = hd_malloc(sizeof(*st)))) {
+        return NULL;
+    }
+    memset(st, 0, sizeof(*st));
+    st->session = s;
+    st->tmpl = hd_template_hold(t->tmpl);
+    st->want = t->plan->want;
+    st->flags = flags;
+    st->arrived_ns = hd_now_ns();
+    memcpy(st->sqlstate, "00000", 6);
+    if (hd_chain_begin(w->chain, t->plan, &st->exec)) {
+        hd_template_release(st->tmpl);
+        hd_free(st);
+        return NULL;
+    }
+    return st;
+}
+
+static struct hd_str str_of(const char *s)
+{
+    return (struct hd_str){s, s ? strlen(s) : 0};
+}
+
+/* What filters see of an execution, but for its parameters. */
+static void describe(struct hd_stmt *st, const struct hd_stmt_input *in, struct hd_statement *out)
+{
+    struct hd_session *s = st->session;
+
+    *out = (struct hd_statement){.size = sizeof(*out),
+                                 .flags = st->flags,
+                                 .session_id = s->id,
+                                 .tmpl = st->tmpl,
+                                 .database = str_of(s->pool->database),
+                                 .user = str_of(s->pool->user),
+                                 .application_name = str_of(hd_params_get(s->params, "application_name")),
+                                 .txn = s->txn,
+                                 .arrived_ns = st->arrived_ns};
+    if (in)
+        out->sql = (struct hd_str){in->sql, in->sql_len};
+}
+
+/* A Bind message: formats, values, result formats. Returns 0 when it is broken or too much: then none are
+ * shown. */
+static int read_bind(const struct hd_stmt_input *in, struct hd_param *params, uint16_t *formats,
+                     uint32_t *param_count, uint32_t *format_count)
+{
+    struct hd_reader r = hd_reader_on(in->bind, in->bind_len);
+    uint16_t nf, n, codes[PARAMS_MAX];
+
+    hd_read_cstr(&r, NULL);
+    hd_read_cstr(&r, NULL);
+    nf = hd_read_u16(&r);
+    if (nf > PARAMS_MAX)
+        return 0;
+    for (uint16_t i = 0; i < nf; i++)
+        codes[i] = hd_read_u16(&r);
+    n = hd_read_u16(&r);
+    if (n > PARAMS_MAX)
+        return 0;
+    for (uint16_t i = 0; i < n; i++) {
+        int32_t len = hd_read_i32(&r);
+
+        params[i] = (struct hd_param){.format = nf == 1 ? codes[0] : i < nf ? codes[i] : 0};
+        if (i < in->type_count)
+            params[i].type = hd_get_u32(in->types + 4 * (size_t)i);
+        if (len >= 0) {
+            params[i].data = hd_read_bytes(&r, (size_t)len);
+            params[i].len = (uint32_t)len;
+        }
+    }
+    *param_count = n;
+    n = hd_read_u16(&r);
+    if (n > PARAMS_MAX)
+        return 0;
+    for (uint16_t i = 0; i < n; i++)
+        formats[i] = hd_read_u16(&r);
+    *format_count = n;
+    return !r.failed;
+}
+
+uint32_t hd_stmt_decide(struct hd_stmt *st, const struct hd_stmt_input *in, struct hd_verdict *v)
+{
+    struct hd_param params[PARAMS_MAX];
+    uint16_t formats[PARAMS_MAX];
+    struct hd_statement out;
+
+    describe(st, in, &out);
+    if (in->bind) {
+        if (read_bind(in, params, formats, &out.param_count, &out.result_format_count)) {
+            out.params = params;
+            out.result_formats = formats;
+        } else {
+            out.param_count = out.result_format_count = 0;
+        }
+    }
+    return hd_chain_decide(st->session->w->chain, &st->session->chain, &st->exec, &out, v);
+}
+
+void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len)
+{
+    struct hd_statement out;
+
+    if (!st->first_ns)
+        st->first_ns = hd_now_ns();
+    st->bytes += len;
+    if (!(st->want & HD_WANT_DATA))
+        return;
+    describe(st, NULL, &out);
+    hd_chain_data(st->session->w->chain, &st->session->chain, &st->exec, &out,
+                  (struct hd_str){(const char *)bytes, len});
+}
+
+void hd_stmt_tag(struct hd_stmt *st, const char *tag)
+{
+    snprintf(st->tag, sizeof(st->tag), "%s", tag);
+}
+
+void hd_stmt_fail(struct hd_stmt *st, const char *sqlstate)
+{
+    if (st->failed)
+        return;
+    st->failed = 1;
+    snprintf(st->sqlstate, sizeof(st->sqlstate), "%s", *sqlstate ? sqlstate : "XX000");
+}
+
+void hd_stmt_wait(struct hd_stmt *st, uint64_t now_ns)
+{
+    if (!st->queued_at_ns)
+        st->queued_at_ns = now_ns;
+}
+
+void hd_stmt_go(struct hd_stmt *st, uint64_t now_ns)
+{
+    if (st->queued_at_ns)
+        st->queue_ns += now_ns - st->queued_at_ns;
+    st->queued_at_ns = 0;
+}
+
+void hd_stmt_complete(struct hd_stmt *st)
+{
+    struct hd_session *s = st->session;
+    struct hd_worker *w = s->w;
+    struct hd_statement out;
+    struct hd_outcome o = {.size = sizeof(o)};
+    uint64_t now = hd_now_ns();
+
+    describe(st, NULL, &out);
+    o.failed = st->failed;
+    o.rows = st->rows;
+    o.bytes = st->bytes;
+    o.total_ns = now - st->arrived_ns;
+    hd_stmt_go(st, now);
+    o.queue_ns = st->queue_ns;
+    o.first_ns = st->first_ns ? st->first_ns - st->arrived_ns : 0;
+    memcpy(o.sqlstate, st->sqlstate, sizeof(st->sqlstate));
+    o.tag = str_of(st->tag);
+    o.txn = s->txn;
+    o.answered_by = st->answered_by;
+    hd_chain_complete(w->chain, &s->chain, &st->exec, &out, &o);
+    hd_template_release(st->tmpl);
+    hd_buf_drop(st->rewrite);
+    if (w->free_stmt_count < FREE_STMTS) {
+        st->next_free = w->free_stmts;
+        w->free_stmts = st;
+        w->free_stmt_count++;
+    } else {
+        hd_free(st);
+    }
+}
+
+void hd_stmts_free(struct hd_worker *w)
+{
+    while (w->free_stmts) {
+        struct hd_stmt *st = w->free_stmts;
+
+        w->free_stmts = st->next_free;
+        hd_free(st);
+    }
+}
+
+/* --- pins
+ * ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t pins_of_statement(const struct hd_fact_statement *st)
+{
+    switch (st->kind) {
+    case HD_STATEMENT_SET:
+        if (st->options & HD_OPTION_LOCAL)
+            return 0;
+        return st->name && hd_param_reported(st->name) && hd_param_settable(st->name) ? 0 : HD_PIN_SETTING;
+    case HD_STATEMENT_RESET:
+        return (st->options & HD_OPTION_ALL) || (st->name && hd_param_reported(st->name)) ? 0
+                                                                                          : HD_PIN_SETTING;
+    case HD_STATEMENT_PREPARE:
+        return HD_PIN_PREPARE;
+    case HD_STATEMENT_LISTEN:
+        return HD_PIN_LISTEN;
+    case HD_STATEMENT_LOAD:
+        return HD_PIN_LOAD;
+    case HD_STATEMENT_DECLARE:
+        return st->options & HD_OPTION_HOLD ? HD_PIN_CURSOR : 0;
+    default:
+        return 0;
+    }
+}
+
+uint32_t hd_text_pins(const struct hd_session *s, const struct hd_text *t)
+{
+    const struct hd_facts *f = t->tmpl->facts;
+    uint32_t pins = 0;
+
+    if (s->pool->conf->pool_mode != HD_POOL_AUTO)
+        return 0;
+    if (f->flags & (HD_FACT_UNSURE | HD_FACT_UNSURE_FUNCTION))
+        pins |= HD_PIN_UNSURE;
+    if (f->flags & HD_FACT_TEMP)
+        pins |= HD_PIN_TEMP;
+    if (f->flags & HD_FACT_ADVISORY_LOCK)
+        pins |= HD_PIN_LOCK;
+    if (f->flags & (HD_FACT_SEQUENCE | HD_FACT_LASTVAL))
+        pins |= HD_PIN_SEQUENCE;
+    if (f->flags & HD_FACT_SET_CONFIG)
+        pins |= HD_PIN_SETTING;
+    for (uint32_t i = 0; i < f->n_statements; i++)
+        pins |= pins_of_statement(&f->statements[i]);
+    return pins;
+}

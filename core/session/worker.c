@@ -1,0 +1,441 @@
+/*
+ * Worker threads; see worker.h.
+ */
+#include "session/worker.h"
+
+#include <semaphore.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "base/units.h"
+#include "plug/loop_service.h"
+#include "session/client.h"
+#include "session/listener.h"
+#include "session/pool.h"
+#include "session/server.h"
+#include "session/statement.h"
+
+#define TICK_MS         100
+#define CONNECT_THREADS 32
+
+/* --- one worker
+ * ---------------------------------------------------------------------------------------------- */
+
+struct start {
+    struct hd_worker *w;
+    sem_t ready;
+    int code;
+};
+
+static void on_resume(void *arg, struct hd_chain_exec *exec)
+{
+    struct hd_stmt *st = HD_CONTAINER_OF(exec, struct hd_stmt, exec);
+
+    (void)arg;
+    hd_session_wake(st->session);
+}
+
+/* No descriptors were left a moment ago: look again. */
+static void resume_accepting(struct hd_worker *w)
+{
+    w->accept_paused = 0;
+    for (struct hd_listener *l = w->listeners; l; l = l->next)
+        hd_loop_watch_set(&l->watch, UV_READABLE);
+}
+
+static void drained_here(struct hd_worker *w);
+
+static void on_tick(struct hd_loop_timer *t)
+{
+    struct hd_worker *w = HD_CONTAINER_OF(t, struct hd_worker, tick);
+    uint64_t now = hd_now_ns();
+
+    hd_pools_tick(w, now);
+    hd_sessions_tick(w, now);
+    if (!hd_list_empty(&w->io.starved))
+        hd_io_retry(&w->io);
+    if (w->accept_paused)
+        resume_accepting(w);
+    if (w->draining)
+        drained_here(w);
+}
+
+static int init(struct hd_worker *w)
+{
+    int code = hd_loop_init(&w->loop);
+
+    if (code)
+        return code;
+    code = hd_io_init(&w->io, &w->loop, (size_t)w->settings->host.buffer_memory);
+    if (code)
+        return code;
+    w->params = hd_params_table_new();
+    w->templates =
+        hd_template_cache_new(w->all->templates, (size_t)w->settings->host.max_templates, hd_chain_plan_drop);
+    if (!w->params || !w->templates)
+        return HD_ENOMEM;
+    code = hd_chain_new(w->all->env.plugins, (uint32_t)w->index, &w->chain);
+    if (code)
+        return code;
+    hd_chain_set_resume(w->chain, on_resume, w);
+    hd_loop_serve_worker((uint32_t)w->index, &w->loop);
+    hd_loop_timer_init(&w->loop, &w->tick, on_tick);
+    hd_loop_timer_start(&w->tick, TICK_MS, TICK_MS);
+    hd_listeners_apply(w, w->settings, w->all->sockets);
+    return HD_OK;
+}
+
+/* The loop has ended: what it still holds is given back. */
+static void fini(struct hd_worker *w)
+{
+    hd_loop_close(&w->loop);
+    hd_io_close(&w->io);
+    hd_stmts_free(w);
+    hd_template_cache_free(w->templates);
+    hd_strbuf_free(&w->text);
+}
+
+static void *thread_main(void *arg)
+{
+    struct start *st = arg;
+    struct hd_worker *w = st->w;
+
+    hd_thread_name(HD_THREAD_WORKER, w->index);
+    st->code = init(w);
+    if (st->code) {
+        sem_post(&st->ready);
+        return NULL;
+    }
+    sem_post(&st->ready); /* st is gone from here on */
+    hd_loop_run(&w->loop);
+    hd_loop_serve_worker((uint32_t)w->index, NULL);
+    fini(w);
+    return NULL;
+}
+
+static int start_worker(struct hd_workers *all, int index)
+{
+    struct hd_worker *w = &all->worker[index];
+    struct start st = {.w = w};
+    int e;
+
+    w->all = all;
+    w->index = index;
+    w->settings = hd_settings_hold(all->settings);
+    hd_list_init(&w->sessions);
+    hd_list_init(&w->logins);
+    hd_list_init(&w->closing);
+    sem_init(&st.ready, 0, 0);
+    e = pthread_create(&w->thread, NULL, thread_main, &st);
+    if (!e)
+        sem_wait(&st.ready);
+    sem_destroy(&st.ready);
+    if (!e && st.code)
+        pthread_join(w->thread, NULL);
+    if (e || st.code) {
+        hd_settings_release(w->settings);
+        return HD_EFAIL;
+    }
+    all->started++;
+    return HD_OK;
+}
+
+/* --- all of them
+ * --------------------------------------------------------------------------------------------- */
+
+static void free_all(struct hd_workers *w)
+{
+    for (int i = 0; i < w->started; i++) {
+        hd_pools_free(&w->worker[i]);
+        hd_params_table_free(w->worker[i].params);
+        hd_settings_release(w->worker[i].settings);
+    }
+    hd_pools_free_shared(w);
+    hd_templates_free(w->templates);
+    hd_prep_table_free(w->preps);
+    if (w->sockets)
+        hd_sockets_retire(w->sockets, NULL);
+    if (w->new_sockets)
+        hd_sockets_drop(w->new_sockets);
+    hd_settings_release(w->settings);
+    hd_settings_release(w->prepared);
+    pthread_mutex_destroy(&w->pools_lock);
+    hd_free(w->worker);
+    hd_free(w);
+}
+
+int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, struct hd_workers **out,
+                     struct hd_error *err)
+{
+    struct hd_workers *w = hd_calloc(1, sizeof(*w));
+    int code;
+
+    if (!w)
+        return hd_fail(err, HD_ENOMEM, "no memory for workers");
+    w->env = *env;
+    w->count = s->host.worker_count;
+    w->settings = hd_settings_hold(s);
+    atomic_init(&w->next_session, 1);
+    pthread_mutex_init(&w->pools_lock, NULL);
+    hd_random_bytes(w->mock_secret, sizeof(w->mock_secret));
+    w->worker = hd_calloc((size_t)w->count, sizeof(*w->worker));
+    w->preps = hd_prep_table_new();
+    w->templates = hd_templates_new((size_t)s->host.max_templates);
+    w->connector = hd_connector_new(CONNECT_THREADS);
+    if (!w->worker || !w->preps || !w->templates || !w->connector)
+        code = hd_fail(err, HD_ENOMEM, "no memory for workers");
+    else
+        code = hd_sockets_open(s, NULL, w->count, &w->sockets, err);
+    for (int i = 0; i < w->count && !code; i++)
+        if (start_worker(w, i))
+            code = hd_fail(err, HD_EFAIL, "worker %d of %d cannot start", i, w->count);
+    if (code) {
+        hd_workers_stop(w);
+        return code;
+    }
+    *out = w;
+    return HD_OK;
+}
+
+int hd_workers_count(const struct hd_workers *w)
+{
+    return w->count;
+}
+
+struct hd_loop *hd_workers_loop(struct hd_workers *w, int worker)
+{
+    return &w->worker[worker].loop;
+}
+
+/* --- a function on each worker
+ * ------------------------------------------------------------------------------- */
+
+struct each;
+
+struct each_one {
+    struct hd_post post;
+    struct each *each;
+    struct hd_worker *w;
+};
+
+struct each {
+    void (*fn)(struct hd_worker *worker, void *arg);
+    void (*done)(void *arg);
+    void *arg;
+    struct hd_loop *control;
+    struct hd_post back;
+    _Atomic int left;
+    struct each_one one[];
+};
+
+static void each_done(struct hd_post *p)
+{
+    struct each *e = HD_CONTAINER_OF(p, struct each, back);
+
+    if (e->done)
+        e->done(e->arg);
+    hd_free(e);
+}
+
+static void each_run(struct hd_post *p)
+{
+    struct each_one *o = HD_CONTAINER_OF(p, struct each_one, post);
+    struct each *e = o->each;
+
+    e->fn(o->w, e->arg);
+    if (atomic_fetch_sub(&e->left, 1) == 1) {
+        e->back.fn = each_done;
+        hd_loop_post(e->control, &e->back);
+    }
+}
+
+int hd_workers_each(struct hd_workers *w, void (*fn)(struct hd_worker *worker, void *arg),
+                    void (*done)(void *arg), void *arg)
+{
+    struct each *e = hd_calloc(1, sizeof(*e) + (size_t)w->count * sizeof(e->one[0]));
+
+    if (!e)
+        return HD_ENOMEM;
+    e->fn = fn;
+    e->done = done;
+    e->arg = arg;
+    e->control = w->env.control;
+    atomic_init(&e->left, w->count);
+    for (int i = 0; i < w->count; i++) {
+        e->one[i] = (struct each_one){.post = {NULL, each_run}, .each = e, .w = &w->worker[i]};
+        hd_loop_post(&w->worker[i].loop, &e->one[i].post);
+    }
+    return HD_OK;
+}
+
+/* --- reload
+ * -------------------------------------------------------------------------------------------------- */
+
+int hd_workers_prepare(struct hd_workers *w, struct hd_settings *s, struct hd_error *err)
+{
+    struct hd_sockets *k = NULL;
+    int code = hd_sockets_open(s, w->sockets, w->count, &k, err);
+
+    if (code)
+        return code;
+    if (w->new_sockets)
+        hd_sockets_drop(w->new_sockets);
+    hd_settings_release(w->prepared);
+    w->new_sockets = k;
+    w->prepared = hd_settings_hold(s);
+    return HD_OK;
+}
+
+struct apply {
+    struct hd_workers *w;
+    struct hd_settings *settings;
+    struct hd_sockets *sockets, *old;
+};
+
+static void apply_here(struct hd_worker *w, void *arg)
+{
+    struct apply *a = arg;
+    struct hd_settings *old = w->settings;
+
+    w->settings = hd_settings_hold(a->settings);
+    hd_pools_apply(w, a->settings);
+    if (!w->draining)
+        hd_listeners_apply(w, a->settings, a->sockets);
+    hd_settings_release(old);
+}
+
+static void applied(void *arg)
+{
+    struct apply *a = arg;
+
+    hd_sockets_retire(a->old, a->sockets);
+    hd_settings_release(a->settings);
+    hd_free(a);
+}
+
+void hd_workers_commit(struct hd_workers *w)
+{
+    struct apply *a = hd_malloc(sizeof(*a));
+
+    HD_CHECK(a && w->prepared);
+    *a = (struct apply){w, w->prepared, w->new_sockets, w->sockets};
+    hd_settings_release(w->settings);
+    w->settings = hd_settings_hold(w->prepared);
+    w->sockets = w->new_sockets;
+    w->prepared = NULL;
+    w->new_sockets = NULL;
+    HD_CHECK(hd_workers_each(w, apply_here, applied, a) == HD_OK);
+}
+
+/* --- the end
+ * ------------------------------------------------------------------------------------------------- */
+
+static void on_drained(struct hd_post *p)
+{
+    struct hd_workers *w = HD_CONTAINER_OF(p, struct hd_workers, drained_post);
+
+    if (w->drained)
+        w->drained(w->drained_arg);
+}
+
+/* Is this worker empty, or must it be made so? The last one tells the control thread. */
+static void drained_here(struct hd_worker *w)
+{
+    if (w->session_count && hd_now_ns() > w->drain_deadline_ns)
+        HD_LIST_EACH(n, &w->sessions)
+    hd_session_fatal(HD_LIST_ITEM(n, struct hd_session, all), "57P01",
+                     "terminating connection due to administrator command", NULL);
+    if (w->session_count || w->told_drained)
+        return;
+    w->told_drained = 1;
+    if (atomic_fetch_sub(&w->all->draining_left, 1) == 1) {
+        w->all->drained_post.fn = on_drained;
+        hd_loop_post(w->all->env.control, &w->all->drained_post);
+    }
+}
+
+static void drain_here(struct hd_worker *w, void *arg)
+{
+    uint64_t deadline = *(uint64_t *)arg;
+
+    w->drain_deadline_ns = deadline;
+    if (!w->draining) {
+        w->draining = 1;
+        hd_listeners_close(w);
+        HD_LIST_EACH(n, &w->sessions)
+        {
+            struct hd_session *s = HD_LIST_ITEM(n, struct hd_session, all);
+
+            if (!s->server && s->state != HD_SESSION_WAITING)
+                hd_session_fatal(s, "57P01", "terminating connection due to administrator command", NULL);
+        }
+    }
+    drained_here(w);
+}
+
+void hd_workers_drain(struct hd_workers *w, uint64_t timeout_ms, void (*done)(void *arg), void *arg)
+{
+    uint64_t *deadline = hd_malloc(sizeof(*deadline));
+
+    HD_CHECK(deadline);
+    *deadline = hd_now_ns() + timeout_ms * 1000000;
+    if (!w->drained) {
+        w->drained = done;
+        w->drained_arg = arg;
+        atomic_store(&w->draining_left, w->count);
+    }
+    HD_CHECK(hd_workers_each(w, drain_here, hd_free, deadline) == HD_OK);
+}
+
+static void end_sessions(struct hd_worker *w)
+{
+    w->stopping = 1;
+    hd_listeners_close(w);
+    while (!hd_list_empty(&w->sessions))
+        hd_session_close(HD_LIST_ITEM(hd_list_first(&w->sessions), struct hd_session, all));
+}
+
+static void stop_first(struct hd_post *p)
+{
+    struct hd_worker *w = HD_CONTAINER_OF(p, struct hd_worker, stop_post);
+
+    end_sessions(w);
+    sem_post(&w->all->stopped);
+}
+
+static void stop_second(struct hd_post *p)
+{
+    struct hd_worker *w = HD_CONTAINER_OF(p, struct hd_worker, stop_post);
+
+    end_sessions(w); /* what arrived from another worker meanwhile */
+    hd_pools_close(w);
+    hd_chain_free(w->chain);
+    hd_loop_timer_close(&w->tick, NULL);
+    hd_loop_stop(&w->loop);
+}
+
+/* Sessions first, everywhere; then the threads that connect, so that nothing arrives any more; then the
+ * loops. */
+void hd_workers_stop(struct hd_workers *w)
+{
+    sem_init(&w->stopped, 0, 0);
+    for (int i = 0; i < w->started; i++) {
+        w->worker[i].stop_post.fn = stop_first;
+        hd_loop_post(&w->worker[i].loop, &w->worker[i].stop_post);
+    }
+    for (int i = 0; i < w->started; i++)
+        sem_wait(&w->stopped);
+    sem_destroy(&w->stopped);
+    hd_connector_free(w->connector);
+    for (int i = 0; i < w->started; i++) {
+        w->worker[i].stop_post.fn = stop_second;
+        hd_loop_post(&w->worker[i].loop, &w->worker[i].stop_post);
+    }
+    for (int i = 0; i < w->started; i++)
+        pthread_join(w->worker[i].thread, NULL);
+    free_all(w);
+}
