@@ -39,6 +39,20 @@ struct hd_config *hd_config_load(const char *path, const struct hd_config *runni
                                  struct hd_problems *problems);
 void hd_config_free(struct hd_config *c);
 
+/*
+ * Visits every section of the effective configuration, secrets in conninfos masked. A plugin's section comes
+ * twice, with the host's keys and (begins = 0) its own. `o` is NULL where nobody knows the keys: no plugin
+ * that is loaded declares them. `plugins` may be NULL.
+ */
+typedef void hd_config_visit(void *arg, const struct hd_raw_section *raw, int begins,
+                             const struct hd_options *o, const void *keys);
+void hd_config_walk(const struct hd_config *c, struct hd_plugins *plugins, hd_config_visit *visit, void *arg);
+/* Visits the tables of a kind of section, of the host or of a plugin; or those of a plugin: the host's keys,
+ * its own, and its kinds of sections. `label` is "[guard NAME]". HD_ENOENT says what was probably meant. */
+typedef void hd_options_visit(void *arg, const char *label, const struct hd_options *o);
+int hd_config_options(const char *name, struct hd_plugins *plugins, hd_options_visit *visit, void *arg,
+                      struct hd_error *err);
+
 /* The effective configuration as an INI: defaults filled in, secrets masked. `plugins` (may be NULL) knows
  * the plugins' own keys. */
 void hd_config_print(const struct hd_config *c, struct hd_plugins *plugins, struct hd_strbuf *out);

@@ -258,7 +258,7 @@ void hd_build_check(struct hd_build *b)
     check_users(b);
     check_nodes(b);
     check_databases(b);
-    if (b->running)
+    if (b->running && !b->problems->errors)
         hd_options_compare(&hd_kinds[HD_KIND_HOST].options, &b->running->settings->host, &b->settings->host,
                            b->config->host, b->problems);
 }

@@ -7,7 +7,13 @@
 #include "plug/nearest.h"
 
 #include <libpq-fe.h>
+#include <stdio.h>
 #include <string.h>
+
+/* Room for "[plugin NAME]". */
+#define HD_LABEL_BYTES 160
+
+static const struct hd_options no_options = {.size = sizeof(struct hd_options)};
 
 /* --- conninfo --------------------------------------------------------------------------------------------
  */
@@ -49,33 +55,39 @@ void hd_conninfo_mask(const char *conninfo, struct hd_strbuf *out)
     PQconninfoFree(options);
 }
 
-/* --- what is in force ------------------------------------------------------------------------------------
+/* --- walking ---------------------------------------------------------------------------------------------
  */
 
-static void print_node(const struct hd_config_section *s, struct hd_strbuf *out)
+struct walk {
+    struct hd_plugins *plugins;
+    hd_config_visit *visit;
+    void *arg;
+};
+
+static void visit_node(const struct walk *w, const struct hd_config_section *s)
 {
     struct hd_node_keys masked = *(const struct hd_node_keys *)s->keys;
     struct hd_strbuf conninfo = HD_STRBUF_INIT;
 
     hd_conninfo_mask(masked.conninfo.ptr, &conninfo);
     masked.conninfo = (struct hd_str){hd_strbuf_str(&conninfo), conninfo.len};
-    hd_options_print(&hd_kinds[HD_KIND_NODE].options, &masked, out);
-    if (conninfo.failed)
-        out->failed = 1;
+    w->visit(w->arg, s->raw, 1, &hd_kinds[HD_KIND_NODE].options, &masked);
     hd_strbuf_free(&conninfo);
 }
 
 /* Keys of a plugin's section or of a kind of section that it declares. What is wrong with them has been said
  * when they were checked. */
-static void print_by_table(const struct hd_raw_section *raw, const struct hd_options *o,
-                           struct hd_strbuf *out)
+static void visit_parsed(const struct walk *w, const struct hd_raw_section *raw, int begins,
+                         const struct hd_options *o)
 {
     struct hd_problems ignored = HD_PROBLEMS_INIT;
     struct hd_arena arena = HD_ARENA_INIT;
     void *keys = o->count ? hd_options_parse(o, raw, &arena, &ignored) : NULL;
 
     if (keys)
-        hd_options_print(o, keys, out);
+        w->visit(w->arg, raw, begins, o, keys);
+    else
+        w->visit(w->arg, raw, begins, &no_options, NULL);
     hd_arena_free(&arena);
     hd_problems_free(&ignored);
 }
@@ -87,24 +99,22 @@ static const struct hd_plugin *describe(struct hd_plugins *plugins, const char *
     return plugins ? hd_plugins_describe(plugins, id, &err) : NULL;
 }
 
-static void print_section(const struct hd_config_section *s, struct hd_plugins *plugins,
-                          struct hd_strbuf *out)
+static void visit_section(const struct walk *w, const struct hd_config_section *s)
 {
     const struct hd_plugin *d;
 
-    hd_strbuf_printf(out, "\n; %s\n%s\n", s->raw->origin, s->raw->label);
     if (s->kind == HD_KIND_NODE) {
-        print_node(s, out);
+        visit_node(w, s);
         return;
     }
-    hd_options_print(&hd_kinds[s->kind].options, s->keys, out);
+    w->visit(w->arg, s->raw, 1, &hd_kinds[s->kind].options, s->keys);
     if (s->kind != HD_KIND_PLUGIN)
         return;
-    d = describe(plugins, s->raw->name);
+    d = describe(w->plugins, s->raw->name);
     if (d)
-        print_by_table(s->raw, &d->options, out);
+        visit_parsed(w, s->raw, 0, &d->options);
     else
-        hd_strbuf_puts(out, "; its own keys are not shown: the plugin is not loaded\n");
+        w->visit(w->arg, s->raw, 0, NULL, NULL);
 }
 
 /* A kind that some plugin of `plugins` declares, and that plugin. */
@@ -140,26 +150,98 @@ static const struct hd_section_kind *find_kind(struct hd_plugins *plugins, const
     return s.found;
 }
 
-static void print_foreign(const struct hd_raw_section *raw, struct hd_plugins *plugins, struct hd_strbuf *out)
+void hd_config_walk(const struct hd_config *c, struct hd_plugins *plugins, hd_config_visit *visit, void *arg)
 {
-    const struct hd_section_kind *kind = find_kind(plugins, raw->kind, NULL);
+    const struct walk w = {plugins, visit, arg};
 
-    hd_strbuf_printf(out, "\n; %s\n%s\n", raw->origin, raw->label);
-    if (kind)
-        print_by_table(raw, &kind->options, out);
+    for (uint32_t i = 0; i < c->count; i++)
+        visit_section(&w, &c->sections[i]);
+    for (uint32_t i = 0; i < c->plugins.section_count; i++) {
+        const struct hd_raw_section *raw = c->plugins.sections[i];
+        const struct hd_section_kind *kind = find_kind(plugins, raw->kind, NULL);
+
+        if (kind)
+            visit_parsed(&w, raw, 1, &kind->options);
+        else
+            visit(arg, raw, 1, NULL, NULL);
+    }
+}
+
+/* --- what is in force ------------------------------------------------------------------------------------
+ */
+
+static void print_visited(void *arg, const struct hd_raw_section *raw, int begins, const struct hd_options *o,
+                          const void *keys)
+{
+    struct hd_strbuf *out = arg;
+
+    if (begins)
+        hd_strbuf_printf(out, "\n; %s\n%s\n", raw->origin, raw->label);
+    if (o)
+        hd_options_print(o, keys, out);
     else
-        hd_strbuf_puts(out,
-                       "; its keys are not shown: no plugin that is loaded declares this kind of section\n");
+        hd_strbuf_puts(out, "; keys of a plugin are not shown: it is not loaded\n");
 }
 
 void hd_config_print(const struct hd_config *c, struct hd_plugins *plugins, struct hd_strbuf *out)
 {
     hd_strbuf_puts(out,
                    "; The configuration as howdahd understands it: defaults filled in, secrets masked.\n");
-    for (uint32_t i = 0; i < c->count; i++)
-        print_section(&c->sections[i], plugins, out);
-    for (uint32_t i = 0; i < c->plugins.section_count; i++)
-        print_foreign(c->plugins.sections[i], plugins, out);
+    hd_config_walk(c, plugins, print_visited, out);
+}
+
+/* --- options ---------------------------------------------------------------------------------------------
+ */
+
+static void options_of_plugin(const struct hd_plugin *d, const char *id, hd_options_visit *visit, void *arg)
+{
+    char label[HD_LABEL_BYTES];
+
+    snprintf(label, sizeof(label), "[plugin %s]", id);
+    visit(arg, label, &hd_kinds[HD_KIND_PLUGIN].options);
+    visit(arg, label, &d->options);
+    for (uint32_t i = 0; i < d->section_count; i++) {
+        snprintf(label, sizeof(label), "[%s NAME]", d->sections[i].kind);
+        visit(arg, label, &d->sections[i].options);
+    }
+}
+
+static int nothing_of_that_name(const char *name, struct hd_nearest *near, struct hd_error *err)
+{
+    const char *best;
+
+    for (int k = 0; k < HD_KINDS; k++)
+        hd_nearest_offer(near, hd_kinds[k].word);
+    best = hd_nearest_end(near);
+    return hd_fail(err, HD_ENOENT, "there is neither a kind of section nor a plugin of the name \"%s\"%s%s%s",
+                   name, best ? "; did you mean \"" : "", best ? best : "", best ? "\"?" : "");
+}
+
+int hd_config_options(const char *name, struct hd_plugins *plugins, hd_options_visit *visit, void *arg,
+                      struct hd_error *err)
+{
+    struct hd_nearest near = hd_nearest_start(name);
+    const struct hd_plugin *d;
+    const struct hd_section_kind *kind;
+    char label[HD_LABEL_BYTES];
+    int k = hd_kind_find(name);
+
+    if (k >= 0) {
+        snprintf(label, sizeof(label), k == HD_KIND_HOST ? "[%s]" : "[%s NAME]", name);
+        visit(arg, label, &hd_kinds[k].options);
+        return HD_OK;
+    }
+    d = describe(plugins, name);
+    if (d) {
+        options_of_plugin(d, name, visit, arg);
+        return HD_OK;
+    }
+    kind = find_kind(plugins, name, &near);
+    if (!kind)
+        return nothing_of_that_name(name, &near, err);
+    snprintf(label, sizeof(label), "[%s NAME]", name);
+    visit(arg, label, &kind->options);
+    return HD_OK;
 }
 
 /* --- samples ---------------------------------------------------------------------------------------------
@@ -172,6 +254,13 @@ static void sample_of_kind(enum hd_kind kind, const char *name, struct hd_strbuf
     hd_options_print_sample(&hd_kinds[kind].options, out);
 }
 
+/* Uncommented keys that are required would not do without their section: its header stays uncommented too. */
+static void sample_of_section(const struct hd_section_kind *kind, struct hd_strbuf *out)
+{
+    hd_strbuf_printf(out, "; %s.\n[%s NAME]\n", kind->doc, kind->kind);
+    hd_options_print_sample(&kind->options, out);
+}
+
 static void sample_of_plugin(const struct hd_plugin *d, const char *id, struct hd_strbuf *out)
 {
     hd_strbuf_printf(out, "; %s.\n[plugin %s]\n", d->summary, id);
@@ -179,9 +268,8 @@ static void sample_of_plugin(const struct hd_plugin *d, const char *id, struct h
     if (d->options.count)
         hd_options_print_sample(&d->options, out);
     for (uint32_t i = 0; i < d->section_count; i++) {
-        hd_strbuf_printf(out, "\n; %s.\n;[%s NAME]\n", d->sections[i].doc, d->sections[i].kind);
-        if (d->sections[i].options.count)
-            hd_options_print_sample(&d->sections[i].options, out);
+        hd_strbuf_putc(out, '\n');
+        sample_of_section(&d->sections[i], out);
     }
 }
 
@@ -190,30 +278,25 @@ int hd_config_print_sample(const char *kind, struct hd_plugins *plugins, struct 
 {
     static const char *const names[HD_KINDS] = {"", "main", "app", "shop", "main", "NAME"};
     struct hd_nearest near = hd_nearest_start(kind);
+    const struct hd_section_kind *own;
     const struct hd_plugin *d;
-    const char *best;
     int k = hd_kind_find(kind);
 
-    if (!*kind) {
-        for (k = 0; k < HD_KINDS; k++) {
-            sample_of_kind((enum hd_kind)k, names[k], out);
-            hd_strbuf_putc(out, '\n');
-        }
-        return HD_OK;
+    for (int each = 0; !*kind && each < HD_KINDS; each++) {
+        sample_of_kind((enum hd_kind)each, names[each], out);
+        hd_strbuf_putc(out, '\n');
     }
-    if (k >= 0) {
+    if (!*kind)
+        return HD_OK;
+    d = k < 0 ? describe(plugins, kind) : NULL;
+    own = k < 0 && !d ? find_kind(plugins, kind, &near) : NULL;
+    if (k >= 0)
         sample_of_kind((enum hd_kind)k, names[k], out);
-        return HD_OK;
-    }
-    d = describe(plugins, kind);
-    if (d) {
+    else if (d)
         sample_of_plugin(d, kind, out);
-        return HD_OK;
-    }
-    for (k = 0; k < HD_KINDS; k++)
-        hd_nearest_offer(&near, hd_kinds[k].word);
-    (void)find_kind(plugins, kind, &near);
-    best = hd_nearest_end(&near);
-    return hd_fail(err, HD_ENOENT, "there is neither a kind of section nor a plugin of the name \"%s\"%s%s%s",
-                   kind, best ? "; did you mean \"" : "", best ? best : "", best ? "\"?" : "");
+    else if (own)
+        sample_of_section(own, out);
+    else
+        return nothing_of_that_name(kind, &near, err);
+    return HD_OK;
 }

@@ -50,6 +50,17 @@ static int cores(void)
     return n > WORKERS_MAX ? WORKERS_MAX : n;
 }
 
+/* A path that is not absolute starts where its INI lies. */
+static void resolve(struct hd_build *b, const struct hd_raw_section *raw, struct hd_str *path)
+{
+    const char *p = path->len ? hd_path_from(b->arena, raw->dir, path->ptr) : "";
+
+    if (p)
+        *path = (struct hd_str){p, strlen(p)};
+    else
+        hd_problem_memory(b->problems);
+}
+
 static void build_host(struct hd_build *b, const struct hd_config_section *s)
 {
     struct hd_host_conf *h = &b->settings->host;
@@ -58,6 +69,9 @@ static void build_host(struct hd_build *b, const struct hd_config_section *s)
     long n;
 
     *h = *(const struct hd_host_conf *)s->keys;
+    resolve(b, s->raw, &h->plugin_dir);
+    resolve(b, s->raw, &h->pid_file);
+    resolve(b, s->raw, &h->log_file);
     if (!strcmp(h->workers.ptr, "auto")) {
         h->worker_count = cores();
     } else {

@@ -593,7 +593,7 @@ void hd_ini_read(struct hd_ini *ini, const char *path, struct hd_problems *probl
     if (slash && !dir)
         hd_problem_memory(problems);
     else
-        read_file(ini, path, dir ? dir : "", problems);
+        read_file(ini, path, dir ? dir : ".", problems);
 }
 
 void hd_ini_free(struct hd_ini *ini)

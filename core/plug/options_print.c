@@ -229,7 +229,7 @@ static void print_sentence(const struct hd_option *opt, struct hd_strbuf *out)
     print_allowed(opt, &allowed);
     hd_strbuf_add(out, opt->doc, len && opt->doc[len - 1] == '.' ? len - 1 : len);
     if (allowed.len)
-        hd_strbuf_printf(out, ": %s", allowed.data);
+        hd_strbuf_printf(out, " (%s)", allowed.data);
     if (opt->type == HD_OPT_SECRET)
         hd_strbuf_printf(out, "; or %s_file = PATH", opt->key);
     if (!(opt->flags & HD_OPTF_RELOADABLE))

@@ -630,7 +630,7 @@ static void dump(void)
         strstr(out.data, "conninfo = user='a b' password=******** host=h sslpassword=********\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "control_password = ********\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "[host]\nworkers = auto\n"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "its own keys are not shown"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "keys of a plugin are not shown"));
     end(&t);
 
     /* What was printed is a configuration again, and prints as itself. */

@@ -489,16 +489,16 @@ static void sample_and_manual(void)
     struct hd_strbuf out = HD_STRBUF_INIT;
 
     hd_options_print_sample(&options, &out);
-    CU_ASSERT_PTR_NOT_NULL(strstr(hd_strbuf_str(&out), "; how many: 1 to 10000\n;pool_size = 20\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(hd_strbuf_str(&out), "; how many (1 to 10000)\n;pool_size = 20\n"));
     CU_ASSERT_PTR_NOT_NULL(
         strstr(hd_strbuf_str(&out),
-               "; what to do: warn, refuse or throttle; a change needs a restart\n;action = warn\n"));
+               "; what to do (warn, refuse or throttle); a change needs a restart\n;action = warn\n"));
     CU_ASSERT_PTR_NOT_NULL(
         strstr(hd_strbuf_str(&out), "; the secret; or password_file = PATH\n;password =\n"));
     hd_strbuf_reset(&out);
     hd_options_print_manual(&options, &out);
     CU_ASSERT_PTR_NOT_NULL(
-        strstr(hd_strbuf_str(&out), ".TP\n\\fBpool_size\\fR (int, default 20)\n\\&how many: 1 to 10000.\n"));
+        strstr(hd_strbuf_str(&out), ".TP\n\\fBpool_size\\fR (int, default 20)\n\\&how many (1 to 10000).\n"));
     hd_strbuf_free(&out);
 }
 

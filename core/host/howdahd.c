@@ -1,0 +1,11 @@
+/*
+ * howdahd: the host's program.
+ */
+#include "host/cli.h"
+
+int main(int argc, char **argv)
+{
+    struct hd_cli cli = hd_cli_parse(argc, argv);
+
+    return hd_cli_run(&cli);
+}

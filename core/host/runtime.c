@@ -1,0 +1,305 @@
+/*
+ * Start, signals and stop of the host; see runtime.h. The reload stands in reload.c.
+ */
+#include "host/runtime.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "host/control.h"
+#include "host/daemon.h"
+#include "host/host_commands.h"
+#include "plug/plugins.h"
+#include "session/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const int signal_numbers[] = {SIGHUP, SIGTERM, SIGINT};
+
+const char *hd_runtime_state_name(enum hd_runtime_state state)
+{
+    static const char *const names[] = {"starting", "running", "draining", "stopping"};
+
+    return names[state];
+}
+
+/* --- problems --------------------------------------------------------------------------------------------
+ */
+
+void hd_problems_log(const struct hd_problems *p)
+{
+    for (const struct hd_problem *n = p->first; n; n = n->next)
+        hd_log(n->warning ? HD_LOG_WARNING : HD_LOG_ERROR, "configuration", HD_KV("problem", n->text));
+    if (p->no_memory)
+        hd_log(HD_LOG_ERROR, "configuration", HD_KV("problem", "no memory"));
+}
+
+static void show(int colour, int warning, const char *text)
+{
+    const char *on = !colour ? "" : warning ? "\033[33m" : "\033[31m";
+
+    fprintf(stderr, "%s%s%s: %s\n", on, warning ? "warning" : "error", colour ? "\033[0m" : "", text);
+}
+
+void hd_problems_show(const struct hd_problems *p)
+{
+    int colour = isatty(STDERR_FILENO) && !getenv("NO_COLOR");
+
+    for (const struct hd_problem *n = p->first; n; n = n->next)
+        show(colour, n->warning, n->text);
+    if (p->no_memory)
+        show(colour, 0, "no memory");
+    if (p->errors + p->warnings > HD_PROBLEMS_MAX)
+        fprintf(stderr, "and %u more\n", p->errors + p->warnings - HD_PROBLEMS_MAX);
+}
+
+/* --- stop ------------------------------------------------------------------------------------------------
+ */
+
+static void stop_loop(void *arg)
+{
+    struct hd_runtime *rt = arg;
+
+    hd_loop_stop(&rt->parts.loop);
+}
+
+static void end_signals(struct hd_runtime *rt)
+{
+    for (size_t i = 0; i < HD_ARRAY_LEN(signal_numbers) && rt->has_signals; i++)
+        uv_close((uv_handle_t *)&rt->signals[i], NULL);
+    rt->has_signals = 0;
+}
+
+/* No plugin runs any more: whoever could still ask goes, then the workers, then what jobs have left. */
+static void plugins_stopped(void *arg)
+{
+    struct hd_runtime *rt = arg;
+
+    hd_control_stop(rt->control);
+    rt->control = NULL;
+    if (rt->workers)
+        hd_workers_stop(rt->workers);
+    rt->workers = NULL;
+    hd_parts_quiet(&rt->parts);
+    hd_notify_watchdog_stop();
+    end_signals(rt);
+    /* Behind everything that those have posted. */
+    if (hd_loop_call(&rt->parts.loop, stop_loop, rt))
+        hd_loop_stop(&rt->parts.loop);
+}
+
+static void drained(void *arg)
+{
+    struct hd_runtime *rt = arg;
+
+    if (rt->state == HD_STOPPING)
+        return;
+    rt->state = HD_STOPPING;
+    hd_log(HD_LOG_INFO, "drained");
+    hd_plugins_stop(rt->parts.plugins, plugins_stopped, rt);
+}
+
+/* Asked again while plugins take their time: nothing that is left needs an orderly end. */
+static void give_up(struct hd_runtime *rt)
+{
+    hd_log(HD_LOG_WARNING, "stopping at once");
+    hd_pid_file_drop(rt->config->settings->host.pid_file.ptr, rt->pid_fd);
+    _exit(1);
+}
+
+void hd_runtime_shutdown(struct hd_runtime *rt, int now)
+{
+    uint64_t timeout = (uint64_t)rt->config->settings->host.drain_timeout;
+
+    if (rt->state == HD_STOPPING) {
+        give_up(rt);
+        return;
+    }
+    now = now || rt->state == HD_DRAINING;
+    hd_log(HD_LOG_INFO, now ? "stopping" : "draining", HD_KV("timeout_ms", now ? (uint64_t)0 : timeout));
+    if (rt->state != HD_DRAINING)
+        hd_notify_stopping();
+    rt->state = HD_DRAINING;
+    if (rt->workers)
+        hd_workers_drain(rt->workers, now ? 0 : timeout, drained, rt);
+    else
+        drained(rt);
+}
+
+/* --- signals ---------------------------------------------------------------------------------------------
+ */
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    struct hd_runtime *rt = signal->data;
+    struct hd_error err = HD_ERROR_INIT;
+
+    if (number != SIGHUP) {
+        hd_log(HD_LOG_INFO, "signal", HD_KV("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
+        hd_runtime_shutdown(rt, 0);
+    } else if (rt->state == HD_RUNNING) {
+        (void)hd_runtime_reload(rt, &err); /* which says in the log how it went */
+    }
+}
+
+static int start_signals(struct hd_runtime *rt, struct hd_error *err)
+{
+    int rc = 0;
+
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < HD_ARRAY_LEN(signal_numbers); i++) {
+        uv_signal_init(&rt->parts.loop.uv,
+                       &rt->signals[i]); /* cannot fail on Unix once a loop has its own pipe */
+        rt->signals[i].data = rt;
+    }
+    rt->has_signals = 1;
+    for (size_t i = 0; i < HD_ARRAY_LEN(signal_numbers) && !rc; i++)
+        rc = uv_signal_start(&rt->signals[i], on_signal, signal_numbers[i]);
+    return rc ? hd_fail(err, HD_EIO, "signals cannot be watched: %s", uv_strerror(rc)) : HD_OK;
+}
+
+/* --- start -----------------------------------------------------------------------------------------------
+ */
+
+static int start_log(struct hd_runtime *rt, struct hd_error *err)
+{
+    const struct hd_host_conf *h = &rt->config->settings->host;
+    int e = h->log_file.len ? hd_log_open(h->log_file.ptr) : 0;
+
+    hd_log_set_level((enum hd_log_level)h->log_level);
+    return e ? hd_fail(err, HD_EIO, "cannot open the log %s: %s", h->log_file.ptr, strerror(e)) : HD_OK;
+}
+
+static int start_plugins(struct hd_runtime *rt, struct hd_error *err)
+{
+    struct hd_problems problems = HD_PROBLEMS_INIT;
+    int code = hd_plugins_prepare(rt->parts.plugins, &rt->config->plugins, &problems);
+
+    if (code) {
+        hd_problems_show(&problems);
+        hd_fail(err, code, "%s", hd_problems_first(&problems));
+    } else {
+        hd_problems_log(&problems);
+        code = hd_plugins_commit(rt->parts.plugins, err);
+    }
+    hd_problems_free(&problems);
+    return code;
+}
+
+/* A control socket that nobody asked for in the INI may be missing: its folder often is, for an ordinary
+ * user. */
+static int start_control(struct hd_runtime *rt, struct hd_error *err)
+{
+    const struct hd_str *address = &rt->config->settings->host.control;
+    int code;
+
+    if (!address->len)
+        return HD_OK;
+    code = hd_control_start(&rt->parts.loop, rt->parts.commands, address->ptr, &rt->control, err);
+    if (code && !hd_raw_find(rt->config->host, "control")) {
+        hd_log(HD_LOG_WARNING, "no control socket; set [host] control", HD_KV("reason", err->text));
+        return HD_OK;
+    }
+    return code;
+}
+
+static int start_workers(struct hd_runtime *rt, struct hd_error *err)
+{
+    const struct hd_workers_env env = {
+        .control = &rt->parts.loop, .plugins = rt->parts.plugins, .commands = rt->parts.commands};
+
+    return hd_workers_start(rt->config->settings, &env, &rt->workers, err);
+}
+
+static void log_ready(const struct hd_runtime *rt)
+{
+    const struct hd_settings *s = rt->config->settings;
+
+    for (uint32_t l = 0; l < s->listener_count; l++)
+        for (uint32_t i = 0; i < s->listeners[l].address_count; i++)
+            hd_log(HD_LOG_INFO, "listening", HD_KV("listener", s->listeners[l].name),
+                   HD_KV("address", s->listeners[l].addresses[i].text));
+    hd_log(HD_LOG_INFO, "ready", HD_KV("version", PACKAGE_VERSION), HD_KV("pid", (int64_t)getpid()),
+           HD_KV("workers", s->host.worker_count), HD_KV("config", rt->path));
+}
+
+/* All but the parts, which are there already. */
+static int start(struct hd_runtime *rt, struct hd_error *err)
+{
+    int code = start_signals(rt, err);
+
+    if (!code)
+        code = hd_host_commands_add(rt, err);
+    if (!code)
+        code = start_plugins(rt, err);
+    if (!code)
+        code = start_control(rt, err);
+    if (!code)
+        code = start_workers(rt, err);
+    if (code)
+        return code;
+    rt->state = HD_RUNNING;
+    log_ready(rt);
+    hd_notify_watchdog(&rt->parts.loop);
+    hd_notify_ready("ready");
+    if (rt->ready_fd >= 0)
+        hd_daemon_ready(rt->ready_fd);
+    rt->ready_fd = -1;
+    return HD_OK;
+}
+
+static void warn_of_files(const struct hd_host_conf *h, unsigned long limit)
+{
+    if (limit && (unsigned long)h->max_clients + 100 > limit)
+        hd_log(HD_LOG_WARNING, "too few files may be open for so many clients",
+               HD_KV("max_clients", h->max_clients), HD_KV("files", limit));
+}
+
+static void say(const struct hd_error *err)
+{
+    fprintf(stderr, "howdahd: %s\n", err->text);
+}
+
+static int take_pid_file(struct hd_runtime *rt, struct hd_error *err)
+{
+    const struct hd_str *path = &rt->config->settings->host.pid_file;
+
+    if (path->len)
+        rt->pid_fd = hd_pid_file_take(path->ptr, err);
+    return rt->pid_fd < -1 ? rt->pid_fd : HD_OK;
+}
+
+int hd_runtime_run(const char *path, struct hd_config *config, int ready_fd)
+{
+    struct hd_runtime rt = {.path = path, .config = config, .ready_fd = ready_fd, .pid_fd = -1};
+    const struct hd_host_conf *h = &config->settings->host;
+    struct hd_error err = HD_ERROR_INIT;
+
+    rt.started_us = rt.loaded_us = hd_wall_us();
+    rt.exit_code = 1;
+    if (take_pid_file(&rt, &err) || start_log(&rt, &err) ||
+        hd_parts_start(&rt.parts, config->settings, 1, &err)) {
+        say(&err);
+        goto out;
+    }
+    warn_of_files(h, hd_daemon_raise_files());
+    if (start(&rt, &err)) {
+        say(&err);
+        hd_log(HD_LOG_ERROR, "not started", HD_KV("reason", err.text));
+        hd_runtime_shutdown(&rt, 1);
+    } else {
+        rt.exit_code = 0;
+    }
+    hd_loop_run(&rt.parts.loop);
+    hd_log(HD_LOG_INFO, "stopped");
+    hd_parts_end(&rt.parts);
+out:
+    if (rt.pid_fd >= 0)
+        hd_pid_file_drop(rt.config->settings->host.pid_file.ptr, rt.pid_fd);
+    hd_config_free(rt.config);
+    return rt.exit_code;
+}
