@@ -272,10 +272,14 @@ static uint64_t kinds_by_words(struct hd_str text)
     return all;
 }
 
-/* EXPLAIN runs what it explains only with ANALYZE; without it neither reads nor writes count. */
-static int runs_nothing(uint64_t own, struct hd_str text)
+/* What a wrapper wraps. EXPLAIN runs it only with ANALYZE, without which its writes are no fact. */
+static uint64_t wrapped_kinds(uint64_t own, const struct hd_template_info *info)
 {
-    return (own & K(EXPLAIN)) && !memmem(text.ptr, text.len, "analy", 5);
+    uint64_t wrapped = kinds_by_words(info->text) & (DML | K(SELECT) | K(EXECUTE));
+
+    if (own & K(EXPLAIN) && !memmem(info->text.ptr, info->text.len, "analy", 5))
+        return 0;
+    return own & K(EXPLAIN) && !(info->facts & HD_FACT_WRITES) ? wrapped & ~DML : wrapped;
 }
 
 uint64_t guard_kinds_of(const struct hd_template_info *info)
@@ -285,8 +289,8 @@ uint64_t guard_kinds_of(const struct hd_template_info *info)
     if (info->facts & HD_FACT_MULTI || info->kind == HD_KIND_MULTI)
         return own | kinds_by_words(info->text);
     /* One statement: the host knows its kind; the words can only add what it wraps. */
-    if (wraps(own) && !runs_nothing(own, info->text))
-        own |= kinds_by_words(info->text) & (DML | K(SELECT) | K(EXECUTE));
+    if (wraps(own))
+        own |= wrapped_kinds(own, info);
     else if (info->facts & HD_FACT_WRITES)
         own |= kinds_by_words(info->text) & DML;
     if (info->facts & HD_FACT_DEFINES && !(own & (K(DDL) | K(PRIVILEGE))))
