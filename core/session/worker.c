@@ -17,6 +17,7 @@
 #include "session/listener.h"
 #include "session/pool.h"
 #include "session/server.h"
+#include "session/show.h"
 #include "session/statement.h"
 
 #define TICK_MS         100
@@ -186,6 +187,8 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
     w->preps = hd_prep_table_new();
     w->templates = hd_templates_new((size_t)s->host.max_templates);
     w->connector = hd_connector_new(CONNECT_THREADS);
+    if (w->templates)
+        hd_templates_set_text_limit(w->templates, (size_t)s->host.max_statement_length);
     if (!w->worker || !w->preps || !w->templates || !w->connector)
         code = hd_fail(err, HD_ENOMEM, "no memory for workers");
     else
@@ -193,6 +196,8 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
     for (int i = 0; i < w->count && !code; i++)
         if (start_worker(w, i))
             code = hd_fail(err, HD_EFAIL, "worker %d of %d cannot start", i, w->count);
+    if (!code && env->commands)
+        code = hd_session_add_commands(w, err);
     if (code) {
         hd_workers_stop(w);
         return code;
