@@ -38,7 +38,8 @@ struct job {
     const void *owner;
     char name[NAME_BYTES];
     enum state state;
-    int muted; /* the owner has gone */
+    int muted;  /* the owner has gone */
+    int always; /* is not muted */
     int32_t code;
     uint64_t since_ns;     /* in this state */
     _Atomic int cancelled; /* asked for */
@@ -76,7 +77,8 @@ struct hd_jobs {
     int posted, closing; /* under the lock */
     struct hd_loop_timer tick;
     uint64_t ticks;
-    void (*on_over)(const void *owner);
+    void (*owner_begins)(const void *owner);
+    void (*owner_ends)(const void *owner);
     size_t thread_count;
     struct thread threads[MAX_THREADS];
 };
@@ -248,6 +250,8 @@ static int64_t submit(struct hd_jobs *jobs, struct job *job)
         jobs->refused_count++;
     } else {
         handle = job->handle = ++jobs->last_handle;
+        if (job->owner && jobs->owner_begins)
+            jobs->owner_begins(job->owner);
         change_state(jobs, job, STATE_WAITING);
         pthread_cond_signal(&jobs->work);
         job = NULL;
@@ -258,17 +262,30 @@ static int64_t submit(struct hd_jobs *jobs, struct job *job)
     return handle;
 }
 
-int64_t hd_jobs_run(struct hd_jobs *jobs, const void *owner, const char *name, int32_t (*fn)(void *arg),
-                    void (*done)(void *arg, int32_t code), void *arg)
+static int64_t run_fn(struct hd_jobs *jobs, const void *owner, int always, const char *name,
+                      int32_t (*fn)(void *arg), void (*done)(void *arg, int32_t code), void *arg)
 {
     struct job *job = fn ? make_job(owner, name) : NULL;
 
     if (!job)
         return fn ? HD_ENOMEM : HD_EINVAL;
+    job->always = always;
     job->fn = fn;
     job->done = done;
     job->arg = arg;
     return submit(jobs, job);
+}
+
+int64_t hd_jobs_run(struct hd_jobs *jobs, const void *owner, const char *name, int32_t (*fn)(void *arg),
+                    void (*done)(void *arg, int32_t code), void *arg)
+{
+    return run_fn(jobs, owner, 0, name, fn, done, arg);
+}
+
+int64_t hd_jobs_run_for(struct hd_jobs *jobs, const void *owner, const char *name, int32_t (*fn)(void *arg),
+                        void (*done)(void *arg, int32_t code), void *arg)
+{
+    return run_fn(jobs, owner, 1, name, fn, done, arg);
 }
 
 static uint64_t deadline_of(const struct hd_sql *sql)
@@ -358,13 +375,16 @@ void hd_jobs_free_result(const struct hd_sql_result *result)
     hd_sql_answer_free(hd_sql_answer_of(result));
 }
 
-int hd_jobs_connect(struct hd_jobs *jobs, const char *node, uint64_t deadline_ms, struct hd_sqlconn **out,
-                    struct hd_error *err)
+void hd_jobs_wait(uint64_t deadline_ms, struct hd_sql_wait *out)
 {
-    struct hd_sql_wait w = wait_of(myself ? myself->job : NULL, hd_now_ns() + deadline_ms * 1000000u,
-                                   myself ? myself->cancel_fd : -1);
+    *out = wait_of(myself ? myself->job : NULL, hd_now_ns() + deadline_ms * 1000000u,
+                   myself ? myself->cancel_fd : -1);
+}
 
-    return hd_sqljobs_connect(jobs->sql, node, &w, out, err);
+int hd_jobs_connect(struct hd_jobs *jobs, const char *node, const struct hd_sql_wait *w,
+                    struct hd_sqlconn **out, struct hd_error *err)
+{
+    return hd_sqljobs_connect(jobs->sql, node, w, out, err);
 }
 
 /* --- cancelling -------------------------------------------------------------------------------------------
@@ -420,7 +440,7 @@ static void cancel_list(struct hd_jobs *jobs, struct hd_list *list, const void *
 
         if (owner && job->owner != owner)
             continue;
-        job->muted |= mute;
+        job->muted |= mute && !job->always;
         cancel_job(jobs, job);
     }
 }
@@ -435,9 +455,11 @@ void hd_jobs_drop_owner(struct hd_jobs *jobs, const void *owner)
     pthread_mutex_unlock(&jobs->lock);
 }
 
-void hd_jobs_on_over(struct hd_jobs *jobs, void (*over)(const void *owner))
+void hd_jobs_watch_owners(struct hd_jobs *jobs, void (*begin)(const void *owner),
+                          void (*end)(const void *owner))
 {
-    jobs->on_over = over;
+    jobs->owner_begins = begin;
+    jobs->owner_ends = end;
 }
 
 /* --- on the control thread --------------------------------------------------------------------------------
@@ -450,8 +472,8 @@ static void tell(struct hd_jobs *jobs, struct job *job)
         job->done(job->arg, job->code);
     if (!job->muted && !job->fn && job->sql_done)
         job->sql_done(job->arg, &job->answer->result);
-    if (job->owner && jobs->on_over)
-        jobs->on_over(job->owner);
+    if (job->owner && jobs->owner_ends)
+        jobs->owner_ends(job->owner);
     free_job(job);
 }
 

@@ -44,16 +44,25 @@ int hd_jobs_sql_wait(struct hd_jobs *jobs, const struct hd_sql *sql, const struc
 void hd_jobs_free_result(const struct hd_sql_result *result);
 int hd_jobs_cancel(struct hd_jobs *jobs, int64_t handle);
 
+/* As hd_jobs_run, for the host's own parts that work for an owner: `done` is called even when the owner goes.
+ */
+int64_t hd_jobs_run_for(struct hd_jobs *jobs, const void *owner, const char *name, int32_t (*fn)(void *arg),
+                        void (*done)(void *arg, int32_t code), void *arg);
 /* The owner has gone: its jobs are cancelled and their `done`s are not called. What runs in its functions
- * runs on; `over` (see below) tells when the last has ended. [control] */
+ * runs on; `end` (see below) tells when that is over. [control] */
 void hd_jobs_drop_owner(struct hd_jobs *jobs, const void *owner);
-/* over(owner) runs on the control thread after each job of an owner other than NULL. [control], at start. */
-void hd_jobs_on_over(struct hd_jobs *jobs, void (*over)(const void *owner));
+/* For each job of an owner other than NULL: begin(owner) when it is taken [any], end(owner) when all of it is
+ * over [control]. At start. */
+void hd_jobs_watch_owners(struct hd_jobs *jobs, void (*begin)(const void *owner),
+                          void (*end)(const void *owner));
 
-/* A connection of the caller's own, for what lives longer than a statement (sqlconn.h). [job] */
+/* For what holds a connection of its own (sqlconn.h): connecting, and how long to wait on it, which ends
+ * early when the calling job is cancelled. [job] */
 struct hd_sqlconn;
-int hd_jobs_connect(struct hd_jobs *jobs, const char *node, uint64_t deadline_ms, struct hd_sqlconn **out,
-                    struct hd_error *err);
+struct hd_sql_wait;
+int hd_jobs_connect(struct hd_jobs *jobs, const char *node, const struct hd_sql_wait *w,
+                    struct hd_sqlconn **out, struct hd_error *err);
+void hd_jobs_wait(uint64_t deadline_ms, struct hd_sql_wait *out);
 
 struct hd_jobs_stats {
     uint64_t threads, running, waiting, done, refused, connections;

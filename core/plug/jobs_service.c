@@ -35,8 +35,12 @@ static void on_gone(hd_host *host)
     hd_jobs_drop_owner(served, host);
 }
 
-/* The hold of a job ends. */
-static void on_over(const void *owner)
+static void on_begin(const void *owner)
+{
+    hd_host_hold((hd_host *)owner);
+}
+
+static void on_end(const void *owner)
 {
     hd_host_release((hd_host *)owner);
 }
@@ -50,11 +54,7 @@ static int64_t run(hd_host *host, const char *name, int32_t (*fn)(void *arg),
     if (handle)
         return handle;
     snprintf(full, sizeof(full), "%s/%s", hd_host_id(host), name ? name : "job");
-    hd_host_hold(host);
-    handle = hd_jobs_run(served, host, full, fn, done, arg);
-    if (handle < 0)
-        hd_host_release(host);
-    return handle;
+    return hd_jobs_run(served, host, full, fn, done, arg);
 }
 
 static int64_t sql(hd_host *host, const struct hd_sql *statement,
@@ -62,13 +62,7 @@ static int64_t sql(hd_host *host, const struct hd_sql *statement,
 {
     int64_t handle = hd_owners_add(&owners, host);
 
-    if (handle)
-        return handle;
-    hd_host_hold(host);
-    handle = hd_jobs_sql(served, host, statement, done, arg);
-    if (handle < 0)
-        hd_host_release(host);
-    return handle;
+    return handle ? handle : hd_jobs_sql(served, host, statement, done, arg);
 }
 
 static int32_t sql_wait(hd_host *host, const struct hd_sql *statement, const struct hd_sql_result **result)
@@ -92,6 +86,6 @@ static int32_t cancel(hd_host *host, int64_t handle)
 int hd_jobs_serve(struct hd_jobs *jobs)
 {
     served = jobs;
-    hd_jobs_on_over(jobs, on_over);
+    hd_jobs_watch_owners(jobs, on_begin, on_end);
     return hd_service_add(HD_SERVICE_JOBS, &vtable);
 }

@@ -191,7 +191,13 @@ static void test_owners_never_overlap(void)
     gate_free(&g);
 }
 
-static _Atomic int overs;
+static _Atomic int begins, overs;
+
+static void count_begin(const void *owner)
+{
+    (void)owner;
+    atomic_fetch_add(&begins, 1);
+}
 
 static void count_over(const void *owner)
 {
@@ -208,7 +214,7 @@ static void test_owner_goes(void)
     gate_init(&g);
     set_up(1, 100);
     atomic_store(&overs, 0);
-    hd_jobs_on_over(jobs, count_over);
+    hd_jobs_watch_owners(jobs, count_begin, count_over);
     hd_jobs_run(jobs, &owner, "gate", pass, on_passed, &g);
     sem_wait(&g.entered);
     hd_jobs_run(jobs, &owner, "waits", work, on_worked, &w);
@@ -217,6 +223,7 @@ static void test_owner_goes(void)
     sem_post(&g.open);
     until(&other.done, 1);
     until(&overs, 2);
+    CU_ASSERT_EQUAL(atomic_load(&begins), 2);
     CU_ASSERT_EQUAL(atomic_load(&g.done), 0); /* nobody is told */
     CU_ASSERT_EQUAL(atomic_load(&w.done), 0);
     CU_ASSERT_EQUAL(atomic_load(&w.ran), 0);
