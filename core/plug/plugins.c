@@ -15,6 +15,7 @@
 #include "base/thread.h"
 #include "plug/instance.h"
 #include "plug/nearest.h"
+#include "plug/template_service.h"
 
 #define DEFAULT_PARKED  10000
 #define DEFAULT_PARK_MS 60000
@@ -664,7 +665,8 @@ int hd_plugins_new(const struct hd_plugins_env *env, struct hd_plugins **out, st
         return hd_fail(err, HD_ENOMEM, "no memory");
     }
     p->snapshot->generation = 1;
-    hd_service_add(HD_SERVICE_STATEMENT, &hd_statement_service); /* HD_EEXIST: it is there already */
+    hd_service_add(HD_SERVICE_STATEMENT, &hd_statement_service); /* HD_EEXIST: they are there already */
+    hd_template_serve();
     *out = p;
     return HD_OK;
 }

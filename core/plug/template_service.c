@@ -1,0 +1,257 @@
+/*
+ * Templates and facts for plugins; see template_service.h. Templates are immutable, so all of this runs on
+ * any thread without a lock.
+ */
+#include "plug/template_service.h"
+
+#include <howdah/howdah.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "plug/services.h"
+#include "sql/template.h"
+
+/* Copies what both sides know of a struct that starts with its size. */
+static int32_t give(void *out, uint32_t room, const void *from, uint32_t size)
+{
+    if (room < sizeof(uint32_t))
+        return HD_EINVAL;
+    if (size > room)
+        size = room;
+    memcpy((char *)out + sizeof(uint32_t), (const char *)from + sizeof(uint32_t), size - sizeof(uint32_t));
+    return HD_OK;
+}
+
+static struct hd_str str(const char *s)
+{
+    return (struct hd_str){s, s ? strlen(s) : 0};
+}
+
+/* --- kinds --------------------------------------------------------------------------------------------- */
+
+static const uint8_t kinds[HD_STATEMENT_KINDS] = {
+    [HD_STATEMENT_OTHER] = HD_KIND_OTHER,
+    [HD_STATEMENT_SELECT] = HD_KIND_SELECT,
+    [HD_STATEMENT_INSERT] = HD_KIND_INSERT,
+    [HD_STATEMENT_UPDATE] = HD_KIND_UPDATE,
+    [HD_STATEMENT_DELETE] = HD_KIND_DELETE,
+    [HD_STATEMENT_MERGE] = HD_KIND_MERGE,
+    [HD_STATEMENT_COPY_FROM] = HD_KIND_COPY_FROM,
+    [HD_STATEMENT_COPY_TO] = HD_KIND_COPY_TO,
+    [HD_STATEMENT_BEGIN] = HD_KIND_BEGIN,
+    [HD_STATEMENT_COMMIT] = HD_KIND_COMMIT,
+    [HD_STATEMENT_ROLLBACK] = HD_KIND_ROLLBACK,
+    [HD_STATEMENT_SAVEPOINT] = HD_KIND_SAVEPOINT,
+    [HD_STATEMENT_RELEASE] = HD_KIND_RELEASE,
+    [HD_STATEMENT_ROLLBACK_TO] = HD_KIND_ROLLBACK_TO,
+    [HD_STATEMENT_PREPARE_TRANSACTION] = HD_KIND_PREPARE_TXN,
+    [HD_STATEMENT_COMMIT_PREPARED] = HD_KIND_COMMIT_PREPARED,
+    [HD_STATEMENT_ROLLBACK_PREPARED] = HD_KIND_ROLLBACK_PREPARED,
+    [HD_STATEMENT_SET] = HD_KIND_SET,
+    [HD_STATEMENT_RESET] = HD_KIND_RESET,
+    [HD_STATEMENT_SHOW] = HD_KIND_SHOW,
+    [HD_STATEMENT_PREPARE] = HD_KIND_PREPARE,
+    [HD_STATEMENT_EXECUTE] = HD_KIND_EXECUTE,
+    [HD_STATEMENT_DEALLOCATE] = HD_KIND_DEALLOCATE,
+    [HD_STATEMENT_DECLARE] = HD_KIND_DECLARE,
+    [HD_STATEMENT_FETCH] = HD_KIND_FETCH,
+    [HD_STATEMENT_CLOSE] = HD_KIND_CLOSE,
+    [HD_STATEMENT_LISTEN] = HD_KIND_LISTEN,
+    [HD_STATEMENT_UNLISTEN] = HD_KIND_UNLISTEN,
+    [HD_STATEMENT_NOTIFY] = HD_KIND_NOTIFY,
+    [HD_STATEMENT_DISCARD] = HD_KIND_DISCARD,
+    [HD_STATEMENT_LOCK] = HD_KIND_LOCK,
+    [HD_STATEMENT_DO] = HD_KIND_DO,
+    [HD_STATEMENT_CALL] = HD_KIND_CALL,
+    [HD_STATEMENT_LOAD] = HD_KIND_LOAD,
+    [HD_STATEMENT_EXPLAIN] = HD_KIND_EXPLAIN,
+    [HD_STATEMENT_VACUUM] = HD_KIND_MAINTENANCE,
+    [HD_STATEMENT_ANALYZE] = HD_KIND_MAINTENANCE,
+    [HD_STATEMENT_CLUSTER] = HD_KIND_MAINTENANCE,
+    [HD_STATEMENT_CHECKPOINT] = HD_KIND_MAINTENANCE,
+    [HD_STATEMENT_REINDEX] = HD_KIND_MAINTENANCE,
+    [HD_STATEMENT_TRUNCATE] = HD_KIND_TRUNCATE,
+    [HD_STATEMENT_CONSTRAINTS] = HD_KIND_SET_LOCAL,
+    [HD_STATEMENT_DDL] = HD_KIND_DDL,
+    [HD_STATEMENT_PRIVILEGE] = HD_KIND_PRIVILEGE,
+};
+
+/* SET LOCAL, and SET TRANSACTION, which lasts no longer. */
+static int is_set_local(const struct hd_fact_statement *st)
+{
+    return st->kind == HD_STATEMENT_SET &&
+           ((st->options & HD_OPTION_LOCAL) || (st->name && !strncmp(st->name, "TRANSACTION", 11)));
+}
+
+static uint32_t statement_kind(const struct hd_fact_statement *st)
+{
+    uint32_t kind = st->kind < HD_STATEMENT_KINDS ? kinds[st->kind] : HD_KIND_UNKNOWN;
+
+    if (is_set_local(st))
+        return HD_KIND_SET_LOCAL;
+    if (st->object && !strcmp(st->object, "materialized view") && (st->flags & HD_FACT_WRITES) &&
+        st->verb == HD_DDL_ALTER)
+        return HD_KIND_MAINTENANCE; /* REFRESH */
+    return kind;
+}
+
+static uint32_t text_kind(const struct hd_facts *f)
+{
+    if (f->n_statements == 1)
+        return statement_kind(&f->statements[0]);
+    if (f->n_statements > 1 || (f->flags & HD_FACT_MULTI))
+        return HD_KIND_MULTI;
+    return f->flags & HD_FACT_UNSURE ? HD_KIND_UNKNOWN : HD_KIND_EMPTY;
+}
+
+static int32_t get_info(const hd_template *t, struct hd_template_info *out)
+{
+    const struct hd_facts *f = t->facts;
+    struct hd_template_info info = {
+        .kind = text_kind(f),
+        .facts = f->flags & HD_FACTS_PUBLIC,
+        .fingerprint = t->fingerprint,
+        .text = {t->text, t->len},
+        .statements = f->n_statements,
+        .tables = f->n_tables,
+        .comparisons = f->n_comparisons,
+        .functions = f->n_functions,
+        .params = t->n_params,
+        .constants = t->n_literals,
+    };
+
+    for (uint32_t i = 0; i < f->n_statements; i++) {
+        info.joins += f->statements[i].n_joins;
+        info.subselects += f->statements[i].n_subselects;
+        info.ctes += f->statements[i].n_ctes;
+        info.set_operations += f->statements[i].n_setops;
+    }
+    return give(out, out->size, &info, sizeof(info));
+}
+
+/* --- what it names ------------------------------------------------------------------------------------- */
+
+static int32_t get_table(const hd_template *t, uint32_t i, struct hd_template_table *out)
+{
+    const struct hd_facts *f = t->facts;
+    struct hd_template_table table = {.size = 0};
+
+    if (i >= f->n_tables)
+        return HD_ENOENT;
+    table.access = f->tables[i].access;
+    table.schema = str(f->tables[i].schema);
+    table.name = str(f->tables[i].name);
+    return give(out, out->size, &table, sizeof(table));
+}
+
+static int32_t get_function(const hd_template *t, uint32_t i, struct hd_template_function *out)
+{
+    const struct hd_facts *f = t->facts;
+    struct hd_template_function function = {.size = 0};
+
+    if (i >= f->n_functions)
+        return HD_ENOENT;
+    function.args = f->functions[i].n_args;
+    function.schema = str(f->functions[i].schema);
+    function.name = str(f->functions[i].name);
+    return give(out, out->size, &function, sizeof(function));
+}
+
+/* --- comparisons --------------------------------------------------------------------------------------- */
+
+/* Negations, and ANY over one array, are "other": nobody may take them for what they resemble. */
+static uint32_t comparison_op(const struct hd_fact_comparison *c)
+{
+    switch (c->op) {
+    case HD_COMPARE_EQ:
+        return HD_CMP_EQ;
+    case HD_COMPARE_NE:
+        return HD_CMP_NE;
+    case HD_COMPARE_LT:
+        return HD_CMP_LT;
+    case HD_COMPARE_LE:
+        return HD_CMP_LE;
+    case HD_COMPARE_GT:
+        return HD_CMP_GT;
+    case HD_COMPARE_GE:
+        return HD_CMP_GE;
+    case HD_COMPARE_IN:
+        return HD_CMP_IN;
+    case HD_COMPARE_BETWEEN:
+        return HD_CMP_BETWEEN;
+    case HD_COMPARE_LIKE:
+        return HD_CMP_LIKE;
+    case HD_COMPARE_IS_NULL:
+        return HD_CMP_ISNULL;
+    default:
+        return HD_CMP_OTHER;
+    }
+}
+
+/* The $n that a value is, in the client's numbering, literals behind parameters; 0: neither. A value that is
+ * cast or negated is another one than its $n. */
+static uint32_t value_number(const hd_template *t, const struct hd_fact_value *v)
+{
+    if (v->cast || v->negative)
+        return 0;
+    if (v->kind == HD_VALUE_PARAM)
+        return v->index;
+    return v->kind == HD_VALUE_LITERAL ? t->n_params + 1 + v->index : 0;
+}
+
+/* $first … of a list whose values follow each other; 0 where they do not. */
+static uint32_t first_number(const hd_template *t, struct hd_range values)
+{
+    uint32_t first = values.n ? value_number(t, &t->facts->values[values.first]) : 0;
+
+    for (uint32_t i = 1; first && i < values.n; i++)
+        if (value_number(t, &t->facts->values[values.first + i]) != first + i)
+            return 0;
+    return first;
+}
+
+static int32_t get_comparison(const hd_template *t, uint32_t i, struct hd_template_comparison *out)
+{
+    const struct hd_facts *f = t->facts;
+    const struct hd_fact_comparison *from;
+    struct hd_template_comparison c = {.size = 0};
+
+    if (i >= f->n_comparisons)
+        return HD_ENOENT;
+    from = &f->comparisons[i];
+    c.table = from->table;
+    c.column = str(from->column);
+    c.op = comparison_op(from);
+    /* That of a sub-query, or of one statement among several, binds their rows alone. */
+    c.conjunctive = from->conjunctive && !from->query && f->n_statements == 1;
+    c.param_first = first_number(t, from->values);
+    c.param_count = from->values.n;
+    return give(out, out->size, &c, sizeof(c));
+}
+
+/* --- the service --------------------------------------------------------------------------------------- */
+
+static void hold(const hd_template *t)
+{
+    hd_template_hold(t);
+}
+
+static void release(const hd_template *t)
+{
+    hd_template_release((struct hd_template *)(uintptr_t)t);
+}
+
+static const struct hd_template_v1 service = {
+    .size = sizeof(struct hd_template_v1),
+    .info = get_info,
+    .table = get_table,
+    .comparison = get_comparison,
+    .function = get_function,
+    .hold = hold,
+    .release = release,
+};
+
+int hd_template_serve(void)
+{
+    return hd_service_add(HD_SERVICE_TEMPLATE, &service);
+}

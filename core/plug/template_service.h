@@ -1,0 +1,11 @@
+/*
+ * Templates and facts for plugins: "howdah.template/1" over sql/template.h. What the host knows in more
+ * detail is told in the SDK's coarser words, and where those have none, as not known.
+ */
+#ifndef HD_PLUG_TEMPLATE_SERVICE_H
+#define HD_PLUG_TEMPLATE_SERVICE_H
+
+/* Offers it to plugins. HD_OK, HD_EEXIST when it is there already, or HD_EFULL. [control] */
+int hd_template_serve(void);
+
+#endif

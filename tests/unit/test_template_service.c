@@ -1,0 +1,255 @@
+/*
+ * What plugins are told about templates: kinds, counts, tables, functions, and comparisons with the numbers
+ * of their values.
+ */
+#include "unit.h"
+
+#include <howdah/howdah.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "plug/services.h"
+#include "plug/template_service.h"
+#include "sql/template.h"
+
+static const struct hd_template_v1 *service;
+static struct hd_templates *templates;
+static struct hd_scan scan;
+
+static void begin(void)
+{
+    hd_template_serve();
+    service = hd_service_find(HD_SERVICE_TEMPLATE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(service);
+    templates = hd_templates_new(100);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(templates);
+}
+
+static void end(void)
+{
+    hd_templates_free(templates);
+    hd_scan_free(&scan);
+    scan = (struct hd_scan)HD_SCAN_INIT;
+}
+
+static struct hd_template *template_of(const char *sql)
+{
+    struct hd_template *t;
+
+    CU_ASSERT_EQUAL_FATAL(hd_scan_normalize(sql, strlen(sql), &scan), HD_OK);
+    t = hd_template_get(templates, sql, strlen(sql), &scan, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+    return t;
+}
+
+static struct hd_template_info info_of(const char *sql)
+{
+    struct hd_template_info info = {.size = sizeof(info)};
+    struct hd_template *t = template_of(sql);
+
+    CU_ASSERT_EQUAL(service->info(t, &info), HD_OK);
+    hd_template_release(t);
+    info.text = (struct hd_str){NULL, 0}; /* went with it */
+    return info;
+}
+
+static void kinds_are_told(void)
+{
+    static const struct {
+        const char *sql;
+        uint32_t kind;
+    } cases[] = {
+        {"select 1", HD_KIND_SELECT},
+        {"table t", HD_KIND_SELECT},
+        {"", HD_KIND_EMPTY},
+        {" ; -- nothing\n", HD_KIND_EMPTY},
+        {"select 1; select 2", HD_KIND_MULTI},
+        {"selec 1", HD_KIND_UNKNOWN},
+        {"select 'open", HD_KIND_UNKNOWN},
+        {"insert into t values (1)", HD_KIND_INSERT},
+        {"update t set a = 1", HD_KIND_UPDATE},
+        {"delete from t", HD_KIND_DELETE},
+        {"merge into t using s on t.a = s.a when matched then delete", HD_KIND_MERGE},
+        {"copy t from stdin", HD_KIND_COPY_FROM},
+        {"copy t to stdout", HD_KIND_COPY_TO},
+        {"begin", HD_KIND_BEGIN},
+        {"start transaction", HD_KIND_BEGIN},
+        {"end", HD_KIND_COMMIT},
+        {"abort", HD_KIND_ROLLBACK},
+        {"savepoint s", HD_KIND_SAVEPOINT},
+        {"release s", HD_KIND_RELEASE},
+        {"rollback to s", HD_KIND_ROLLBACK_TO},
+        {"prepare transaction 'x'", HD_KIND_PREPARE_TXN},
+        {"set a.b = 1", HD_KIND_SET},
+        {"set role r", HD_KIND_SET},
+        {"set session characteristics as transaction read only", HD_KIND_SET},
+        {"set local a.b = 1", HD_KIND_SET_LOCAL},
+        {"set transaction read only", HD_KIND_SET_LOCAL},
+        {"set constraints all deferred", HD_KIND_SET_LOCAL},
+        {"reset all", HD_KIND_RESET},
+        {"show all", HD_KIND_SHOW},
+        {"prepare p as select 1", HD_KIND_PREPARE},
+        {"execute p", HD_KIND_EXECUTE},
+        {"deallocate p", HD_KIND_DEALLOCATE},
+        {"declare c cursor for select 1", HD_KIND_DECLARE},
+        {"move c", HD_KIND_FETCH},
+        {"close c", HD_KIND_CLOSE},
+        {"listen l", HD_KIND_LISTEN},
+        {"unlisten l", HD_KIND_UNLISTEN},
+        {"notify l", HD_KIND_NOTIFY},
+        {"discard all", HD_KIND_DISCARD},
+        {"lock t", HD_KIND_LOCK},
+        {"do 'begin end'", HD_KIND_DO},
+        {"call p()", HD_KIND_CALL},
+        {"load 'x'", HD_KIND_LOAD},
+        {"explain select 1", HD_KIND_EXPLAIN},
+        {"truncate t", HD_KIND_TRUNCATE},
+        {"create table t (a int)", HD_KIND_DDL},
+        {"alter materialized view m rename to n", HD_KIND_DDL},
+        {"grant select on t to r", HD_KIND_PRIVILEGE},
+        {"vacuum t", HD_KIND_MAINTENANCE},
+        {"analyze", HD_KIND_MAINTENANCE},
+        {"checkpoint", HD_KIND_MAINTENANCE},
+        {"reindex table t", HD_KIND_MAINTENANCE},
+        {"refresh materialized view m", HD_KIND_MAINTENANCE},
+    };
+
+    begin();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint32_t kind = info_of(cases[i].sql).kind;
+
+        if (kind != cases[i].kind)
+            printf("# %s: kind %u, wanted %u\n", cases[i].sql, kind, cases[i].kind);
+        CU_ASSERT_EQUAL(kind, cases[i].kind);
+    }
+    end();
+}
+
+static void counts_are_told(void)
+{
+    struct hd_template_info info;
+
+    begin();
+    info = info_of("with w as (select 1) select a, count(*) from t join u on t.x = u.x, v "
+                   "where a = 5 and b in (select b from s) union select 1, $1 limit 3");
+    CU_ASSERT(info.facts & HD_FACT_READS);
+    CU_ASSERT(info.facts & HD_FACT_LIMIT);
+    CU_ASSERT(!(info.facts & HD_FACT_WRITES));
+    CU_ASSERT_EQUAL(info.facts & ~HD_FACTS_PUBLIC, 0);
+    CU_ASSERT_EQUAL(info.statements, 1);
+    CU_ASSERT_EQUAL(info.tables, 4);
+    CU_ASSERT_EQUAL(info.joins, 2);
+    CU_ASSERT_EQUAL(info.subselects, 1);
+    CU_ASSERT_EQUAL(info.ctes, 1);
+    CU_ASSERT_EQUAL(info.set_operations, 1);
+    CU_ASSERT_EQUAL(info.params, 1);
+    CU_ASSERT_EQUAL(info.functions, 1);
+    CU_ASSERT(info_of("delete from t").facts & HD_FACT_NO_WHERE);
+    CU_ASSERT(info_of("selec 1").facts & HD_FACT_UNSURE);
+    CU_ASSERT_EQUAL(info_of("select 1").fingerprint, info_of("SELECT  2").fingerprint);
+    end();
+}
+
+static void names_are_told(void)
+{
+    struct hd_template_table table = {.size = sizeof(table)};
+    struct hd_template_function fn = {.size = sizeof(fn)};
+    struct hd_template *t;
+    int seen = 0;
+
+    begin();
+    t = template_of("insert into app.log select now(), app.f(1, 2) from t");
+    for (uint32_t i = 0; i < 2; i++) { /* in no order that is promised */
+        int is_log;
+
+        CU_ASSERT_EQUAL(service->table(t, i, &table), HD_OK);
+        is_log = table.name.len == 3 && !memcmp(table.name.ptr, "log", 3);
+        CU_ASSERT_EQUAL(table.access, (uint32_t)(is_log ? HD_ACCESS_WRITE : HD_ACCESS_READ));
+        CU_ASSERT_EQUAL(table.schema.len, is_log ? 3 : 0);
+        seen |= is_log ? 1 : 2;
+    }
+    CU_ASSERT_EQUAL(seen, 3);
+    CU_ASSERT_EQUAL(service->table(t, 2, &table), HD_ENOENT);
+    CU_ASSERT_EQUAL(service->function(t, 0, &fn), HD_OK);
+    CU_ASSERT_EQUAL(memcmp(fn.name.ptr, "now", 3), 0);
+    CU_ASSERT_EQUAL(service->function(t, 1, &fn), HD_OK);
+    CU_ASSERT_EQUAL(fn.args, 2);
+    CU_ASSERT_EQUAL(fn.schema.len, 3);
+    CU_ASSERT_EQUAL(service->function(t, 2, &fn), HD_ENOENT);
+    hd_template_release(t);
+    end();
+}
+
+struct comparison {
+    const char *sql;
+    uint32_t op, conjunctive, first, count;
+};
+
+static void comparisons_are_told(void)
+{
+    static const struct comparison cases[] = {
+        {"select * from t where a = $2 and $1 is null", HD_CMP_EQ, 1, 2, 1},
+        {"select * from t where a = 7", HD_CMP_EQ, 1, 1, 1},
+        {"select $3 from t where a = 'x'", HD_CMP_EQ, 1, 4, 1}, /* literals come behind parameters */
+        {"select * from t where a < 7 or b = 1", HD_CMP_LT, 0, 1, 1},
+        {"select * from t where 7 < a", HD_CMP_GT, 1, 1, 1},
+        {"select * from t where a in (1, 2, 3)", HD_CMP_IN, 1, 1, 3},
+        {"select * from t where a in (1, $1, 3)", HD_CMP_IN, 1, 0, 3}, /* not one after the other */
+        {"select * from t where a not in (1, 2)", HD_CMP_OTHER, 1, 1, 2},
+        {"select * from t where a between 1 and 2", HD_CMP_BETWEEN, 1, 1, 2},
+        {"select * from t where a = -5", HD_CMP_EQ, 1, 0, 1}, /* the literal is 5 */
+        {"select * from t where a = '5'::int", HD_CMP_EQ, 1, 0, 1},
+        {"select * from t where a = b", HD_CMP_EQ, 1, 0, 1},
+        {"select * from t where a like 'x%'", HD_CMP_LIKE, 1, 1, 1},
+        {"select * from t where a is null", HD_CMP_ISNULL, 1, 0, 0},
+        {"select * from t where a is not null", HD_CMP_OTHER, 1, 0, 0},
+        {"select * from t where a = any($1)", HD_CMP_OTHER, 1, 1, 1},
+        {"select * from (select * from t where a = 1) x", HD_CMP_EQ, 0, 1, 1},
+        {"delete from t where a = 1; select 1", HD_CMP_EQ, 0, 1, 1},
+    };
+
+    begin();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct hd_template_comparison c = {.size = sizeof(c)};
+        struct hd_template *t = template_of(cases[i].sql);
+
+        CU_ASSERT_EQUAL(service->comparison(t, 0, &c), HD_OK);
+        if (c.op != cases[i].op || c.conjunctive != cases[i].conjunctive || c.param_first != cases[i].first ||
+            c.param_count != cases[i].count || c.table != 0 || c.column.len != 1)
+            printf("# %s: op %u conjunctive %u first %u count %u table %d\n", cases[i].sql, c.op,
+                   c.conjunctive, c.param_first, c.param_count, c.table);
+        CU_ASSERT_EQUAL(c.op, cases[i].op);
+        CU_ASSERT_EQUAL(c.conjunctive, cases[i].conjunctive);
+        CU_ASSERT_EQUAL(c.param_first, cases[i].first);
+        CU_ASSERT_EQUAL(c.param_count, cases[i].count);
+        CU_ASSERT_EQUAL(c.table, 0);
+        CU_ASSERT_EQUAL(service->comparison(t, 99, &c), HD_ENOENT);
+        hd_template_release(t);
+    }
+    end();
+}
+
+static void smaller_structs_get_what_they_know(void)
+{
+    struct hd_template_info info;
+    struct hd_template *t;
+
+    begin();
+    t = template_of("select 1 from t");
+    memset(&info, 0xaa, sizeof(info));
+    info.size = offsetof(struct hd_template_info, fingerprint);
+    CU_ASSERT_EQUAL(service->info(t, &info), HD_OK);
+    CU_ASSERT_EQUAL(info.kind, HD_KIND_SELECT);
+    CU_ASSERT_EQUAL(info.size, offsetof(struct hd_template_info, fingerprint));
+    CU_ASSERT_EQUAL(info.fingerprint, UINT64_C(0xaaaaaaaaaaaaaaaa));
+    info.size = 1;
+    CU_ASSERT_EQUAL(service->info(t, &info), HD_EINVAL);
+    service->hold(t);
+    hd_template_release(t);
+    service->release(t);
+    end();
+}
+
+UNIT_MAIN("template service", {"kinds are told", kinds_are_told}, {"counts are told", counts_are_told},
+          {"names are told", names_are_told}, {"comparisons are told", comparisons_are_told},
+          {"smaller structs get what they know", smaller_structs_get_what_they_know})
