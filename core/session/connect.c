@@ -34,27 +34,33 @@ struct hd_connector {
     int stop_fd; /* readable once stopping, so that waiting for a server ends */
 };
 
+/* Does an SQLSTATE and a colon stand here? Every one has a digit, which keeps words like FATAL apart. */
+static int is_sqlstate(const char *s)
+{
+    int digits = 0;
+
+    for (int i = 0; i < 5; i++) {
+        if (!isdigit((unsigned char)s[i]) && !isupper((unsigned char)s[i]))
+            return 0;
+        digits += isdigit((unsigned char)s[i]) != 0;
+    }
+    return digits && s[5] == ':';
+}
+
 /* The first "SQLSTATE: message" in libpq's verbose text, else its first line. */
 static void read_failure(struct hd_connect *c, const char *text)
 {
     const char *msg = text;
     size_t n;
 
-    for (const char *p = text; *p; p++) {
-        const char *s = p + 1;
+    for (const char *p = text; (p = strchr(p, ':')); p++) {
+        const char *s = p + 1 + strspn(p + 1, " ");
 
-        if (*p != ':')
+        if (s == p + 1 || !is_sqlstate(s))
             continue;
-        while (*s == ' ')
-            s++;
-        for (n = 0; n < 5 && (isdigit((unsigned char)s[n]) || isupper((unsigned char)s[n])); n++)
-            ;
-        if (s > p + 1 && n == 5 && s[5] == ':') {
-            memcpy(c->sqlstate, s, 5);
-            for (msg = s + 6; *msg == ' '; msg++)
-                ;
-            break;
-        }
+        memcpy(c->sqlstate, s, 5);
+        msg = s + 6 + strspn(s + 6, " ");
+        break;
     }
     n = strcspn(msg, "\n");
     if (n >= sizeof(c->message))

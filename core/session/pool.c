@@ -636,7 +636,6 @@ static void start_connect(struct hd_pool *p)
     if (!p->node->dbname)
         add(c, &n, "dbname", p->database);
     add(c, &n, "gssencmode", "disable");
-    add(c, &n, "fallback_application_name", "howdah");
     ms = p->node->connect_timeout ? p->node->connect_timeout : p->settings->host.connect_timeout;
     c->timeout_ms = (uint64_t)ms;
     c->loop = &p->w->loop;
