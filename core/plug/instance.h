@@ -287,14 +287,15 @@ struct hd_plugins {
     uint32_t alive; /* instances created and not destroyed yet */
     uint32_t left;  /* instances that were given up */
     struct hd_plugin_set *set, *prepared;
-    pthread_mutex_t lock; /* guards snapshot, poke_posted and seats' chain, loop, posted */
+    pthread_mutex_t
+        lock; /* guards snapshot, poke_posted, `stopping` being 2, and seats' chain, loop, posted */
     struct hd_chain_snapshot *snapshot;
     struct hd_chain_seat *seats;
     struct hd_post poke;
     int poke_posted;
     struct hd_post stop_post; /* all have stopped */
     struct hd_loop_timer *stop_timer;
-    int stopping;
+    int stopping; /* 1: hd_plugins_stop was called; 2: all have stopped, written under the lock */
     void (*stopped)(void *arg);
     void *stopped_arg;
 };

@@ -525,10 +525,12 @@ static void restart(struct hd_plugins *p, struct hd_plugin_entry *e)
 
 static void check_stopped(struct hd_plugins *p)
 {
-    if (p->stopping == 1 && !p->alive) {
-        p->stopping = 2;
-        hd_loop_post(p->control, &p->stop_post);
-    }
+    if (p->stopping != 1 || p->alive)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->stopping = 2;
+    pthread_mutex_unlock(&p->lock);
+    hd_loop_post(p->control, &p->stop_post);
 }
 
 void hd_plugins_ended(struct hd_plugins *p, struct hd_plugin_entry *e)

@@ -149,7 +149,7 @@ void hd_plugins_on_poke(struct hd_post *post)
 void hd_plugins_poke(struct hd_plugins *p)
 {
     pthread_mutex_lock(&p->lock);
-    if (!p->poke_posted && p->control) {
+    if (!p->poke_posted && p->control && p->stopping < 2) { /* all have stopped: nobody waits any more */
         p->poke_posted = 1;
         hd_loop_post(p->control, &p->poke);
     }
