@@ -18,6 +18,7 @@
 #include "plug/leader.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #define NS_PER_MS   1000000u
@@ -183,7 +184,7 @@ static int may_run(struct entry *e)
 
     pthread_mutex_lock(&e->scheduler->lock);
     if (e->lead && leads >= 0)
-        memcpy(e->leads, leads ? "yes" : "no", 4);
+        snprintf(e->leads, sizeof(e->leads), "%s", leads ? "yes" : "no");
     else if (e->lead)
         memcpy(e->leads, err.text, sizeof(e->leads));
     e->skipped = leads != 1;
