@@ -22,6 +22,8 @@
 
 #define TICK_MS         100
 #define CONNECT_THREADS 32
+/* Parsing a text that is nested as deep as is allowed takes about 4 MiB. Only what is touched becomes memory. */
+#define STACK_BYTES (16u * 1024 * 1024)
 
 /* --- one worker
  * ---------------------------------------------------------------------------------------------- */
@@ -122,6 +124,7 @@ static int start_worker(struct hd_workers *all, int index)
 {
     struct hd_worker *w = &all->worker[index];
     struct start st = {.w = w};
+    pthread_attr_t attr;
     int e;
 
     w->all = all;
@@ -131,7 +134,10 @@ static int start_worker(struct hd_workers *all, int index)
     hd_list_init(&w->logins);
     hd_list_init(&w->closing);
     sem_init(&st.ready, 0, 0);
-    e = pthread_create(&w->thread, NULL, thread_main, &st);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    e = pthread_create(&w->thread, &attr, thread_main, &st);
+    pthread_attr_destroy(&attr);
     if (!e)
         sem_wait(&st.ready);
     sem_destroy(&st.ready);
