@@ -12,6 +12,7 @@
 #include "plug/metrics.h"
 #include "plug/plugins.h"
 #include "plug/scheduler.h"
+#include "plug/template_service.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -120,6 +121,8 @@ static int serve(struct hd_parts *p, struct hd_error *err)
         code = hd_scheduler_serve(p->scheduler);
     if (!code)
         code = hd_loop_serve(&p->loop);
+    if (!code)
+        code = hd_template_serve();
     if (code)
         return hd_fail(err, code, "the services for plugins could not be registered: %s", hd_code_name(code));
     code = hd_metrics_add_commands(p->metrics, p->commands, err);

@@ -209,8 +209,11 @@ static int start_control(struct hd_runtime *rt, struct hd_error *err)
 
 static int start_workers(struct hd_runtime *rt, struct hd_error *err)
 {
-    const struct hd_workers_env env = {
-        .control = &rt->parts.loop, .plugins = rt->parts.plugins, .commands = rt->parts.commands};
+    const struct hd_workers_env env = {.control = &rt->parts.loop,
+                                       .plugins = rt->parts.plugins,
+                                       .commands = rt->parts.commands,
+                                       .bus = rt->parts.bus,
+                                       .metrics = rt->parts.metrics};
 
     return hd_workers_start(rt->config->settings, &env, &rt->workers, err);
 }

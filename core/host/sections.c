@@ -77,7 +77,7 @@ static const struct hd_option user_table[] = {
     USER(SECRET, password, NULL, 0, 0, RELOAD,
          "The password, to log in here and, where a node names no user, there"),
     USER(SECRET, verifier, NULL, 0, 0, RELOAD,
-         "Instead of the password, what PostgreSQL keeps of it: SCRAM-SHA-256$..."),
+         "Instead of the password, what PostgreSQL keeps of it, beginning with SCRAM-SHA-256$"),
     USER(BOOL, admin, "no", 0, 0, RELOAD, "May use the console, database howdah"),
     USER(INT, pool_size, "0", 0, 10000, RELOAD,
          "Server connections at a time per database; the database's when 0"),

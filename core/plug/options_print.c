@@ -25,6 +25,10 @@ static void print_real(double v, struct hd_strbuf *out)
 {
     char text[40];
 
+    if (v > -1e15 && v < 1e15 && v == (double)(int64_t)v) {
+        hd_strbuf_printf(out, "%lld", (long long)v);
+        return;
+    }
     /* The shortest form that reads back as the same number. */
     for (int digits = 6; digits <= 17; digits++) {
         snprintf(text, sizeof(text), "%.*g", digits, v);

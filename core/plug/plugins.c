@@ -497,6 +497,8 @@ const struct hd_plugin *hd_plugins_describe(struct hd_plugins *p, const char *id
         return NULL;
     if (e->lib)
         return &e->lib->desc;
+    if (e->prepared && e->next_lib) /* where nothing runs, nothing is ever committed */
+        return &e->next_lib->desc;
     hd_fail(err, HD_ENOENT, "%s", e->reason);
     return NULL;
 }
