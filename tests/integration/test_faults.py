@@ -1,0 +1,787 @@
+"""What goes wrong in production: clients that vanish or don't read, servers that die, restart or hang, huge values."""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import struct
+import threading
+import time
+
+import harness
+import pgwire
+import sides
+from harness import Host, Postgres, SplitProxy, equal, expect_error, main, test, wait_for
+from pgwire import bind, copy_data, copy_done, execute, flush, kinds, parse, query, run, sync
+
+pg = Postgres()
+pg.execute("CREATE TABLE sink (id int, name text)")
+pg.execute("GRANT ALL ON sink TO app")
+
+MB = 1024 * 1024
+BACKENDS = "usename = 'app' AND datname = 'shop'"
+
+# What a client may be told when its server is gone or cannot be had.
+GONE = ("57P01", "57P02", "57P03", "08006", "08001", "08003", "08000", "57P05", "53300", "57014")
+
+
+def small_host(pool_size=1, **keys):
+    return Host(pg, {"database *": {"pool_size": pool_size, "queue_timeout": "8s", **keys}})
+
+
+def memory(host):
+    """The host's resident memory in bytes."""
+    with open("/proc/%d/status" % host.process.pid) as f:
+        for line in f:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+# A sanitizer keeps what was freed and shadows what is there: figures of memory mean nothing then.
+def sanitized():
+    with open(harness.HOWDAHD, "rb") as f:
+        return b"__asan_init" in f.read() or "sanitize" in os.environ.get("HD_BUILDDIR", "")
+
+
+class Peak(threading.Thread):
+    """The highest memory of the host while the block runs, above what it was at the start."""
+
+    def __init__(self, host):
+        super().__init__(daemon=True)
+        self.host = host
+        self.start_value = memory(host)
+        self.most = self.start_value
+        self.done = threading.Event()
+
+    def run(self):
+        while not self.done.wait(0.005):
+            self.most = max(self.most, memory(self.host))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.join()
+
+    def check(self, limit):
+        growth = self.most - self.start_value
+        assert SANITIZED or growth < limit, "memory grew by %.1f MB" % (growth / MB)
+
+
+SANITIZED = os.path.exists(harness.HOWDAHD) and sanitized()
+
+
+def read_all(w, count, chunk=1 << 20):
+    """Reads `count` bytes and drops them."""
+    left = count - len(w.buffer)
+    w.buffer.clear()
+    w.sock.settimeout(30)
+    while left > 0:
+        got = len(w.sock.recv(min(chunk, left)))
+        assert got, "closed with %d bytes to come" % left
+        left -= got
+
+
+# --- large values -----------------------------------------------------------------------------------------------
+
+
+@test("64 MB to the client, memory flat")
+def large_down():
+    with small_host(2) as host, host.wire() as w:
+        w.query("SELECT repeat('x', 1000000)")
+        with Peak(host) as peak:
+            for statement in (query("SELECT repeat('x', 67108864)"), run("SELECT repeat('y', 67108864)")):
+                got = w.exchange(statement, timeout=60)
+                equal(sum(len(m.row()[0]) for m in got if m.type == "D"), 64 * MB)
+        peak.check(24 * MB)
+        equal(w.query("SELECT 1"), [["1"]])
+
+
+@test("64 MB to the server, as a parameter, a literal, COPY data and a prepared text, memory flat")
+def large_up():
+    value = b"x" * (64 * MB)
+    with small_host(2) as host, host.wire() as w:
+        with Peak(host) as peak:
+            for name, statement in (
+                ("a parameter", run("SELECT length($1::text)", [value])),
+                ("a literal", pgwire.message("Q", b"SELECT length('" + value + b"')\0")),
+                (
+                    "a text that is parsed",
+                    pgwire.message("P", b"\0SELECT length('" + value + b"')\0\0\0") + bind() + execute() + sync(),
+                ),
+            ):
+                got = w.exchange(statement, timeout=60)
+                equal([m.row() for m in got if m.type == "D"], [[b"%d" % len(value)]], name)
+            w.send(query("COPY sink FROM STDIN"))
+            w.recv()
+            for _ in range(16):
+                w.send(copy_data(b"1\t" + value[: 4 * MB] + b"\n"))
+            equal(w.exchange(copy_done(), timeout=60)[0].text(), "COPY 16")
+        peak.check(40 * MB)
+        pg.execute("TRUNCATE sink")
+        equal(w.query("SELECT 1"), [["1"]])
+
+
+@test("many large values at once, and small ones beside them")
+def large_beside():
+    with small_host(6) as host:
+        stop, longest, errors = threading.Event(), [0.0], []
+
+        def small():
+            with host.wire() as w:
+                while not stop.is_set():
+                    began = time.monotonic()
+                    w.query("SELECT 1")
+                    longest[0] = max(longest[0], time.monotonic() - began)
+
+        def large():
+            try:
+                with host.wire() as w:
+                    got = w.exchange(query("SELECT repeat('x', 30000000)"), timeout=60)
+                    equal(len(got[1].row()[0]), 30_000_000)
+            except Exception as e:
+                errors.append(repr(e))
+
+        small_one = threading.Thread(target=small, daemon=True)
+        small_one.start()
+        many = [threading.Thread(target=large, daemon=True) for _ in range(4)]
+        for t in many:
+            t.start()
+        for t in many:
+            t.join(60)
+        stop.set()
+        small_one.join(10)
+        assert not errors, errors
+        assert longest[0] < 5, longest
+
+
+@test("a slow reader holds up nobody, and memory stays flat")
+def slow_reader():
+    with small_host(3) as host, host.wire() as slow, host.wire() as other:
+        slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        with Peak(host) as peak:
+            slow.send(query("SELECT repeat('x', 1000) FROM generate_series(1, 150000) i"))
+            until = time.monotonic() + 1.0
+            while time.monotonic() < until:
+                equal(other.query("SELECT 1"), [["1"]])
+            got = 0
+            while True:
+                m = slow.recv()
+                got += m.type == "D"
+                if m.type == "Z":
+                    break
+        equal(got, 150000)
+        peak.check(16 * MB)
+
+
+@test("a client that writes and does not read blocks itself alone, and gets all in the end")
+def both_write():
+    count = 300
+    with small_host(2) as host, host.wire() as w, host.wire() as other:
+        statement = run("SELECT repeat('x', 100000), length($1::text)", ["y" * 100000])
+        sender = threading.Thread(target=lambda: w.send(statement * count), daemon=True)
+        with Peak(host) as peak:
+            sender.start()
+            until = time.monotonic() + 0.7
+            while time.monotonic() < until:
+                equal(other.query("SELECT 1"), [["1"]])
+            ready = 0
+            while ready < count:
+                ready += w.recv(20).type == "Z"
+            sender.join(10)
+        assert not sender.is_alive()
+        peak.check(24 * MB)
+
+
+@test("a slow server holds up nobody else's statements")
+def slow_server():
+    with SplitProxy(pg.port, size=1 << 16) as proxy:
+        changes = {
+            "node slow": {"conninfo": "host=127.0.0.1 port=%d dbname=shop" % proxy.port},
+            "database slow": {"node": "slow", "pool_mode": "transaction", "pool_size": 2, "queue_timeout": "3s"},
+        }
+        with Host(pg, changes) as host, host.wire("app", "slow") as slow, host.wire() as other:
+            slow.query("SELECT 1")
+            proxy.stall("up")
+            with Peak(host) as peak:
+                sender = threading.Thread(
+                    target=lambda: slow.send(run("SELECT length($1::text)", ["y" * (40 * MB)])), daemon=True
+                )
+                sender.start()
+                until = time.monotonic() + 0.5
+                while time.monotonic() < until:
+                    equal(other.query("SELECT 1"), [["1"]])
+            peak.check(16 * MB)
+            proxy.resume("up")
+            got = sides.collect(slow, timeout=30)
+            equal([m.row() for m in got if m.type == "D"], [[b"%d" % (40 * MB)]])
+            sender.join(5)
+
+
+# --- clients that vanish ----------------------------------------------------------------------------------------
+
+LEFT = {
+    "idle": (),
+    "in a transaction": (query("BEGIN; INSERT INTO sink VALUES (1, 'vanished')"),),
+    "in a failed transaction": (query("BEGIN"), query("SELECT 1/0")),
+    "before the rest of a message": (query("SELECT 'half'")[:9],),
+    "before the rest of a large message": (pgwire.message("Q", b"SELECT '" + b"x" * 3_000_000 + b"'\0")[:1_000_000],),
+    "before the rest of a Bind": (parse("", "SELECT $1::text"), bind("", "", ["x" * 3_000_000])[:1_000_000]),
+    "in the middle of rows": (query("SELECT i, repeat('x', 500) FROM generate_series(1, 200000) i"),),
+    "in the middle of one large row": (query("SELECT repeat('x', 50000000)"),),
+    "while its statement runs": (query("SELECT pg_sleep(60)"),),
+    "while its statement runs in a transaction": (query("BEGIN"), query("SELECT pg_sleep(60)")),
+    "without a Sync": (parse("", "SELECT 1"), bind(), execute(), flush()),
+    "with a portal open": (query("BEGIN"), parse("", "SELECT i FROM generate_series(1, 1000) i"), bind(), execute("", 1), sync()),
+    "with a pipeline to come": (run("SELECT pg_sleep(0.02)") * 30,),
+    "in COPY in": (query("COPY sink FROM STDIN"), copy_data("1\tvanished\n")),
+    "in COPY in of the extended protocol": (parse("", "COPY sink FROM STDIN"), bind(), execute(), flush(), copy_data("1\tvanished\n")),
+    "in half a CopyData": (query("COPY sink FROM STDIN"), copy_data("1\tvanished\n" * 100)[:300]),
+    "in COPY out": (query("COPY (SELECT i, repeat('x', 500) FROM generate_series(1, 200000) i) TO STDOUT"),),
+    "with settings changed": (query("SET application_name = 'vanished'"), query("SET TimeZone = 'Asia/Tokyo'")),
+}
+
+
+@test("a client that vanishes leaves a clean server to the next, wherever it was", timeout=150)
+def vanishing():
+    with small_host(1) as host, host.wire() as other:
+        for how in ("reset", "close", "terminate"):
+            for name, sent in LEFT.items():
+                what = "%s, %s" % (name, how)
+                w = host.wire()
+                for s in sent:
+                    w.send(s)
+                    time.sleep(0.01)
+                leave(w, how)
+                began = time.monotonic()
+                equal(other.query("SELECT 'fine', current_setting('application_name')"), [["fine", ""]], what)
+                took = time.monotonic() - began
+                assert took < 3.0, "%s: the next waited %.1f s" % (what, took)
+                equal(other.status(), "I", what)
+                equal(other.query("SELECT count(*) FROM sink"), [["0"]], what)
+                equal(kinds(other.exchange(run("SELECT $1::int", ["1"]))), "12TDCZ", what)
+        wait_for(lambda: pg.backends("state = 'active' AND query LIKE '%pg_sleep%'") == 0, what="sleepers are cancelled")
+
+
+def leave(w, how):
+    if how == "reset":
+        w.reset()
+    elif how == "close":
+        w.close()
+    else:
+        with contextlib.suppress(OSError):
+            w.send(pgwire.terminate())
+        w.close()
+
+
+@test("a client that vanishes while it waits gives up its place")
+def vanishing_waiter():
+    with small_host(1) as host, host.wire() as a, host.wire() as c:
+        a.query("BEGIN")
+        gone = [host.wire() for _ in range(5)]
+        for w in gone:
+            w.send(query("INSERT INTO sink VALUES (1, 'from the grave')"))
+        c.send(query("SELECT 'in turn'"))
+        time.sleep(0.1)
+        for w in gone:
+            w.reset()
+        time.sleep(0.1)
+        a.query("COMMIT")
+        equal(kinds(c.recv_until("Z")), "TDCZ")
+        equal(c.query("SELECT count(*) FROM sink"), [["0"]])
+
+
+@test("clients that vanish at random, over and over, harm no other")
+def vanishing_at_random():
+    rng = random.Random(4)
+    with small_host(3) as host:
+        stop, errors, done = threading.Event(), [], [0]
+
+        def steady(number):
+            try:
+                with host.wire() as w:
+                    while not stop.is_set():
+                        w.query("BEGIN")
+                        equal(w.query("SELECT %d" % number), [[str(number)]])
+                        w.query("COMMIT")
+                        equal(kinds(w.exchange(run("SELECT $1::int", [str(number)]))), "12TDCZ")
+                        done[0] += 1
+            except Exception as e:
+                errors.append(repr(e))
+
+        threads = [threading.Thread(target=steady, args=(i,), daemon=True) for i in range(4)]
+        for t in threads:
+            t.start()
+        parts = list(LEFT.values())
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            w = host.wire()
+            data = b"".join(rng.choice(parts))
+            with contextlib.suppress(OSError):
+                w.send(data[: rng.randrange(len(data) + 1)])
+                time.sleep(rng.choice((0, 0, 0.002, 0.02)))
+            leave(w, rng.choice(("reset", "close")))
+        stop.set()
+        for t in threads:
+            t.join(20)
+        assert not errors, errors[:3]
+        assert done[0] > 20, done
+        wait_for(lambda: pg.backends(BACKENDS + " AND state <> 'idle'") == 0, what="all servers are idle")
+        assert pg.backends(BACKENDS) <= 3
+        equal(pg.execute("SELECT count(*) FROM sink"), [(0,)])
+
+
+@test("descriptors and memory come back after many short connections")
+def many_connections():
+    with small_host(2) as host:
+
+        def cycle(count):
+            for i in range(count):
+                if i % 5 == 0:
+                    pgwire.Wire("127.0.0.1", host.port).close()
+                elif i % 5 == 1:
+                    w = pgwire.Wire("127.0.0.1", host.port)
+                    w.send(pgwire.startup("app", "shop"))
+                    w.reset()
+                else:
+                    with host.wire() as w:
+                        w.exchange(parse("s%d" % i, "SELECT %d" % (i % 50)), bind("", "s%d" % i), execute(), sync())
+
+        def descriptors():
+            return len(os.listdir("/proc/%d/fd" % host.process.pid))
+
+        cycle(200)
+        wait_for(lambda: clients_left(host) == 0, what="sessions have ended")
+        before, base = memory(host), descriptors()
+        cycle(400)
+        wait_for(lambda: descriptors() <= base, what="descriptors come back: %d" % base)
+        growth = memory(host) - before
+        assert SANITIZED or growth < 4 * MB, "memory grew by %.1f MB" % (growth / MB)
+
+
+def clients_left(host):
+    return len([r for r in host.console("SHOW CLIENTS") if "shop" in map(str, r.values())])
+
+
+@test("a client that never logs in is closed after login_timeout")
+def silent():
+    with Host(pg, {"host": {"login_timeout": "500ms"}}) as host:
+        for sent in (b"", b"\0\0", pgwire.startup("app", "shop")):
+            w = pgwire.Wire("127.0.0.1", host.port)
+            w.send(sent)
+            began = time.monotonic()
+            w.expect_closed(5)
+            assert time.monotonic() - began < 4
+            w.close()
+
+
+# --- servers that die -------------------------------------------------------------------------------------------
+
+
+def terminate(where="true"):
+    return pg.execute(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE %s AND (%s)" % (BACKENDS, where)
+    )[0][0]
+
+
+@test("servers that are terminated while idle are not handed out")
+def killed_idle():
+    with small_host(4) as host:
+        clients = [host.wire() for _ in range(6)]
+        for turn in range(5):
+            for w in clients[:4]:
+                w.query("BEGIN")
+            for w in clients[:4]:
+                w.query("COMMIT")
+            assert terminate() >= 1
+            wait_for(lambda: pg.backends(BACKENDS) == 0, what="the servers are gone")
+            for w in clients:
+                equal(w.query("SELECT %d" % turn), [[str(turn)]])
+        for w in clients:
+            w.close()
+
+
+@test("a server that is terminated in a transaction ends that one alone")
+def killed_in_transaction():
+    with small_host(3) as host, host.wire() as other:
+        for terminate_how in ("idle", "active"):
+            w = host.wire()
+            w.query("BEGIN")
+            pid = int(w.query("SELECT pg_backend_pid()")[0][0])
+            other.query("BEGIN")
+            if terminate_how == "active":
+                w.send(query("SELECT pg_sleep(20)"))
+                wait_for(lambda: pg.backends("pid = %d AND state = 'active'" % pid), what="it runs")
+            pg.execute("SELECT pg_terminate_backend(%d)" % pid)
+            if terminate_how == "idle":
+                wait_for(lambda: pg.backends("pid = %d" % pid) == 0, what="it is gone")
+                with contextlib.suppress(OSError):
+                    w.send(query("SELECT 1"))
+            got = sides.collect(w)
+            told(got)
+            equal(other.query("SELECT 'fine'"), [["fine"]])
+            other.query("COMMIT")
+            w.close()
+
+
+def told(got):
+    """The client has an ErrorResponse of the right kind, and its connection ends or is idle, never in between."""
+    errors = [m for m in got if m.type == "E"]
+    assert errors, got[-3:]
+    assert errors[-1].fields()["C"] in GONE, errors
+    assert got[-1].type == "!" or got[-1].body == b"I", got[-1]
+    assert got[-1].body != b"TimeoutError", got
+
+
+@test("a server that dies in the middle of rows is told as an error, and the row is not completed")
+def killed_mid_row():
+    for statement in (
+        query("SELECT i, repeat('x', 1000) FROM generate_series(1, 10000000) i"),
+        run("SELECT i, repeat('x', 1000) FROM generate_series(1, 10000000) i"),
+        query("COPY (SELECT i, repeat('x', 1000) FROM generate_series(1, 10000000) i) TO STDOUT"),
+    ):
+        with small_host(2) as host, host.wire() as w, host.wire() as other:
+            w.send(statement)
+            for _ in range(500):
+                w.recv()
+            assert terminate("state = 'active'") >= 1
+            got = collect_tail(w)
+            told(got)
+            equal(other.query("SELECT 'fine'"), [["fine"]])
+
+
+def collect_tail(w):
+    """Reads to the end, keeping the last few messages."""
+    tail = []
+    try:
+        while not tail or tail[-1].type != "Z":
+            tail = tail[-5:] + [w.recv()]
+    except (socket.timeout, pgwire.WireClosed, ConnectionResetError) as e:
+        tail.append(pgwire.Message("!", type(e).__name__.encode()))
+    return tail
+
+
+@test("a connection that breaks in the middle of a row, and one that is cut while idle")
+def cut():
+    with SplitProxy(pg.port, size=1 << 16) as proxy:
+        with Host(pg, server_port=proxy.port) as host, host.wire() as w:
+            w.send(query("SELECT repeat('x', 50000000)"))
+            read_all(w, 1_000_000)
+            proxy.cut()
+            w.expect_closed()
+            with host.wire() as again:
+                again.query("SELECT 1")
+                proxy.cut()
+                time.sleep(0.1)
+                equal(again.query("SELECT 2"), [["2"]])
+                again.exchange(parse("s", "SELECT 's'"), sync())
+                proxy.cut()
+                time.sleep(0.1)
+                equal(kinds(again.exchange(bind("", "s"), execute(), sync())), "2DCZ")
+
+
+@test("a killed backend brings all servers down, and all work again after recovery")
+def kill_nine():
+    with small_host(3) as host:
+        idle, running = host.wire(), host.wire()
+        running.query("BEGIN")
+        pid = int(running.query("SELECT pg_backend_pid()")[0][0])
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            running.send(query("SELECT 1"))
+        told(sides.collect(running))
+        wait_for(lambda: answers(host), 20, "the host serves again")
+        equal(idle.query("SELECT 'was idle'"), [["was idle"]])
+        idle.close()
+        running.close()
+
+
+def answers(host):
+    try:
+        with host.wire() as w:
+            return w.query("SELECT 1") == [["1"]]
+    except (pgwire.WireError, pgwire.WireClosed, OSError):
+        return False
+
+
+@test("prepared statements survive the death of the server that had them")
+def prepared_survive():
+    with small_host(1) as host, host.wire() as w:
+        for i in range(10):
+            w.exchange(parse("s%d" % i, "SELECT %d" % i), sync())
+        for _ in range(3):
+            for i in range(10):
+                got = w.exchange(bind("", "s%d" % i), execute(), sync())
+                equal(kinds(got), "2DCZ")
+            terminate()
+            wait_for(lambda: pg.backends(BACKENDS) == 0, what="the server is gone")
+
+
+@test("a database that is dropped by force while its servers idle")
+def dropped():
+    pg.execute("CREATE DATABASE passing OWNER app", "postgres")
+    with small_host(2, queue_timeout="1s") as host:
+        w = host.wire("app", "passing")
+        w.query("SELECT 1")
+        pg.execute("DROP DATABASE passing WITH (FORCE)", "postgres")
+        got = sides.collect(w) if not w.send(query("SELECT 2")) else None
+        equal(got[0].type, "E", got)
+        assert got[0].fields()["C"] in GONE + ("3D000",), got
+        w.close()
+        with expect_error("3D000"):
+            host.wire("app", "passing")
+        pg.execute("CREATE DATABASE passing OWNER app", "postgres")
+        wait_for(lambda: lets_in(host, "passing"), 10, "the database is there again")
+        pg.execute("DROP DATABASE passing WITH (FORCE)", "postgres")
+
+
+def lets_in(host, database):
+    try:
+        host.wire("app", database).close()
+        return True
+    except (pgwire.WireError, pgwire.WireClosed):
+        return False
+
+
+# --- PostgreSQL down and up -------------------------------------------------------------------------------------
+
+
+@test("while PostgreSQL is down clients wait, then get a clear error; when it is back all works")
+def down():
+    with small_host(2, queue_timeout="1s") as host:
+        clients = [host.wire() for _ in range(4)]
+        for w in clients:
+            w.query("SELECT 1")
+        pg.stop()
+        try:
+            for i, statement in enumerate((query("SELECT 2"), run("SELECT 2"))):
+                began = time.monotonic()
+                clients[i].send(statement)
+                got = sides.collect(clients[i])
+                took = time.monotonic() - began
+                equal(got[0].type, "E", got)
+                fields = got[0].fields()
+                assert fields["C"] in GONE, fields
+                assert 0.7 < took < 3.0, took
+            began = time.monotonic()
+            with contextlib.suppress(pgwire.WireClosed):
+                with expect_error():
+                    host.wire().query("SELECT 1")
+            assert time.monotonic() - began < 4
+        finally:
+            pg.start()
+        for w in clients[2:]:
+            equal(w.query("SELECT 3"), [["3"]])
+        equal(host.wire().query("SELECT 4"), [["4"]])
+        for w in clients:
+            w.close()
+
+
+@test("who waits while PostgreSQL restarts is served when it is back")
+def restart_in_time():
+    with small_host(2, queue_timeout="20s") as host, host.wire() as a, host.wire() as b:
+        a.query("SELECT 1")
+        pg.stop()
+        a.send(query("SELECT 'waited'"))
+        b.send(run("SELECT 'waited'"))
+        time.sleep(0.3)
+        pg.start()
+        equal(kinds(a.recv_until("Z", timeout=20)), "TDCZ")
+        equal(kinds(b.recv_until("Z", timeout=20)), "12TDCZ")
+
+
+@test("PostgreSQL is stopped and started under load: errors end, and every answer is right")
+def restarts_under_load():
+    for mode in ("fast", "immediate"):
+        with small_host(4, queue_timeout="10s") as host:
+            stop, wrong, counts = threading.Event(), [], {"good": 0, "failed": 0}
+
+            def client(number):
+                w = None
+                while not stop.is_set():
+                    try:
+                        w = w or host.wire()
+                        equal(w.query("SELECT %d" % number), [[str(number)]])
+                        w.exchange(parse("s", "SELECT $1::int"), sync())
+                        got = w.exchange(bind("", "s", [str(number)]), execute(), pgwire.close("S", "s"), sync())
+                        if "E" in kinds(got):
+                            raise pgwire.WireError([m for m in got if m.type == "E"][0])
+                        equal(got[1].row(), [str(number).encode()])
+                        counts["good"] += 1
+                    except (pgwire.WireError, pgwire.WireClosed, OSError) as e:
+                        counts["failed"] += 1
+                        if isinstance(e, pgwire.WireError) and e.sqlstate not in GONE:
+                            wrong.append(repr(e))
+                        if isinstance(e, socket.timeout):
+                            wrong.append("no answer")
+                        with contextlib.suppress(Exception):
+                            w.close()
+                        w = None
+                    except Exception as e:
+                        wrong.append(repr(e))
+                        return
+
+            threads = [threading.Thread(target=client, args=(i,), daemon=True) for i in range(8)]
+            for t in threads:
+                t.start()
+            time.sleep(0.3)
+            pg.restart(mode)
+            after = counts["good"]
+            wait_for(lambda: counts["good"] > after + 50, 15, "work goes on")
+            stop.set()
+            for t in threads:
+                t.join(20)
+            assert not any(t.is_alive() for t in threads)
+            assert not wrong, wrong[:5]
+
+
+@test("a server that takes connections and never answers hurts no other database")
+def black_hole():
+    hole = socket.create_server(("127.0.0.1", 0))
+    changes = {
+        "host": {"connect_timeout": "1s"},
+        "node hole": {"conninfo": "host=127.0.0.1 port=%d dbname=shop" % hole.getsockname()[1]},
+        "database hole": {"node": "hole", "queue_timeout": "1s"},
+    }
+    with Host(pg, changes) as host, host.wire() as other:
+        waiting = [threading.Thread(target=lets_in, args=(host, "hole"), daemon=True) for _ in range(6)]
+        for t in waiting:
+            t.start()
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            equal(other.query("SELECT 1"), [["1"]])
+            with host.wire() as w:
+                equal(w.query("SELECT 2"), [["2"]])
+        for t in waiting:
+            t.join(10)
+        assert not any(t.is_alive() for t in waiting)
+    hole.close()
+
+
+@test("a node that nobody listens on is told clearly")
+def nobody_there():
+    changes = {
+        "node none": {"conninfo": "host=127.0.0.1 port=%d dbname=shop" % harness.free_port()},
+        "database none": {"node": "none", "queue_timeout": "500ms"},
+    }
+    with Host(pg, changes) as host:
+        with expect_error(match="none|connect|refused"):
+            host.wire("app", "none")
+
+
+@test("a server that speaks nonsense is not listened to")
+def nonsense():
+    answers_with = (
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I",
+        b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\0\1\0\0\0\1Z\0\0\0\x05I" + b"\xff" * 40,
+        b"E\0\0\0\x05\0",
+        b"R\xff\xff\xff\xff",
+    )
+    for answer in answers_with:
+        server = socket.create_server(("127.0.0.1", 0))
+
+        def serve(server=server, answer=answer):
+            with contextlib.suppress(OSError):
+                while True:
+                    c, _ = server.accept()
+                    c.settimeout(2)
+                    with contextlib.suppress(OSError):
+                        c.recv(1000)
+                        c.sendall(answer)
+                        time.sleep(0.05)
+                    c.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        changes = {
+            "node bad": {"conninfo": "host=127.0.0.1 port=%d dbname=shop sslmode=disable" % server.getsockname()[1]},
+            "database bad": {"node": "bad", "queue_timeout": "500ms"},
+        }
+        with Host(pg, changes) as host, host.wire() as other:
+            try:
+                with host.wire("app", "bad") as w:
+                    w.send(query("SELECT 1"))
+                    assert "D" not in kinds(sides.collect(w))
+            except (pgwire.WireError, pgwire.WireClosed):
+                pass
+            equal(other.query("SELECT 1"), [["1"]])
+        server.close()
+
+
+class RogueServer:
+    """A server that logs anyone in and answers each Query with given bytes."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                c, _ = self.socket.accept()
+                threading.Thread(target=self._serve, args=(c,), daemon=True).start()
+
+    def _serve(self, c):
+        parameters = {"server_version": "15.5", "client_encoding": "UTF8", "standard_conforming_strings": "on"}
+        with contextlib.suppress(OSError):
+            c.recv(4000)
+            hello = pgwire.message("R", struct.pack("!I", 0))
+            for name, value in parameters.items():
+                hello += pgwire.message("S", pgwire.cstring(name) + pgwire.cstring(value))
+            c.sendall(hello + pgwire.message("K", struct.pack("!II", 1, 2)) + pgwire.message("Z", b"I"))
+            while c.recv(4000):
+                c.sendall(self.answer)
+        c.close()
+
+    def close(self):
+        self.socket.close()
+
+
+@test("a server that breaks the protocol after its login ends its own clients alone")
+def rogue():
+    ready = pgwire.message("Z", b"I")
+    for answer in (
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"D\0\0\0\0",
+        b"D\x7f\xff\xff\xff" + b"x" * 100,
+        b"D\x80\0\0\0",
+        pgwire.message("E", b"") + ready,
+        pgwire.message("E", b"\0") + ready,
+        pgwire.message("E", b"SERROR\0Mno sqlstate\0\0") + ready,
+        pgwire.message("E", b"Cshort") + ready,
+        pgwire.message("C", b"no end") + ready,
+        pgwire.message("Z", b""),
+        pgwire.message("Z", b"?"),
+        ready * 5,
+        pgwire.message("S", b"name") + ready,
+        pgwire.message("1") + pgwire.message("2") + ready,
+        pgwire.message("s") + ready,
+        pgwire.message("G", b"\0\0\0"),
+        pgwire.message("W", b"\0\0\0") + ready,
+        pgwire.message("A", b"\0"),
+        pgwire.message("R", struct.pack("!I", 3)),
+    ):
+        server = RogueServer(answer)
+        changes = {
+            "node rogue": {"conninfo": "host=127.0.0.1 port=%d dbname=shop sslmode=disable" % server.port},
+            "database rogue": {"node": "rogue", "queue_timeout": "500ms"},
+        }
+        with Host(pg, changes) as host, host.wire() as other:
+            for statement in (query("SELECT 1"), run("SELECT 1"), query("BEGIN")):
+                with contextlib.suppress(pgwire.WireError, pgwire.WireClosed, OSError):
+                    with host.wire("app", "rogue") as w:
+                        w.send(statement)
+                        with contextlib.suppress(ValueError):
+                            sides.collect(w, timeout=0.3)
+                equal(other.query("SELECT 1"), [["1"]], repr(answer[:20]))
+            assert host.alive()
+        server.close()
+
+
+main()
