@@ -299,7 +299,7 @@ static void take_resumed(struct hd_chain *c, struct hd_chain_exec *exec, struct 
     hd_list_remove(&p->order);
     *v = p->verdict;
     p->verdict.release = NULL; /* the caller's from here on */
-    p->state = HD_PARK_READY;
+    p->state = HD_PARK_TAKEN;
     fault = v->kind == HD_VERDICT_PARK ? "resumed with park" : find_fault(e, v);
     if (fault) {
         hd_instance_failed(e->slot->instance, fault);
@@ -319,9 +319,11 @@ uint32_t hd_chain_decide(struct hd_chain *c, struct hd_chain_session *cs, struct
 
     HD_ASSERT_THREAD(HD_THREAD_WORKER);
     if (HD_UNLIKELY(exec->park)) {
-        take_resumed(c, exec, v);
-        if (v->kind != HD_VERDICT_CONTINUE)
-            return v->kind;
+        if (exec->park->state != HD_PARK_TAKEN) { /* else it was not carried out: ask on */
+            take_resumed(c, exec, v);
+            if (v->kind != HD_VERDICT_CONTINUE)
+                return v->kind;
+        }
         end_park(exec);
     }
     while (p && exec->next < p->head.count) {

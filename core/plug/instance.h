@@ -175,7 +175,7 @@ struct hd_park {
     struct hd_chain_exec *exec; /* NULL: the execution is over; [worker] */
     uint64_t deadline_ns;
     int own_limit; /* the deadline is the plugin's, not the host's */
-    enum { HD_PARK_WAITING = 0, HD_PARK_RESUMED, HD_PARK_READY } state;
+    enum { HD_PARK_WAITING = 0, HD_PARK_RESUMED, HD_PARK_READY, HD_PARK_TAKEN } state;
     struct hd_post post;
     struct hd_verdict verdict; /* once RESUMED; strings in `text`, unless `release` is set */
     char *text;

@@ -598,22 +598,36 @@ static void park_and_answer(void)
     worker(do_complete);
     CU_ASSERT_EQUAL(released, 1);
 
+    beta.statement = NULL; /* the session cannot carry it out, and asks on */
+    worker(do_execute);
+    CU_ASSERT_EQUAL(resume(&alpha, parked_handle, &v), HD_OK);
+    CU_ASSERT(RIG_WAIT(&rig, rig.workers[0].resumes == 2));
+    worker(do_decide_again);
+    CU_ASSERT_EQUAL(kind, HD_VERDICT_ANSWER);
+    session.verdict.release(session.verdict.release_arg);
+    worker(do_decide_again);
+    CU_ASSERT_EQUAL(kind, HD_VERDICT_CONTINUE);
+    CU_ASSERT_EQUAL(beta.statements, 1);
+    worker(do_complete);
+    beta.statement = say_park;
+    CU_ASSERT_EQUAL(released, 2);
+
     worker(do_execute); /* resumed, but the client is gone before the worker hears of it */
     CU_ASSERT_EQUAL(kind, HD_VERDICT_PARK);
     CU_ASSERT_EQUAL(resume(&alpha, parked_handle, &v), HD_OK);
     worker(do_complete);
     worker(do_complete);
-    CU_ASSERT_EQUAL(released, 2);
+    CU_ASSERT_EQUAL(released, 3);
 
     set_mode("alpha", HD_MODE_OFF); /* beta may park, but not answer */
     CU_ASSERT(up_to_date());
     worker(do_execute);
     CU_ASSERT_EQUAL(kind, HD_VERDICT_PARK);
     CU_ASSERT_EQUAL(resume(&beta, parked_handle, &v), HD_OK);
-    CU_ASSERT(RIG_WAIT(&rig, rig.workers[0].resumes >= 2));
+    CU_ASSERT(RIG_WAIT(&rig, rig.workers[0].resumes >= 3));
     worker(do_decide_again);
     CU_ASSERT_EQUAL(kind, HD_VERDICT_CONTINUE);
-    CU_ASSERT_EQUAL(released, 3);
+    CU_ASSERT_EQUAL(released, 4);
     worker(do_complete);
     CU_ASSERT_PTR_NOT_NULL(rig_info(&rig, "beta"));
     CU_ASSERT_EQUAL(rig.info.failures, 1);
