@@ -213,8 +213,8 @@ static void check_verifiers(struct hd_build *b, const struct hd_node_conf *n)
         if (k->verifier.len)
             hd_problem_warning(
                 b->problems, hd_raw_origin(s->raw, "verifier"),
-                "%s is known by a verifier alone, and [node %s] names no user: the server must hold the "
-                "very same verifier, or ask for no password",
+                "%s is known by a verifier alone, and [node %s] names no user: it can log in there only "
+                "where the server asks for no password; name a user in conninfo, or give the password",
                 s->raw->label, n->name);
     }
 }

@@ -3,6 +3,7 @@ The command line: checking, printing, the background, signals, reloads that chan
 conf.d.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -11,10 +12,11 @@ import subprocess
 
 import psycopg
 
-from harness import HOWDAHD, SRCDIR, Host, Postgres, clean_environment, equal, expect_error, free_port, main
+from harness import BUILDDIR, HOWDAHD, SRCDIR, Host, Postgres, clean_environment, equal, expect_error, free_port, main
 from harness import on_exit, temp_dir, test, wait_for
 
 pg = Postgres()
+NOSTART = os.path.abspath(os.path.join(BUILDDIR, "tests/integration/plugins/.libs/nostart.so"))
 
 
 def howdahd(*args, **env):
@@ -25,6 +27,15 @@ def contains(text, *parts):
     for part in parts:
         if part not in text:
             raise AssertionError("%r is missing in:\n%s" % (part, text))
+
+
+@contextlib.contextmanager
+def expect_refused():
+    try:
+        yield
+    except ConnectionRefusedError:
+        return
+    raise AssertionError("somebody listens")
 
 
 def idle_host(changes=None):
@@ -242,6 +253,34 @@ def _():
         host.console("RELOAD")
         status = {r["what"]: r["value"] for r in host.console("STATUS")}
         equal((status["reloads"], status["reloads refused"]), ("1", "4"))
+
+
+@test("where a plugin that is required does not start, a reload takes everything back")
+def _():
+    with Host(pg, {"plugin statements": {}}) as host:
+        port = free_port()
+        needed = {
+            "listener more": {"listen": "127.0.0.1:%d" % port},
+            "plugin statements": None,
+            "plugin nostart": {"required": "yes", "library": NOSTART},
+        }
+        host.configure(needed)
+        reload(host, "configuration refused.*not today")
+        with expect_refused():
+            socket.create_connection(("127.0.0.1", port), 1)
+        states = {r["name"]: r["state"] for r in host.console("SHOW PLUGINS")}
+        equal(states["statements"], "running")
+        needed["plugin nostart"]["required"] = "no"
+        host.configure(needed)
+        reload(host, "configuration reloaded")
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        states = {r["name"]: (r["state"], r["reason"]) for r in host.console("SHOW PLUGINS")}
+        equal(states["nostart"][0], "refused")
+        contains(states["nostart"][1], "not today")
+    host = idle_host({"plugin nostart": {"required": "yes", "library": NOSTART}})
+    result = host.run()
+    equal(result.returncode, 1)
+    contains(result.stderr, "not today")
 
 
 @test("what cannot change while the host runs is refused by name")
