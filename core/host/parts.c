@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/thread.h"
+#include "host/nodes.h"
 #include "plug/bus.h"
 #include "plug/commands.h"
 #include "plug/jobs.h"
@@ -106,6 +107,19 @@ static int start_jobs(struct hd_parts *p, const struct hd_settings *s, struct hd
     return p->scheduler ? HD_OK : hd_fail(err, HD_ENOMEM, "no memory for the scheduler");
 }
 
+/* Their health is watched while the host runs, and not while a configuration is only looked at. */
+static int start_nodes(struct hd_parts *p, const struct hd_settings *s, struct hd_error *err)
+{
+    struct hd_nodes_env env = {.control = &p->loop,
+                               .jobs = p->jobs,
+                               .scheduler = p->scheduler,
+                               .bus = p->bus,
+                               .commands = p->commands};
+    int code = hd_nodes_new(&env, &p->nodes, err);
+
+    return code ? code : hd_nodes_set(p->nodes, s, err);
+}
+
 /* Each part offers itself to plugins and brings its commands. */
 static int serve(struct hd_parts *p, struct hd_error *err)
 {
@@ -153,6 +167,8 @@ int hd_parts_start(struct hd_parts *p, const struct hd_settings *s, int to_run, 
         code = start_jobs(p, s, err);
     if (!code)
         code = serve(p, err);
+    if (!code && to_run)
+        code = start_nodes(p, s, err);
     if (!code)
         code = start_plugins(p, s, to_run, err);
     if (code)
@@ -163,10 +179,12 @@ int hd_parts_start(struct hd_parts *p, const struct hd_settings *s, int to_run, 
 int hd_parts_reload(struct hd_parts *p, const struct hd_settings *s, struct hd_error *err)
 {
     struct hd_plugins_env env;
+    int code;
 
     fill_env(p, s, &env);
     hd_plugins_set_limits(p->plugins, &env);
-    return set_nodes(p, s, err);
+    code = set_nodes(p, s, err);
+    return code ? code : hd_nodes_set(p->nodes, s, err);
 }
 
 void hd_parts_quiet(struct hd_parts *p)
@@ -177,6 +195,8 @@ void hd_parts_quiet(struct hd_parts *p)
     if (p->jobs)
         hd_jobs_free(p->jobs);
     p->jobs = NULL;
+    hd_nodes_free(p->nodes);
+    p->nodes = NULL;
 }
 
 void hd_parts_end(struct hd_parts *p)

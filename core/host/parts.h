@@ -14,6 +14,7 @@ struct hd_bus;
 struct hd_commands;
 struct hd_jobs;
 struct hd_metrics;
+struct hd_nodes;
 struct hd_plugins;
 struct hd_plugins_env;
 struct hd_scheduler;
@@ -26,6 +27,7 @@ struct hd_parts {
     struct hd_bus *bus;
     struct hd_jobs *jobs;
     struct hd_scheduler *scheduler;
+    struct hd_nodes *nodes; /* NULL where nothing is to run */
     struct hd_plugins *plugins;
 };
 

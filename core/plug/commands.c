@@ -60,7 +60,7 @@ struct hd_command_call {
     hd_result result; /* first: the handler's handle is the call */
     struct hd_post post;
     struct hd_list node; /* in hd_commands.calls */
-    struct hd_list live; /* in `pending`: a finish is expected */
+    struct hd_list live; /* in `under_way` or `pending` */
     struct hd_commands *commands;
     struct hd_loop *asker; /* NULL: the control thread asked */
     struct hd_arena arena;
@@ -77,8 +77,9 @@ struct hd_command_call {
     struct hd_error err;
 };
 
-/* Calls whose handlers may still finish them. */
+/* Calls that are on their way to the control thread, and those whose handlers may still finish them. */
 static pthread_mutex_t pending_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hd_list under_way = {&under_way, &under_way};
 static struct hd_list pending = {&pending, &pending};
 
 /* --- the registry -----------------------------------------------------------------------------------------
@@ -176,10 +177,10 @@ static enum stage advance(struct hd_command_call *call, enum stage to)
     from = call->stage;
     if (allowed[from] & 1u << to) {
         call->stage = to;
+        if (to != STAGE_ORPHANED)
+            hd_list_remove(&call->live);
         if (to == STAGE_CALLED)
             hd_list_push_back(&pending, &call->live);
-        if (to == STAGE_ANSWERED)
-            hd_list_remove(&call->live);
     }
     pthread_mutex_unlock(&pending_lock);
     return from;
@@ -540,6 +541,9 @@ struct hd_command_call *hd_commands_call_from(struct hd_commands *c, struct hd_l
 
     if (!call)
         return NULL;
+    pthread_mutex_lock(&pending_lock);
+    hd_list_push_back(&under_way, &call->live);
+    pthread_mutex_unlock(&pending_lock);
     call->post.fn = on_asked;
     hd_loop_post(c->control, &call->post);
     return call;
@@ -568,6 +572,25 @@ static void give_up_owner(struct hd_commands *c, const void *owner, const char *
         if (!owner || call->owner == owner)
             give_up(call, HD_ECANCELLED, why);
     }
+}
+
+/* The asker's thread is gone: the control thread ends the call in its place, and tells nobody. */
+static void take_over(struct hd_command_call *call, const struct hd_loop *loop)
+{
+    if (call->asker != loop)
+        return;
+    call->asker = NULL;
+    call->done = NULL;
+}
+
+void hd_commands_drop_loop(struct hd_commands *c, const struct hd_loop *loop)
+{
+    pthread_mutex_lock(&pending_lock);
+    HD_LIST_EACH(n, &under_way)
+    take_over(HD_LIST_ITEM(n, struct hd_command_call, live), loop);
+    pthread_mutex_unlock(&pending_lock);
+    HD_LIST_EACH(n, &c->calls)
+    take_over(HD_LIST_ITEM(n, struct hd_command_call, node), loop);
 }
 
 void hd_commands_drop_owner(struct hd_commands *c, const void *owner)

@@ -53,6 +53,10 @@ struct hd_command_call *hd_commands_call_from(struct hd_commands *c, struct hd_l
 /* The asker is gone: `done` is not called any more. On the thread that asked, before `done` ran. */
 void hd_command_forget(struct hd_command_call *call);
 
+/* A loop that asked is gone, and its thread has ended: whoever asked from there is told nothing. Before the
+ * memory of the loop goes. [control] */
+void hd_commands_drop_loop(struct hd_commands *c, const struct hd_loop *loop);
+
 /* Building a result, as hd_commands_v1's functions do. */
 void hd_result_column(hd_result *r, const char *name, uint32_t type);
 void hd_result_text(hd_result *r, struct hd_str value);

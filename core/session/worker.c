@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "base/units.h"
+#include "plug/commands.h"
 #include "plug/loop_service.h"
 #include "session/client.h"
 #include "session/listener.h"
@@ -22,7 +23,8 @@
 
 #define TICK_MS         100
 #define CONNECT_THREADS 32
-/* Parsing a text that is nested as deep as is allowed takes about 4 MiB. Only what is touched becomes memory. */
+/* Parsing a text that is nested as deep as is allowed takes about 4 MiB. Only what is touched becomes memory.
+ */
 #define STACK_BYTES (16u * 1024 * 1024)
 
 /* --- one worker
@@ -199,6 +201,8 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
         code = hd_fail(err, HD_ENOMEM, "no memory for workers");
     else
         code = hd_sockets_open(s, NULL, w->count, &w->sockets, err);
+    if (!code && env->metrics)
+        code = hd_meter_init(w, err);
     for (int i = 0; i < w->count && !code; i++)
         if (start_worker(w, i))
             code = hd_fail(err, HD_EFAIL, "worker %d of %d cannot start", i, w->count);
@@ -446,7 +450,9 @@ void hd_workers_stop(struct hd_workers *w)
         w->worker[i].stop_post.fn = stop_second;
         hd_loop_post(&w->worker[i].loop, &w->worker[i].stop_post);
     }
-    for (int i = 0; i < w->started; i++)
+    for (int i = 0; i < w->started; i++) {
         pthread_join(w->worker[i].thread, NULL);
+        hd_commands_drop_loop(w->env.commands, &w->worker[i].loop);
+    }
     free_all(w);
 }

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct hd_loop loop;
@@ -603,6 +604,38 @@ static void test_ask_from_workers(void)
     tear_down();
 }
 
+static void *ask_and_end(void *arg)
+{
+    struct hd_loop *mine = arg;
+
+    CU_ASSERT_EQUAL(hd_loop_init(mine), HD_OK);
+    hd_commands_call_from(commands, mine, "listen x", 8, "ann", count_answer, NULL);
+    hd_commands_call_from(commands, mine, "hold", 4, "ann", count_answer, NULL);
+    hd_loop_close(mine);
+    return NULL;
+}
+
+static void test_asking_loop_ends(void)
+{
+    struct hd_loop *its = malloc(sizeof(*its));
+    pthread_t thread;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(its);
+    set_up();
+    add("LISTEN", listen_to, "ok");
+    add("HOLD", hold, NULL);
+    CU_ASSERT_EQUAL(pthread_create(&thread, NULL, ask_and_end, its), 0);
+    pthread_join(thread, NULL);
+    hd_commands_drop_loop(commands, its);
+    free(its);
+    held = NULL;
+    turn(); /* both are run now, and answered to nobody */
+    CU_ASSERT_PTR_NOT_NULL(held);
+    hd_result_finish(held, HD_OK, NULL);
+    turn();
+    tear_down();
+}
+
 UNIT_MAIN("commands", {"words", test_words}, {"bounds of a line", test_words_bounds},
           {"longest name wins", test_call}, {"unknown commands get a hint", test_unknown},
           {"names that are refused", test_add_refusals}, {"help", test_help}, {"types of cells", test_types},
@@ -610,4 +643,4 @@ UNIT_MAIN("commands", {"words", test_words}, {"bounds of a line", test_words_bou
           {"finish and return", test_finish_and_return}, {"the asker is gone", test_forget},
           {"the owner goes", test_owner_goes}, {"the owner goes inside", test_owner_goes_inside},
           {"the registry goes", test_free_with_pending}, {"finish elsewhere", test_finish_elsewhere},
-          {"workers ask", test_ask_from_workers})
+          {"workers ask", test_ask_from_workers}, {"the asking loop ends", test_asking_loop_ends})
