@@ -605,6 +605,7 @@ void hd_sessions_tick(struct hd_worker *w, uint64_t now)
     if (now - w->second_ns < 1000000000u)
         return;
     w->second_ns = now;
+    hd_meter_update(w);
     for (struct hd_pool *p = w->pools; p; p = p->next)
         time_out_transactions(p, now);
     time_out_idle(w, now);

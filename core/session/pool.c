@@ -351,6 +351,8 @@ void hd_pool_want_welcome(struct hd_pool *p, struct hd_session *s)
 {
     enqueue(p, s);
     connect_more(p);
+    if (p->waiting_count > p->connecting)
+        ask_others(p);
 }
 
 /* Gives a free server to whoever waits here. 1 when somebody took it. */
@@ -371,7 +373,16 @@ static int serve_waiting(struct hd_pool *p, struct hd_server *v)
 /* --- between workers
  * ---------------------------------------------------------------------------------------- */
 
-static void moved(struct hd_server *v, struct hd_pool *to)
+/* What every server of the pool is like when it is new: from the first one on sessions can be greeted. */
+static void learn_welcome(struct hd_pool *p, struct hd_params *welcome)
+{
+    if (p->welcome)
+        return;
+    p->welcome = hd_params_hold(welcome);
+    hd_session_welcomed(p);
+}
+
+static void moved(struct hd_server *v, struct hd_pool *to, struct hd_params *welcome)
 {
     to->connecting--;
     set_state(v, HD_SERVER_CLEANING);
@@ -379,6 +390,7 @@ static void moved(struct hd_server *v, struct hd_pool *to)
         hd_server_close(v, "could not be moved");
         return;
     }
+    learn_welcome(to, welcome);
     hd_pool_put(v);
 }
 
@@ -398,7 +410,8 @@ static void note_arrival(void *arg)
 
 static int give_away(struct hd_pool *to, struct hd_server *v)
 {
-    if (!hd_link_quiet(&v->link) || v->cancels || hd_loop_call(&to->w->loop, note_arrival, to))
+    if (!v->pool->welcome || !hd_link_quiet(&v->link) || v->cancels ||
+        hd_loop_call(&to->w->loop, note_arrival, to))
         return 0;
     set_state(v, HD_SERVER_MOVING);
     hd_server_move(v, to, moved);
@@ -568,14 +581,6 @@ static void node_down(struct hd_pool *p, const struct hd_connect *c)
         refuse_waiting(p);
 }
 
-static void learn_welcome(struct hd_pool *p, struct hd_server *v)
-{
-    if (p->welcome)
-        return;
-    p->welcome = hd_params_hold(v->params);
-    hd_session_welcomed(p);
-}
-
 static void on_connected(struct hd_connect *c)
 {
     struct pool_connect *pc = HD_CONTAINER_OF(c, struct pool_connect, c);
@@ -593,7 +598,7 @@ static void on_connected(struct hd_connect *c)
         p->stats.connects++;
         node_up(p);
         set_state(v, HD_SERVER_CLEANING);
-        learn_welcome(p, v);
+        learn_welcome(p, v->params);
         hd_pool_put(v);
     } else {
         atomic_fetch_sub(&p->shared->total, 1);

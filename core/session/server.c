@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "io/tls.h"
+#include "plug/bus.h"
 #include "session/client.h"
 #include "session/extended.h"
 #include "session/pool.h"
@@ -181,10 +182,10 @@ static void undo(struct hd_server *v, struct hd_expect *e, const char *sqlstate)
 
     switch (e->kind) {
     case HD_EXPECT_PARSE:
-        if (!(e->flags & HD_EXPECT_UNNAMED))
-            hd_server_preps_remove(&v->preps, t, e->ref);
-        else
+        if (e->flags & HD_EXPECT_UNNAMED)
             hd_extended_unnamed_lost(s, v);
+        else if (e->ref) /* NULL: forwarded as it came, under a name that is not ours */
+            hd_server_preps_remove(&v->preps, t, e->ref);
         if (s && e->seq)
             hd_names_undo(&s->names, t, e->seq);
         break;
@@ -390,6 +391,32 @@ static void drop_maybe_syncs(struct hd_server *v)
         hd_expects_pop(q);
 }
 
+/* Tells the bus of a command that may have changed the schema or privileges, as its tag says. */
+static void publish_ddl(struct hd_server *v, const char *tag)
+{
+    static const char *const words[] = {"CREATE ",  "ALTER ",  "DROP ",     "GRANT",     "REVOKE",  "COMMENT",
+                                        "TRUNCATE", "IMPORT ", "SECURITY ", "REASSIGN ", "REFRESH "};
+    struct hd_bus *bus = v->w->all->env.bus;
+    struct hd_event_ddl ev = {.size = sizeof(ev)};
+    int hit = 0;
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(words) && !hit; i++)
+        hit = !strncmp(tag, words[i], strlen(words[i]));
+    if (!hit || !bus || !hd_bus_wanted(bus, HD_BUS_DDL_OBSERVED))
+        return;
+    ev.session_id = v->session ? v->session->id : 0;
+    snprintf(ev.tag, sizeof(ev.tag), "%s", tag);
+    snprintf(ev.database, sizeof(ev.database), "%s", v->pool->database);
+    hd_bus_publish(bus, HD_BUS_DDL_OBSERVED, &ev, sizeof(ev));
+}
+
+/* Tags of reads and row writes, which are nearly all: nothing more to look at. */
+static int plain_tag(const char *tag)
+{
+    return !strncmp(tag, "SELECT", 6) || !strncmp(tag, "INSERT", 6) || !strncmp(tag, "UPDATE", 6) ||
+           !strncmp(tag, "DELETE", 6);
+}
+
 static enum fate on_command_complete(struct relay *r, const struct hd_frame *f)
 {
     struct hd_server *v = r->v;
@@ -399,8 +426,10 @@ static enum fate on_command_complete(struct relay *r, const struct hd_frame *f)
     v->copy_in = 0;
     if (!head || head->kind == HD_EXPECT_SYNC)
         return RELAY;
-    if (tag[0] == 'D')
+    if (!plain_tag(tag)) {
         on_tag(v, tag);
+        publish_ddl(v, tag);
+    }
     if (head->ref && !(head->flags & HD_EXPECT_REPLACE))
         hd_stmt_tag(head->ref, tag);
     if (head->kind != HD_EXPECT_EXECUTE)
@@ -770,20 +799,24 @@ struct hd_server_move {
     struct hd_server *v;
     struct hd_pool *to;
     struct hd_params_copy *params;
-    void (*moved)(struct hd_server *v, struct hd_pool *to);
+    struct hd_params_copy *welcome; /* of the pool that it leaves */
+    void (*moved)(struct hd_server *v, struct hd_pool *to, struct hd_params *welcome);
 };
 
 static void arrive(struct hd_post *p)
 {
     struct hd_server_move *m = HD_CONTAINER_OF(p, struct hd_server_move, post);
     struct hd_server *v = m->v;
+    struct hd_params *welcome;
 
     v->pool = m->to;
     v->w = m->to->w;
     v->params = hd_params_from_copy(v->w->params, m->params);
-    if (!v->params || hd_link_attach(&v->link, &v->w->io))
+    welcome = hd_params_from_copy(v->w->params, m->welcome);
+    if (!v->params || !welcome || hd_link_attach(&v->link, &v->w->io))
         v->must_close = 1;
-    m->moved(v, m->to);
+    m->moved(v, m->to, welcome);
+    hd_params_drop(welcome);
     hd_free(m);
 }
 
@@ -798,12 +831,14 @@ static void on_detached(struct hd_link *l)
 }
 
 void hd_server_move(struct hd_server *v, struct hd_pool *to,
-                    void (*moved)(struct hd_server *v, struct hd_pool *to))
+                    void (*moved)(struct hd_server *v, struct hd_pool *to, struct hd_params *welcome))
 {
-    struct hd_server_move *m = hd_malloc(sizeof(*m));
+    struct hd_server_move *m = hd_calloc(1, sizeof(*m));
 
     HD_ASSERT(v->state == HD_SERVER_MOVING && !v->expects.count && !v->session && !v->cancels);
-    if (!m || !(m->params = hd_params_copy(v->params))) {
+    if (!m || !(m->params = hd_params_copy(v->params)) || !(m->welcome = hd_params_copy(v->pool->welcome))) {
+        if (m)
+            hd_free(m->params);
         hd_free(m);
         hd_server_close(v, "no memory to move it");
         return;

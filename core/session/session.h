@@ -17,6 +17,7 @@
 #include "plug/chain.h"
 #include "session/connect.h"
 #include "session/expect.h"
+#include "session/meter.h"
 #include "session/params.h"
 #include "session/prep.h"
 #include "session/settings.h"
@@ -238,6 +239,7 @@ struct hd_worker {
     struct hd_stmt *free_stmts;
     uint32_t free_stmt_count;
     struct hd_worker_stats stats;
+    struct hd_meter meter;
     uint64_t drain_deadline_ns;
     uint64_t second_ns; /* when what is done each second was done last */
     uint32_t session_count;
@@ -253,6 +255,7 @@ struct hd_workers {
     struct hd_worker *worker;
     int count;
     struct hd_connector *connector;
+    struct hd_meter_ids meter;
     struct hd_prep_table *preps;
     struct hd_templates *templates;
     struct hd_pool_shared *pools;
