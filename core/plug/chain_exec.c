@@ -268,7 +268,7 @@ static void ask(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain
 {
     struct hd_chain_entry *e = &plan_of(exec)->entries[i];
     struct hd_chain_slot *s = e->slot;
-    uint64_t start;
+    struct hd_chain_call call;
     int32_t code;
 
     if (HD_UNLIKELY(e->broken || hd_instance_quarantined(s->instance) || show(c, cs, exec, i, st))) {
@@ -278,9 +278,9 @@ static void ask(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain
     go_on(v);
     exec->called |= 1u << i;
     atomic_store_explicit(&c->parks->deciding, exec->handle, memory_order_relaxed);
-    start = hd_chain_coarse_ns();
+    hd_chain_call_begins(s, &call);
     code = s->f->statement(s->self, s->ws, e->data, st, v);
-    hd_chain_check_budget(c, s, start, "statement");
+    hd_chain_call_ended(c, s, &call, "statement");
     settle(c, e, exec, code, v);
     if (!exec->park)
         atomic_store_explicit(&c->parks->deciding, 0, memory_order_relaxed);
@@ -346,14 +346,14 @@ void hd_chain_data(struct hd_chain *c, struct hd_chain_session *cs, struct hd_ch
 
     for (uint32_t i = 0; p && i < p->head.count; i++) {
         struct hd_chain_entry *e = &p->entries[i];
-        uint64_t start;
+        struct hd_chain_call call;
 
         if (!(e->want & HD_WANT_DATA) || !(exec->called & (1u << i)) ||
             hd_instance_quarantined(e->slot->instance) || show(c, cs, exec, i, st))
             continue;
-        start = hd_chain_coarse_ns();
+        hd_chain_call_begins(e->slot, &call);
         e->slot->f->data(e->slot->self, e->slot->ws, e->data, st, bytes);
-        hd_chain_check_budget(c, e->slot, start, "data");
+        hd_chain_call_ended(c, e->slot, &call, "data");
     }
 }
 
@@ -361,13 +361,13 @@ static void call_complete(struct hd_chain *c, struct hd_chain_session *cs, struc
                           uint32_t i, struct hd_statement *st, const struct hd_outcome *outcome)
 {
     struct hd_chain_entry *e = &plan_of(exec)->entries[i];
-    uint64_t start;
+    struct hd_chain_call call;
 
     if (!(e->want & HD_WANT_COMPLETE) || !(exec->called & (1u << i)) || show(c, cs, exec, i, st))
         return;
-    start = hd_chain_coarse_ns();
+    hd_chain_call_begins(e->slot, &call);
     e->slot->f->complete(e->slot->self, e->slot->ws, e->data, st, outcome);
-    hd_chain_check_budget(c, e->slot, start, "complete");
+    hd_chain_call_ended(c, e->slot, &call, "complete");
 }
 
 void hd_chain_complete(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain_exec *exec,

@@ -19,6 +19,7 @@ struct hd_chain_slot {
     const struct hd_filter_v1 *f;
     void *self, *ws;
     uint64_t budget_ns;
+    uint64_t watched_until;                   /* a call took too long: look closer until then; 0: no */
     uint32_t uses;                            /* 1 for the snapshot, 1 for each plan that names it; 0: free */
     uint64_t observed_second, observed_quiet; /* so that observing logs one line a second */
 };
@@ -83,9 +84,6 @@ int hd_chain_find_state(struct hd_chain *c, struct hd_chain_session *cs, const s
                         struct hd_statement *st);
 /* The timer of parks' deadlines. */
 void hd_chain_on_deadline(struct hd_loop_timer *t);
-/* Counts a call that took too long. */
-void hd_chain_overrun(struct hd_chain_slot *s, const char *what, uint64_t ns) __attribute__((cold));
-
 /* A clock that costs a few nanoseconds and is right to one tick: enough to see that a callback blocks. */
 static inline uint64_t hd_chain_coarse_ns(void)
 {
@@ -95,14 +93,35 @@ static inline uint64_t hd_chain_coarse_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* After a call that began at `start`: counts it as a failure when it took too long. */
-static inline void hd_chain_check_budget(struct hd_chain *c, struct hd_chain_slot *s, uint64_t start,
-                                         const char *what)
+/* One call of a filter, for its time budget. A call that takes too long may only have been robbed of the
+ * processor. So the first one makes the filter watched for a minute: then it is known of each call whether it
+ * blocked or computed, and that is what counts as a failure. */
+struct hd_chain_call {
+    uint64_t start;
+    uint64_t cpu_us; /* of the thread; while watched */
+    long blocked;    /* times that the thread gave up the processor; while watched */
+    int watched;
+};
+
+void hd_chain_watch(struct hd_chain_slot *s, struct hd_chain_call *call) __attribute__((cold));
+void hd_chain_overrun(struct hd_chain_slot *s, const struct hd_chain_call *call, uint64_t took,
+                      const char *what) __attribute__((cold));
+
+static inline void hd_chain_call_begins(struct hd_chain_slot *s, struct hd_chain_call *call)
 {
-    uint64_t took = hd_chain_coarse_ns() - start;
+    call->start = hd_chain_coarse_ns();
+    call->watched = 0;
+    if (HD_UNLIKELY(s->watched_until))
+        hd_chain_watch(s, call);
+}
+
+static inline void hd_chain_call_ended(const struct hd_chain *c, struct hd_chain_slot *s,
+                                       const struct hd_chain_call *call, const char *what)
+{
+    uint64_t took = hd_chain_coarse_ns() - call->start;
 
     if (HD_UNLIKELY(took > s->budget_ns + c->tick_ns))
-        hd_chain_overrun(s, what, took);
+        hd_chain_overrun(s, call, took, what);
 }
 
 #endif

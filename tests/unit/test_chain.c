@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/thread.h"
@@ -500,6 +501,24 @@ static int32_t dawdle(struct probe *p, const struct hd_statement *st, struct hd_
     return HD_OK;
 }
 
+static int32_t compute(struct probe *p, const struct hd_statement *st, struct hd_verdict *v)
+{
+    clock_t until = clock() + CLOCKS_PER_SEC / 25;
+
+    (void)p;
+    (void)st;
+    (void)v;
+    while (clock() < until) /* of all threads, and the others sleep */
+        ;
+    return HD_OK;
+}
+
+static uint64_t failures_of_alpha(void)
+{
+    CU_ASSERT_PTR_NOT_NULL(rig_info(&rig, "alpha"));
+    return rig.info.failures;
+}
+
 static void slow_callbacks_are_failures(void)
 {
     open_rig(1, HD_WANT_DECIDE, 0);
@@ -508,14 +527,18 @@ static void slow_callbacks_are_failures(void)
     worker(do_open);
     worker(do_one);
     CU_ASSERT_EQUAL(kind, HD_VERDICT_CONTINUE);
-    CU_ASSERT_PTR_NOT_NULL(rig_info(&rig, "alpha"));
-    CU_ASSERT_EQUAL(rig.info.failures, 1);
+    CU_ASSERT_EQUAL(failures_of_alpha(), 0); /* from now on it is watched */
+    worker(do_one);
+    CU_ASSERT_EQUAL(failures_of_alpha(), 1);
+    alpha.statement = compute;
+    worker(do_one);
+    CU_ASSERT_EQUAL(failures_of_alpha(), 2);
+    alpha.statement = dawdle;
     configure(HD_MODE_ON, HD_MODE_ON);
     conf_alpha->time_budget = 5000;
     apply();
     worker(do_one);
-    CU_ASSERT_PTR_NOT_NULL(rig_info(&rig, "alpha"));
-    CU_ASSERT_EQUAL(rig.info.failures, 1);
+    CU_ASSERT_EQUAL(failures_of_alpha(), 2);
     worker(do_close);
     close_rig();
 }
