@@ -86,6 +86,8 @@ static void rewatch(struct hd_link *l)
         return;
     if (!l->paused && !l->ended && hd_list_empty(&l->starved))
         events |= UV_READABLE;
+    if (l->paused && l->watch_end && !l->ended)
+        events |= UV_DISCONNECT;
     if (l->blocked)
         events |= UV_WRITABLE;
     hd_loop_watch_set(&l->watch, events);
@@ -339,6 +341,8 @@ static void on_ready(struct hd_loop_watch *w, int status, int events)
             else
                 read_plain(l);
         }
+        if ((events & UV_DISCONNECT) && l->paused && l->watch_end)
+            report_end(l, 0);
         if (!l->closed)
             rewatch(l);
     }

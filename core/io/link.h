@@ -61,9 +61,10 @@ struct hd_link {
     struct hd_slice few[HD_LINK_INLINE];
     uint64_t out_bytes;
     int fd;
-    uint8_t paused; /* by the owner */
-    uint8_t high;   /* was above HD_LINK_HIGH */
-    uint8_t ended;  /* on_end was reported */
+    uint8_t watch_end; /* hear of the peer's end even while paused */
+    uint8_t paused;    /* by the owner */
+    uint8_t high;      /* was above HD_LINK_HIGH */
+    uint8_t ended;     /* on_end was reported */
     uint8_t closed;
     uint8_t busy;    /* inside on_data: closing is completed after it */
     uint8_t blocked; /* the socket took no more: waiting for writability */
@@ -79,8 +80,8 @@ void hd_io_retry(struct hd_io *io);
 /* Takes over a connected, non-blocking socket; starts reading. HD_OK, or a code and the socket stays the
  * caller's. */
 int hd_link_init(struct hd_link *l, struct hd_io *io, int fd, const struct hd_link_ops *ops);
-/* Closes the socket (unless the owner has taken it: fd -1), drops what is queued. `released` runs later, when the memory may go; no other callback
- * does. */
+/* Closes the socket (unless the owner has taken it: fd -1), drops what is queued. `released` runs later, when
+ * the memory may go; no other callback does. */
 void hd_link_close(struct hd_link *l, void (*released)(struct hd_link *l));
 
 /* Queues a slice; takes its own reference. Adjacent slices of one buffer are joined. HD_OK or HD_ENOMEM. */

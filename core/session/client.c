@@ -61,8 +61,9 @@ void hd_session_set_state(struct hd_session *s, enum hd_session_state to)
 {
     HD_CHECK(s->state == 0 || (allowed[s->state] & (1u << to)));
     s->state = to;
-    if (to == HD_SESSION_WAITING || to == HD_SESSION_PARKED || to == HD_SESSION_WELCOME ||
-        to == HD_SESSION_CLOSING)
+    /* Nothing is read while it waits; a client that leaves meanwhile is noticed all the same. */
+    s->link.watch_end = to == HD_SESSION_WAITING || to == HD_SESSION_PARKED || to == HD_SESSION_WELCOME;
+    if (s->link.watch_end || to == HD_SESSION_CLOSING)
         hd_link_pause(&s->link);
 }
 

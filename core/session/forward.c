@@ -76,20 +76,33 @@ void hd_finish_pending(struct hd_session *s, uint8_t answered_by, const char *sq
     hd_stmt_complete(st);
 }
 
-/* The pool of another node, for one transaction. */
-static void route(struct hd_session *s, struct hd_str name)
+/* The pool of another node, for one transaction. 0 when there is no such node. */
+static int route(struct hd_session *s, struct hd_str name)
 {
     char node_name[128];
     const struct hd_node_conf *node;
 
-    if (s->server || !name.len || name.len >= sizeof(node_name))
-        return;
+    if (!name.len || name.len >= sizeof(node_name))
+        return 0;
     memcpy(node_name, name.ptr, name.len);
     node_name[name.len] = 0;
     node = hd_settings_node(s->w->settings, node_name);
     if (node)
         s->route =
             hd_pool_get(s->w, s->pool->conf, s->pool->user_conf, node, s->pool->database, s->pool->user);
+    return node && s->route;
+}
+
+/* A filter asked for a node that is not there: running the statement elsewhere would answer another question.
+ */
+static enum hd_decision no_such_node(struct hd_verdict *v)
+{
+    static const char message[] = "a filter routed this statement to a node that does not exist";
+
+    memcpy(v->sqlstate, "58000", 6);
+    v->message = (struct hd_str){message, sizeof(message) - 1};
+    v->detail = v->hint = (struct hd_str){0};
+    return HD_DECIDED_REFUSE;
 }
 
 static int rewrite(struct hd_session *s, struct hd_str text)
@@ -117,28 +130,39 @@ static void give_back(struct hd_verdict *v)
         v->release(v->release_arg);
 }
 
+/* A verdict that replaces the statement, where that can be carried out. */
+static enum hd_decision replace(struct hd_session *s, uint32_t kind, struct hd_verdict *v)
+{
+    switch (kind) {
+    case HD_VERDICT_ANSWER:
+        return HD_DECIDED_ANSWER;
+    case HD_VERDICT_REWRITE:
+        return rewrite(s, v->text) ? out_of_memory(s) : HD_DECIDED_GO;
+    default:
+        if (s->server) /* in the middle of a transaction: it is one server's */
+            return HD_DECIDED_GO;
+        return route(s, v->text) ? HD_DECIDED_GO : no_such_node(v);
+    }
+}
+
 static enum hd_decision ask(struct hd_session *s, const struct hd_stmt_input *in, int may_replace,
                             struct hd_verdict *v)
 {
     for (;;) {
-        switch (hd_stmt_decide(s->pending, in, v)) {
+        uint32_t kind = hd_stmt_decide(s->pending, in, v);
+
+        switch (kind) {
         case HD_VERDICT_REFUSE:
             return HD_DECIDED_REFUSE;
         case HD_VERDICT_PARK:
             return HD_DECIDED_PARK;
         case HD_VERDICT_ANSWER:
-            if (may_replace)
-                return HD_DECIDED_ANSWER;
-            give_back(v);
-            continue; /* not to be carried out here: ask on */
         case HD_VERDICT_REWRITE:
-            if (may_replace && rewrite(s, v->text))
-                return out_of_memory(s);
-            return HD_DECIDED_GO;
         case HD_VERDICT_ROUTE:
             if (may_replace)
-                route(s, v->text);
-            return HD_DECIDED_GO;
+                return replace(s, kind, v);
+            give_back(v); /* not to be carried out here: the filters behind are asked */
+            continue;
         default:
             return HD_DECIDED_GO;
         }
