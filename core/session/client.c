@@ -208,9 +208,8 @@ static void leave_server(struct hd_session *s)
 
 static void leave_queue(struct hd_session *s)
 {
-    if (s->state == HD_SESSION_WAITING || (s->state == HD_SESSION_WELCOME && !s->server))
+    if (s->queue)
         hd_pool_give_up(s->queue, s);
-    s->queue = NULL;
     hd_list_remove(&s->waiting);
 }
 

@@ -271,25 +271,6 @@ static enum hd_taken forward_unread(struct hd_session *s, const struct hd_frame 
     return hd_forward_piece(s, f);
 }
 
-/* A Parse under a name that is taken. PostgreSQL's own words: its server is given the client's name first. */
-static enum hd_taken forward_duplicate(struct hd_session *s, const struct hd_frame *f, const struct parse *p)
-{
-    static const uint8_t empty[] = {0, 0, 0};
-    struct hd_prep *none;
-    int code;
-
-    if (!s->server && !hd_session_want_server(s))
-        return HD_TAKE_LATER;
-    none = hd_prep_get(preps(s), empty, sizeof(empty), 0);
-    if (!none)
-        return no_memory(s);
-    code = send_parse(s, none, p->name, HD_EXPECT_SWALLOW, 0);
-    hd_prep_drop(preps(s), none);
-    if (!code)
-        s->server->must_close = 1; /* the name stays there; not worth more for a client's mistake */
-    return code ? no_memory(s) : forward_unread(s, f, HD_EXPECT_PARSE);
-}
-
 static enum hd_taken forward_named_parse(struct hd_session *s, struct hd_prep *prep, uint32_t seq)
 {
     int code;
@@ -307,6 +288,16 @@ static enum hd_taken forward_unnamed_parse(struct hd_session *s, struct hd_prep 
     s->unsynced++;
     set_unnamed(preps(s), &s->server->unnamed, prep);
     return send_parse(s, prep, "", HD_EXPECT_UNNAMED, seq) ? no_memory(s) : HD_TAKEN;
+}
+
+/* PostgreSQL's words about a name; there is no other way to say them, since its server knows other names. */
+static void refuse_name(struct hd_session *s, const char *sqlstate, const char *name, const char *what)
+{
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+
+    hd_strbuf_printf(&sb, "prepared statement \"%s\" %s", name, what);
+    hd_refuse(s, 1, sqlstate, hd_strbuf_str(&sb), NULL, NULL);
+    hd_strbuf_free(&sb);
 }
 
 /* Remembers what the client has prepared. */
@@ -354,8 +345,10 @@ static enum hd_taken on_parse(struct hd_session *s, const struct hd_frame *f)
     }
     if (!read_parse(hd_frame_body(f), hd_frame_body_len(f), &p))
         return forward_unread(s, f, HD_EXPECT_PARSE);
-    if (*p.name && hd_names_find(&s->names, p.name))
-        return forward_duplicate(s, f, &p);
+    if (*p.name && hd_names_find(&s->names, p.name)) {
+        refuse_name(s, "42P05", p.name, "already exists");
+        return HD_TAKEN;
+    }
     if (*p.name && s->names.count >= (uint64_t)s->w->settings->host.max_prepared_per_client) {
         hd_refuse(s, 1, "53400", "too many prepared statements", NULL,
                   "Close some, or raise max_prepared_per_client of [host].");
@@ -388,15 +381,6 @@ static struct hd_prep *content_of(struct hd_session *s, const char *name)
 static int foreign(const char *name)
 {
     return !strncmp(name, HD_PREP_PREFIX, sizeof(HD_PREP_PREFIX) - 1);
-}
-
-static void refuse_name(struct hd_session *s, const char *name)
-{
-    struct hd_strbuf sb = HD_STRBUF_INIT;
-
-    hd_strbuf_printf(&sb, "prepared statement \"%s\" does not exist", name);
-    hd_refuse(s, 1, "26000", hd_strbuf_str(&sb), NULL, NULL);
-    hd_strbuf_free(&sb);
 }
 
 /* The server must have what the message is about. HD_OK, or HD_ENOMEM. */
@@ -481,7 +465,7 @@ static enum hd_taken on_bind(struct hd_session *s, const struct hd_frame *f)
     }
     p = content_of(s, b.name);
     if (!p && foreign(b.name)) {
-        refuse_name(s, b.name);
+        refuse_name(s, "26000", b.name, "does not exist");
         return hd_drop_piece(s, f);
     }
     if (p) {
@@ -543,7 +527,7 @@ static enum hd_taken on_describe(struct hd_session *s, const struct hd_frame *f)
     if (s->held && !hd_held_release(s))
         return HD_TAKE_LATER;
     if (hd_frame_body(f)[0] == HD_TARGET_STATEMENT && !content_of(s, name) && foreign(name)) {
-        refuse_name(s, name);
+        refuse_name(s, "26000", name, "does not exist");
         return HD_TAKEN;
     }
     if (!s->server && !hd_session_want_server(s))

@@ -70,12 +70,18 @@ void hd_login_free(struct hd_session *s)
 /* --- the greeting
  * -------------------------------------------------------------------------------------------- */
 
+/* Do the servers report it? What a startup packet sets beside that, they keep to themselves. */
+static int reported(const struct hd_session *s, const char *name)
+{
+    return !s->pool || hd_params_get(s->pool->welcome, name);
+}
+
 static int build_greeting(struct hd_session *s, struct hd_build *b)
 {
     int code = HD_OK;
 
     for (uint32_t i = 0; s->params && i < s->params->count && !code; i++)
-        if (hd_param_known(s->params->entries[i].name))
+        if (reported(s, s->params->entries[i].name))
             code = hd_build_parameter_status(b, s->params->entries[i].name, s->params->entries[i].value);
     if (!code)
         code = hd_build_backend_key_data(b, s->cancel_pid, s->cancel_key, sizeof(s->cancel_key));

@@ -288,6 +288,7 @@ static void enqueue(struct hd_pool *p, struct hd_session *s)
 static void dequeue(struct hd_pool *p, struct hd_session *s)
 {
     hd_list_remove(&s->waiting);
+    s->queue = NULL;
     p->waiting_count--;
     p->stats.wait_ns += hd_now_ns() - s->since_ns;
     publish(p);
