@@ -57,14 +57,14 @@ double stmts_sketch_quantile(const struct stmts_sketch *s, double q)
     if (!s->count)
         return 0;
     q = q < 0 ? 0 : q > 1 ? 1 : q;
-    rank = q * (double)(s->count - 1);
+    rank = q * (double)s->count;
     for (unsigned o = 0; o < STMTS_SKETCH_OCTAVES; o++)
         for (unsigned b = 0; s->octaves[o] && b < STMTS_SKETCH_BUCKETS; b++) {
             if (!s->octaves[o][b])
                 continue;
             seen += (double)s->octaves[o][b];
             value = bucket_value(o, b);
-            if (seen > rank)
+            if (seen >= rank)
                 return value;
         }
     return value;

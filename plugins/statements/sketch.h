@@ -24,7 +24,8 @@ struct stmts_sketch {
 void stmts_sketch_add(struct stmts_sketch *s, uint64_t ns);
 /* Adds all of `from`; what finds no memory is left out. */
 void stmts_sketch_merge(struct stmts_sketch *s, const struct stmts_sketch *from);
-/* The q-quantile (0 … 1) in nanoseconds; 0 when empty. */
+/* The smallest value that a share of q (0 … 1) of all values does not exceed, in nanoseconds; 0 when empty.
+ */
 double stmts_sketch_quantile(const struct stmts_sketch *s, double q);
 /* Frees the buckets; the sketch is empty again. */
 void stmts_sketch_clear(struct stmts_sketch *s);
