@@ -116,6 +116,7 @@ static void take_answer(struct hd_nodes *all, struct node *node, const struct hd
     node->latency_ns = ns;
     node->reason[0] = 0;
     copy_cell(node->version, sizeof(node->version), r->cells[0]);
+    node->version[strcspn(node->version, " ")] = 0; /* less the packager's words */
     node->standby = r->cells[1].ptr && r->cells[1].ptr[0] == 't';
     copy_cell(text, sizeof(text), r->cells[2]);
     node->lag = text[0] ? strtod(text, NULL) : -1;
@@ -367,10 +368,10 @@ int hd_nodes_new(const struct hd_nodes_env *env, struct hd_nodes **out, struct h
     all->env = *env;
     all->post.fn = on_schedule;
     hd_list_init(&all->nodes);
-    code = hd_commands_add(env->commands, NULL, "SHOW NODES", "", "the PostgreSQL servers and their health",
+    code = hd_commands_add(env->commands, NULL, "SHOW NODES", "", "The PostgreSQL servers and their health",
                            HD_CMDF_READ_ONLY, show_nodes, all, err);
     if (!code)
-        code = hd_commands_add(env->commands, NULL, "NODE PING", "[NAME]", "asks the nodes how they are, now",
+        code = hd_commands_add(env->commands, NULL, "NODE PING", "[NAME]", "Asks the nodes how they are, now",
                                HD_CMDF_READ_ONLY, ping_nodes, all, err);
     if (!code)
         code = add_schedule(all, err);

@@ -135,10 +135,10 @@ static int32_t show_topics(void *arg, const struct hd_call *call, struct hd_erro
 
 int hd_bus_add_commands(struct hd_bus *bus, struct hd_commands *commands, struct hd_error *err)
 {
-    int code = hd_commands_add(commands, NULL, "SHOW EVENTS", "", "the last events on the bus, oldest first",
+    int code = hd_commands_add(commands, NULL, "SHOW EVENTS", "", "The last events on the bus, oldest first",
                                HD_CMDF_READ_ONLY, show_events, bus, err);
 
     return code ? code
-                : hd_commands_add(commands, NULL, "SHOW TOPICS", "", "what went over the bus, by topic",
+                : hd_commands_add(commands, NULL, "SHOW TOPICS", "", "What went over the bus, by topic",
                                   HD_CMDF_READ_ONLY, show_topics, bus, err);
 }

@@ -635,7 +635,7 @@ static int add_help(struct hd_commands *c, struct hd_error *err)
     int code = HD_OK;
 
     for (size_t i = 0; !code && i < HD_ARRAY_LEN(names); i++)
-        code = hd_commands_add(c, NULL, names[i], "[WORD]", "the commands, or those that begin with a word",
+        code = hd_commands_add(c, NULL, names[i], "[WORD]", "The commands, or those that begin with a word",
                                HD_CMDF_READ_ONLY, show_help, c, err);
     return code;
 }

@@ -27,7 +27,7 @@
 
 #define MAX_THREADS 64
 #define NAME_BYTES  64
-#define TICK_MS     250 /* how late a statement may notice that it waited too long for a thread */
+#define TICK_MS     500 /* how late a statement may notice that it waited too long for a thread */
 #define EXPIRE_MS   5000
 
 enum state { STATE_WAITING, STATE_RUNNING, STATE_OVER };
@@ -685,6 +685,6 @@ static int32_t show_jobs(void *arg, const struct hd_call *call, struct hd_error 
 
 int hd_jobs_add_commands(struct hd_jobs *jobs, struct hd_commands *commands, struct hd_error *err)
 {
-    return hd_commands_add(commands, NULL, "SHOW JOBS", "", "what runs and waits on the job pool",
+    return hd_commands_add(commands, NULL, "SHOW JOBS", "", "What runs and waits on the job pool",
                            HD_CMDF_READ_ONLY, show_jobs, jobs, err);
 }

@@ -60,5 +60,5 @@ static int32_t show_metrics(void *arg, const struct hd_call *call, struct hd_err
 int hd_metrics_add_commands(struct hd_metrics *m, struct hd_commands *commands, struct hd_error *err)
 {
     return hd_commands_add(commands, NULL, "SHOW METRICS", "[PART OF A NAME]",
-                           "counters, gauges and distributions", HD_CMDF_READ_ONLY, show_metrics, m, err);
+                           "Counters, gauges and distributions", HD_CMDF_READ_ONLY, show_metrics, m, err);
 }

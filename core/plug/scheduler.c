@@ -467,18 +467,22 @@ static void show_last(hd_result *r, const struct entry *e)
         hd_result_null(r);
 }
 
+/* Milliseconds until the next start, in whole seconds where there are some. */
+static int64_t ms_to_next(const struct entry *e, uint64_t now)
+{
+    int64_t ms = e->next_ns > now ? (int64_t)((e->next_ns - now) / NS_PER_MS) : 0;
+
+    return ms > 1000 ? ms / 1000 * 1000 : ms;
+}
+
 static void show_entry(hd_result *r, const struct entry *e, uint64_t now)
 {
-    char interval[24];
+    char text[24];
 
     hd_result_cstr(r, e->name);
-    hd_result_cstr(r, hd_format_duration((int64_t)e->interval_ms, interval));
+    hd_result_cstr(r, hd_format_duration((int64_t)e->interval_ms, text));
     show_last(r, e);
-    if (e->running)
-        hd_result_cstr(r, "running");
-    else
-        hd_result_cstr(r, hd_format_duration(e->next_ns > now ? (int64_t)((e->next_ns - now) / NS_PER_MS) : 0,
-                                             interval));
+    hd_result_cstr(r, e->running ? "running" : hd_format_duration(ms_to_next(e, now), text));
     if (e->lead)
         hd_result_cstr(r, e->leads);
     else
@@ -544,10 +548,10 @@ static int32_t run_schedule(void *arg, const struct hd_call *call, struct hd_err
 
 int hd_scheduler_add_commands(struct hd_scheduler *s, struct hd_commands *commands, struct hd_error *err)
 {
-    int code = hd_commands_add(commands, NULL, "SHOW SCHEDULES", "", "what is done at intervals",
+    int code = hd_commands_add(commands, NULL, "SHOW SCHEDULES", "", "What is done at intervals",
                                HD_CMDF_READ_ONLY, show_schedules, s, err);
 
     return code ? code
-                : hd_commands_add(commands, NULL, "SCHEDULE RUN", "NAME", "runs a schedule now", 0,
+                : hd_commands_add(commands, NULL, "SCHEDULE RUN", "NAME", "Runs a schedule now", 0,
                                   run_schedule, s, err);
 }
