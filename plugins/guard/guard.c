@@ -20,12 +20,11 @@
 
 static const struct hd_option options[] = {
     {"unsure", "refuse", "refuse|warn|allow",
-     "what a rule that asks what a statement does makes of a text that could not be analysed: as if it "
-     "matched, a "
-     "warning, nothing",
+     "What a rule that asks what a statement does makes of a text that could not be analysed: as if it "
+     "matched, a warning, nothing",
      0, 0, HD_OPT_ENUM, HD_OPTF_RELOADABLE, offsetof(struct guard_conf, unsure), 0},
     {"search_path", "public", NULL,
-     "schemas in which names without a schema may be found; rules on SCHEMA.* apply to such names if it is "
+     "Schemas in which names without a schema may be found; rules on SCHEMA.* apply to such names if it is "
      "here",
      0, 0, HD_OPT_LIST, HD_OPTF_RELOADABLE, offsetof(struct guard_conf, search_path), 0},
 };

@@ -24,13 +24,13 @@ struct plan {
 
 static const struct hd_option options[] = {
     {"max_templates", "5000", NULL,
-     "templates that each worker counts apart, per database; executions of further ones are summed up in one "
+     "Templates that each worker counts apart, per database; executions of further ones are summed up in one "
      "row",
      1, 100000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, max_templates), 0},
-    {"publish_interval", "5s", NULL, "time between two batches of statement.finished events", 100, 3600000,
+    {"publish_interval", "5s", NULL, "Time between two batches of statement.finished events", 100, 3600000,
      HD_OPT_DURATION, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, publish_interval), 0},
     {"text_length", "200", NULL,
-     "bytes of a template's text that are kept for SHOW STATEMENTS; a change counts for templates seen from "
+     "Bytes of a template's text that are kept for SHOW STATEMENTS; a change counts for templates seen from "
      "then on",
      20, 10000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, text_length), 0},
 };

@@ -1,5 +1,9 @@
 # Each public header compiles by itself, as C and as C++, without a warning and without padding in its structs; and
-# all of them say extern "C". Speaks TAP; the compilers are CC and CXX, or cc and c++.
+# all of them say extern "C". Speaks TAP; the compilers are CC and CXX, or what there is.
+
+for cxx in ${CXX-} c++ clang++ clang++-14; do
+    command -v "$cxx" >/dev/null && break
+done
 
 headers=$(cd "${HD_SRCDIR:-.}/sdk/include" && echo howdah/*.h)
 include=${HD_SRCDIR:-.}/sdk/include
@@ -26,7 +30,7 @@ set -- $headers
 echo "1..$((3 * $#))"
 for h; do
     compile "$h" "as C" "${CC:-cc}" -x c -std=c99
-    compile "$h" "as C++" "${CXX:-c++}" -x c++ -std=c++11
+    compile "$h" "as C++" "$cxx" -x c++ -std=c++11
     if [ "$h" = howdah/howdah.h ] || grep -q 'extern "C"' "$include/$h"; then code=0; else code=1; fi
     report $code "$h has C linkage"
 done
