@@ -18,6 +18,8 @@
 #define RETRY_MAX_MS   1000
 /* An idle server that was used within this time is not asked whether it still lives. */
 #define FRESH_NS 50000000u
+/* So many sessions of its own a worker serves with its only server while another worker waits. */
+#define OWN_TURNS 8
 
 /* What all workers' pools of one key share. */
 struct hd_pool_shared {
@@ -365,6 +367,7 @@ static int serve_waiting(struct hd_pool *p, struct hd_server *v)
     if (p->paused || !(n = hd_list_first(&p->waiting)))
         return 0;
     s = HD_LIST_ITEM(n, struct hd_session, waiting);
+    p->turns++;
     dequeue(p, s);
     link_up(v, s);
     hd_session_granted(s, v);
@@ -392,7 +395,9 @@ static void moved(struct hd_server *v, struct hd_pool *to, struct hd_params *wel
         return;
     }
     learn_welcome(to, welcome);
-    hd_pool_put(v);
+    set_state(v, HD_SERVER_IDLE);
+    if (!serve_waiting(to, v)) /* who asked has been served meanwhile */
+        hd_pool_put(v);
 }
 
 struct donation {
@@ -414,6 +419,7 @@ static int give_away(struct hd_pool *to, struct hd_server *v)
     if (!v->pool->welcome || !hd_link_quiet(&v->link) || v->cancels ||
         hd_loop_call(&to->w->loop, note_arrival, to))
         return 0;
+    v->pool->turns = 0;
     set_state(v, HD_SERVER_MOVING);
     hd_server_move(v, to, moved);
     return 1;
@@ -447,27 +453,23 @@ static void ask_others(struct hd_pool *p)
     }
 }
 
-/* Another worker that should have this server rather than us: one that waits and has nothing at work, or any
- * that waits while nobody waits here. NULL: none. */
+/* Another worker that should have this server rather than us; NULL: none. Whoever waits gets what nobody here
+ * waits for. One that waits and has nothing at work gets one of several; our only one after a few turns of
+ * our own, so that it does not travel for every statement. */
 static struct hd_pool *needier(struct hd_pool *p)
 {
     struct hd_workers *all = p->w->all;
 
-    for (int i = 1; i < all->count; i++) {
+    for (int i = 1; i < all->count && !p->w->stopping; i++) {
         struct hd_pool_place *q = &p->shared->places[(p->w->index + i) % all->count];
         unsigned flags = atomic_load_explicit(&q->flags, memory_order_relaxed);
 
-        if ((flags & PLACE_WAITS) && (!(flags & PLACE_BUSY) || !p->waiting_count))
+        if (!(flags & PLACE_WAITS))
+            continue;
+        if (!p->waiting_count || (!(flags & PLACE_BUSY) && (p->busy_count > 1 || p->turns >= OWN_TURNS)))
             return atomic_load(&q->pool);
     }
     return NULL;
-}
-
-static int serve_other(struct hd_pool *p, struct hd_server *v)
-{
-    struct hd_pool *to = needier(p);
-
-    return to && give_away(to, v);
 }
 
 /* --- coming free
@@ -478,9 +480,30 @@ static int expired(const struct hd_pool *p, const struct hd_server *v, uint64_t 
     return p->conf->server_lifetime && now - v->connected_ns > (uint64_t)p->conf->server_lifetime * 1000000;
 }
 
+/* A server that is inside its own event cannot leave this worker yet. It stays in nobody's hands until the
+ * loop comes round; held, as by a cancel, so that it does not go meanwhile. */
+static void on_put_later(struct hd_post *post)
+{
+    struct hd_server *v = HD_CONTAINER_OF(post, struct hd_server, later);
+
+    v->cancels--;
+    if (v->freed && !v->cancels)
+        hd_server_free(v);
+    else if (v->state == HD_SERVER_CLEANING && !v->expects.count)
+        hd_pool_cleaned(v);
+}
+
+static void put_later(struct hd_server *v)
+{
+    set_state(v, HD_SERVER_CLEANING);
+    v->cancels++;
+    v->later.fn = on_put_later;
+    hd_loop_post(&v->w->loop, &v->later);
+}
+
 void hd_pool_put(struct hd_server *v)
 {
-    struct hd_pool *p = v->pool;
+    struct hd_pool *p = v->pool, *to;
 
     HD_ASSERT(!v->session && !v->expects.count && v->txn == HD_TXN_IDLE);
     if (v->must_close || hd_pool_total(p) > hd_pool_limit(p) ||
@@ -492,10 +515,14 @@ void hd_pool_put(struct hd_server *v)
         set_state(v, HD_SERVER_CLEANING);
         return;
     }
-    set_state(v, HD_SERVER_IDLE);
-    if (serve_other(p, v))
+    to = needier(p);
+    if (to && v->link.busy) {
+        put_later(v);
         return;
-    serve_waiting(p, v);
+    }
+    set_state(v, HD_SERVER_IDLE);
+    if (!to || !give_away(to, v))
+        serve_waiting(p, v);
 }
 
 void hd_pool_put_cleaning(struct hd_server *v)

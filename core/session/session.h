@@ -87,8 +87,9 @@ struct hd_server {
     struct hd_frame_scan scan;
     struct hd_buf *relay_buf;      /* of the run that is being relayed */
     struct hd_server_move *moving; /* on its way to another worker */
+    struct hd_post later;          /* to be put back when its event is over */
     uint64_t connected_ns, idle_ns;
-    uint32_t cancels;      /* under way: it is not given to anybody else */
+    uint32_t cancels;      /* under way, or other holds: it is not given to anybody else, nor freed */
     uint8_t txn;           /* HD_TXN_… */
     uint8_t copy_in;       /* the server reads CopyData */
     uint8_t skipping;      /* after an error: it reads nothing but Sync */
@@ -122,6 +123,7 @@ struct hd_pool {
     uint32_t idle_count, busy_count, waiting_count, connecting;
     uint32_t sessions;
     unsigned published;            /* what the other workers were told last */
+    unsigned turns; /* sessions served here since a server was given to another worker */
     struct hd_params *welcome;     /* what a new server connection has; NULL until the first */
     struct hd_login_cache *logins; /* what startup parameters come to */
     uint64_t retry_ns;             /* no connect before this */
@@ -206,7 +208,10 @@ struct hd_session {
     uint8_t decided;    /* `pending` may be forwarded */
     uint8_t pass_rest;  /* the message that is streaming goes to the server */
     uint8_t paused_by_server;
-    uint8_t cancelled; /* the statement that waits is to be refused */
+    uint8_t copy_ended; /* CopyDone or CopyFail went out before its CopyInResponse was here */
+    uint8_t renaming;   /* names or statements on the server have changed since the last Sync */
+    uint8_t doubt;      /* ... before it, and may yet turn out not to have */
+    uint8_t cancelled;  /* the statement that waits is to be refused */
     uint8_t logged_in;
     uint8_t counted;    /* among pool->sessions */
     uint8_t in_clients; /* among workers->clients */
