@@ -32,6 +32,8 @@ enum hd_expect_kind {
 #define HD_EXPECT_CLOSED                                                                                     \
     64u /* LOCAL CloseComplete: `ref` is the struct hd_closed_name, to be put back if discarded */
 
+#define HD_EXPECT_ENDED 128u /* SYNC: the client had sent CopyDone or CopyFail before it */
+
 struct hd_expect {
     uint8_t kind;
     uint8_t flags;
@@ -100,13 +102,14 @@ static inline struct hd_expect hd_expects_pop(struct hd_expects *q)
     return e;
 }
 
-/* Takes away the Syncs that stand directly behind the head. */
+/* Takes away the Syncs that stand directly behind the head: a copy reads them as part of its data. */
 static inline void hd_expects_drop_syncs(struct hd_expects *q)
 {
     struct hd_expect head = *hd_expects_at(q, 0);
     uint32_t n = 0;
 
-    while (1 + n < q->count && hd_expects_at(q, 1 + n)->kind == HD_EXPECT_SYNC)
+    while (1 + n < q->count && hd_expects_at(q, 1 + n)->kind == HD_EXPECT_SYNC &&
+           !(hd_expects_at(q, 1 + n)->flags & HD_EXPECT_ENDED))
         n++;
     q->head = (q->head + n) & (q->cap - 1);
     q->count -= n;

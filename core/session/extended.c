@@ -17,6 +17,7 @@
 #include "session/pool.h"
 #include "session/reply.h"
 #include "session/server.h"
+#include "sql/facts.h"
 #include "wire/build.h"
 #include "wire/read.h"
 
@@ -177,28 +178,35 @@ static int send_parse(struct hd_session *s, struct hd_prep *p, const char *name,
     return code;
 }
 
+/* Takes a prepared statement away from the server. */
+static int drop_there(struct hd_session *s, struct hd_prep *p)
+{
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+    struct hd_build b = hd_build_onto(&sb);
+    struct hd_expect e = {.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .ref = hd_prep_hold(p)};
+    char name[HD_PREP_NAME];
+    int code;
+
+    hd_prep_name(p, name);
+    hd_server_preps_remove(&s->server->preps, preps(s), p);
+    code = hd_build_close(&b, HD_TARGET_STATEMENT, name);
+    if (!code)
+        code = inject(s->server, &sb, e);
+    if (code)
+        hd_prep_drop(preps(s), e.ref);
+    return code;
+}
+
 /* Makes room for one more prepared statement on the server. */
 static int evict(struct hd_session *s)
 {
     struct hd_server *v = s->server;
     int64_t max = v->pool->conf->max_prepared_statements;
+    int code = HD_OK;
 
-    while (v->preps.count && (int64_t)v->preps.count >= max) {
-        struct hd_prep *old = hd_prep_hold(hd_server_preps_oldest(&v->preps));
-        struct hd_strbuf sb = HD_STRBUF_INIT;
-        struct hd_build b = hd_build_onto(&sb);
-        char name[HD_PREP_NAME];
-
-        hd_prep_name(old, name);
-        hd_server_preps_remove(&v->preps, preps(s), old);
-        if (hd_build_close(&b, HD_TARGET_STATEMENT, name) ||
-            inject(v, &sb,
-                   (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .ref = old})) {
-            hd_prep_drop(preps(s), old);
-            return HD_ENOMEM;
-        }
-    }
-    return HD_OK;
+    while (!code && v->preps.count && (int64_t)v->preps.count >= max)
+        code = drop_there(s, hd_server_preps_oldest(&v->preps));
+    return code;
 }
 
 /* Makes sure that the server has the content under its name. */
@@ -207,8 +215,11 @@ static int ensure(struct hd_session *s, struct hd_prep *p, unsigned flags, uint3
     char name[HD_PREP_NAME];
     int code;
 
+    s->renaming = 1;
     hd_prep_name(p, name);
-    code = evict(s);
+    code = hd_server_preps_expired(&s->server->preps, p) ? drop_there(s, p) : HD_OK;
+    if (!code)
+        code = evict(s);
     if (!code)
         code = hd_server_preps_add(&s->server->preps, p);
     if (!code)
@@ -276,6 +287,7 @@ static enum hd_taken forward_named_parse(struct hd_session *s, struct hd_prep *p
     int code;
 
     s->unsynced++;
+    s->renaming = 1;
     if (hd_server_preps_use(&s->server->preps, prep))
         code = hd_reply_bare(s, HD_MSG_PARSE_COMPLETE, seq);
     else
@@ -755,6 +767,30 @@ static void fill_input(struct hd_session *s, uint32_t max_rows, struct hd_stmt_i
     in->type_count = (p->len - p->sql_len - 3) / 4;
 }
 
+/* DEALLOCATE of a name that the client made by Parse: the server, which knows it by another, is given
+ * something to deallocate. */
+static int give_deallocated(struct hd_session *s, const struct hd_text *t)
+{
+    static const uint8_t empty[] = {0, 0, 0};
+    const struct hd_fact_statement *st;
+    struct hd_prep *none;
+    int code;
+
+    if (t->kind != HD_STATEMENT_DEALLOCATE || s->txn == HD_TXN_FAILED)
+        return HD_OK;
+    st = t->tmpl->facts->statements;
+    if (!st->name || !hd_names_find(&s->names, st->name))
+        return HD_OK;
+    none = hd_prep_get(preps(s), empty, sizeof(empty), 0);
+    if (!none)
+        return HD_ENOMEM;
+    code = send_parse(s, none, st->name, HD_EXPECT_SWALLOW, 0);
+    hd_prep_drop(preps(s), none);
+    if (!code)
+        hd_names_remove(&s->names, preps(s), st->name);
+    return code;
+}
+
 /* The text that a portal runs, or one without facts where it is not known. */
 static int text_of_portal(struct hd_session *s, const char *portal, struct hd_text *t)
 {
@@ -813,6 +849,8 @@ static enum hd_taken on_execute(struct hd_session *s, const struct hd_frame *f)
         return HD_TAKE_LATER;
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
+    if (give_deallocated(s, &t))
+        return no_memory(s);
     return forward_execute(s, f);
 }
 
@@ -829,6 +867,7 @@ static enum hd_taken close_name(struct hd_session *s, const char *name)
         c = hd_malloc(sizeof(*c) + strlen(name) + 1);
         if (!c)
             return no_memory(s);
+        s->renaming = 1;
         c->prep = hd_prep_hold(n->prep);
         c->seq = n->seq;
         strcpy(c->name, name);
@@ -866,10 +905,27 @@ static enum hd_taken on_close(struct hd_session *s, const struct hd_frame *f)
     return forward_unread(s, f, HD_EXPECT_CLOSE);
 }
 
+/* An earlier batch of the pipeline may yet fail, and with it what it did to names: until it is known,
+ * whatever stands on names waits. */
+static int wait_for_names(struct hd_session *s)
+{
+    if (!s->doubt)
+        return 0;
+    if (!s->server || !s->server->expects.count) {
+        s->doubt = 0;
+        return 0;
+    }
+    s->paused_by_server = 1;
+    hd_link_pause(&s->link);
+    return 1;
+}
+
 enum hd_taken hd_extended_message(struct hd_session *s, const struct hd_frame *f)
 {
     if (skipping(s))
         return hd_drop_piece(s, f);
+    if (wait_for_names(s))
+        return HD_TAKE_LATER;
     if (f->type != HD_MSG_BIND && f->type != HD_MSG_PARSE && !hd_frame_whole(f))
         return hd_want_bytes(s, f, f->total);
     if (s->console)
@@ -899,6 +955,11 @@ static enum hd_taken sync_here(struct hd_session *s)
     return hd_reply_bytes(s, ready, sizeof(ready)) ? no_memory(s) : HD_TAKEN;
 }
 
+static unsigned sync_flags(const struct hd_session *s)
+{
+    return s->server->copy_in ? HD_EXPECT_MAYBE : s->copy_ended ? HD_EXPECT_ENDED : 0;
+}
+
 enum hd_taken hd_extended_sync(struct hd_session *s, const struct hd_frame *f)
 {
     struct hd_server *v;
@@ -908,9 +969,11 @@ enum hd_taken hd_extended_sync(struct hd_session *s, const struct hd_frame *f)
     v = s->server;
     if (!v || s->console || (!s->unsynced && !v->expects.count && !v->skipping))
         return sync_here(s);
-    if (hd_server_expect(
-            v, (struct hd_expect){.kind = HD_EXPECT_SYNC, .flags = v->copy_in ? HD_EXPECT_MAYBE : 0}))
+    if (hd_server_expect(v, (struct hd_expect){.kind = HD_EXPECT_SYNC, .flags = (uint8_t)sync_flags(s)}))
         return no_memory(s);
+    s->copy_ended = 0;
+    s->doubt |= s->renaming;
+    s->renaming = 0;
     if (v->copy_in)
         s->pins |= HD_PIN_PROTOCOL; /* whether it counts depends on what the server finds in the data */
     else

@@ -276,7 +276,7 @@ int hd_server_preps_use(struct hd_server_preps *s, const struct hd_prep *p)
 {
     struct hd_server_prep *e = lookup(s, p);
 
-    if (!e)
+    if (!e || e->epoch != s->epoch)
         return 0;
     hd_list_remove(&e->lru);
     hd_list_push_back(&s->lru, &e->lru);
@@ -296,6 +296,7 @@ int hd_server_preps_add(struct hd_server_preps *s, struct hd_prep *p)
         return HD_ENOMEM;
     }
     e->prep = hd_prep_hold(p);
+    e->epoch = s->epoch;
     e->next = *bucket(s, p);
     *bucket(s, p) = e;
     hd_list_push_back(&s->lru, &e->lru);
@@ -316,6 +317,18 @@ void hd_server_preps_remove(struct hd_server_preps *s, struct hd_prep_table *t, 
     hd_prep_drop(t, e->prep);
     hd_free(e);
     s->count--;
+}
+
+void hd_server_preps_expire(struct hd_server_preps *s)
+{
+    s->epoch++;
+}
+
+int hd_server_preps_expired(struct hd_server_preps *s, const struct hd_prep *p)
+{
+    struct hd_server_prep *e = lookup(s, p);
+
+    return e && e->epoch != s->epoch;
 }
 
 struct hd_prep *hd_server_preps_oldest(struct hd_server_preps *s)

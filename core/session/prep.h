@@ -72,20 +72,27 @@ struct hd_server_prep {
     struct hd_list lru;
     struct hd_server_prep *next; /* in the bucket */
     struct hd_prep *prep;
+    uint32_t epoch;
 };
 
 struct hd_server_preps {
     struct hd_server_prep **buckets; /* made with the first entry */
     uint32_t bucket_count, count;
+    uint32_t epoch; /* entries of an earlier one are out of date */
     struct hd_list lru;
 };
 
 void hd_server_preps_init(struct hd_server_preps *s);
-/* Is it there? Then it becomes the most recently used. */
+/* Is it there and up to date? Then it becomes the most recently used. */
 int hd_server_preps_use(struct hd_server_preps *s, const struct hd_prep *p);
 /* HD_OK or HD_ENOMEM. Holds the content. */
 int hd_server_preps_add(struct hd_server_preps *s, struct hd_prep *p);
 void hd_server_preps_remove(struct hd_server_preps *s, struct hd_prep_table *t, const struct hd_prep *p);
+/* What is there has a plan that PostgreSQL refuses, or may be gone: to be prepared anew before its next use.
+ */
+void hd_server_preps_expire(struct hd_server_preps *s);
+/* Is it there, but out of date? */
+int hd_server_preps_expired(struct hd_server_preps *s, const struct hd_prep *p);
 /* The least recently used one, or NULL. */
 struct hd_prep *hd_server_preps_oldest(struct hd_server_preps *s);
 void hd_server_preps_clear(struct hd_server_preps *s, struct hd_prep_table *t);

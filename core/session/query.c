@@ -202,7 +202,9 @@ enum hd_taken hd_copy_message(struct hd_session *s, const struct hd_frame *f)
 {
     if (!s->server)
         return hd_drop_piece(s, f);
-    if (f->type != HD_MSG_COPY_DATA)
+    if (f->type != HD_MSG_COPY_DATA) {
+        s->copy_ended = !s->server->copy_in && s->server->expects.count;
         s->server->copy_in = 0; /* from here on a Sync counts */
+    }
     return hd_forward_piece(s, f);
 }

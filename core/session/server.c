@@ -18,6 +18,7 @@
 #include "plug/bus.h"
 #include "session/client.h"
 #include "session/extended.h"
+#include "session/names.h"
 #include "session/pool.h"
 #include "session/statement.h"
 #include "wire/build.h"
@@ -280,11 +281,14 @@ static void skip_to_sync(struct hd_server *v, const char *sqlstate)
 {
     struct hd_expects *q = &v->expects;
 
-    while (q->count && hd_expects_head(q)->kind != HD_EXPECT_SYNC) {
-        struct hd_expect e = hd_expects_pop(q);
+    uint32_t n = 0;
 
-        undo(v, &e, sqlstate);
-    }
+    while (n < q->count && hd_expects_at(q, n)->kind != HD_EXPECT_SYNC)
+        n++;
+    for (uint32_t i = n; i-- > 0;) /* the last first, so that what was there before stands in the end */
+        undo(v, hd_expects_at(q, i), sqlstate);
+    while (n--)
+        hd_expects_pop(q);
     v->skipping = !q->count;
 }
 
@@ -304,6 +308,16 @@ static int is_batch(const struct hd_expect *e)
     return e->kind >= HD_EXPECT_PARSE && e->kind <= HD_EXPECT_CLOSE;
 }
 
+/* A plan that the server refuses from now on, or a statement that it does not have any more: whatever it has
+ * is prepared anew before its next use. */
+static void suspect_preps(struct hd_server *v, const struct hd_expect *head, const struct hd_report *rep)
+{
+    int stale = !strcmp(rep->code, "0A000") && (is_batch(head) || head->kind == HD_EXPECT_EXECUTE);
+
+    if (stale || (!strcmp(rep->code, "26000") && hd_names_ours(rep->message)))
+        hd_server_preps_expire(&v->preps);
+}
+
 /* An error in a statement of the host's own that must not fail: the session cannot go on. */
 static void own_statement_failed(struct hd_server *v, const struct hd_report *rep)
 {
@@ -315,12 +329,23 @@ static void own_statement_failed(struct hd_server *v, const struct hd_report *re
         hd_session_fatal(v->session, *rep->code ? rep->code : "XX000", text, NULL);
 }
 
+/* The client reads this instead of the server's message. */
+static void say_instead(struct relay *r, const struct hd_frame *f, struct hd_buf *b)
+{
+    struct hd_session *s = r->v->session;
+
+    flush_run(r, f->data);
+    if (s && hd_link_send(&s->link, b, b->data, b->len))
+        client_out_of_memory(s);
+}
+
 static enum fate on_error(struct relay *r, const struct hd_frame *f)
 {
     struct hd_server *v = r->v;
     struct hd_expect *head = hd_expects_head(&v->expects);
     enum fate fate = RELAY;
     struct hd_report rep;
+    struct hd_buf *renamed;
     char code[6];
 
     hd_report_parse(hd_frame_body(f), hd_frame_body_len(f), &rep);
@@ -328,12 +353,13 @@ static enum fate on_error(struct relay *r, const struct hd_frame *f)
     note_error(v, head, &rep);
     if (!head)
         return RELAY; /* the server says why it ends */
+    suspect_preps(v, head, &rep);
     if (head->flags & HD_EXPECT_REPLACE) {
-        struct hd_buf *b = head->ref;
-
-        flush_run(r, f->data);
-        if (v->session && hd_link_send(&v->session->link, b, b->data, b->len))
-            client_out_of_memory(v->session);
+        say_instead(r, f, head->ref);
+        fate = DROP;
+    } else if (v->session && (renamed = hd_names_in_report(v->session, f->data, f->total))) {
+        say_instead(r, f, renamed);
+        hd_buf_drop(renamed);
         fate = DROP;
     } else if ((head->flags & HD_EXPECT_SWALLOW) && head->kind == HD_EXPECT_QUERY) {
         if (head->flags & HD_EXPECT_MUST)
