@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "session/client.h"
 #include "session/connect.h"
+#include "session/console.h"
 #include "session/pool.h"
 #include "session/server.h"
 
@@ -119,7 +120,9 @@ static void on_target(struct hd_post *p)
         send_to(s->server, r);
         return;
     }
-    if (s->state == HD_SESSION_WAITING || s->state == HD_SESSION_PARKED) {
+    if (s->console) {
+        hd_console_cancel(s);
+    } else if (s->state == HD_SESSION_WAITING || s->state == HD_SESSION_PARKED) {
         if (s->state == HD_SESSION_WAITING)
             hd_pool_give_up(s->queue, s);
         s->cancelled = 1;

@@ -448,11 +448,16 @@ void hd_session_unpause(struct hd_session *s)
 /* A cancel that came while the statement waited: it is refused, as PostgreSQL would. */
 static enum hd_taken refuse_cancelled(struct hd_session *s, const struct hd_frame *f)
 {
+    int extended = f->type != HD_MSG_QUERY && f->type != HD_MSG_FUNCTION_CALL;
+
     s->cancelled = 0;
     hd_finish_pending(s, 2, "57014");
     hd_held_drop(s, 1);
-    hd_refuse(s, f->type != HD_MSG_QUERY, "57014", "canceling statement due to user request", NULL, NULL);
-    return hd_drop_piece(s, f);
+    hd_refuse(s, extended, "57014", "canceling statement due to user request", NULL, NULL);
+    if (s->state >= HD_SESSION_CLOSING)
+        return HD_TAKE_END;
+    /* What waited for a server may be the Sync behind messages that were kept back. */
+    return f->type == HD_MSG_SYNC ? hd_extended_sync(s, f) : hd_drop_piece(s, f);
 }
 
 static enum hd_taken dispatch(struct hd_session *s, const struct hd_frame *f)

@@ -140,6 +140,18 @@ static void on_done(void *arg, const hd_result *r, const char *name, int code, c
         hd_session_wake(s);
 }
 
+void hd_console_cancel(struct hd_session *s)
+{
+    struct hd_console *c = s->console;
+    struct hd_error err = HD_ERROR_INIT;
+
+    if (!c->call)
+        return;
+    hd_command_forget(c->call);
+    hd_fail(&err, HD_ECANCELLED, "canceling statement due to user request");
+    on_done(s, NULL, "cancelled", HD_ECANCELLED, &err);
+}
+
 /* Starts a command and parks the session. HD_OK or HD_ENOMEM. */
 static int run(struct hd_session *s, const char *text, size_t len, int simple)
 {

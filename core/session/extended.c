@@ -23,6 +23,8 @@
 
 /* So much of a Bind is gathered to find its two names. */
 #define NAMES_MAX 8192
+/* A portal's name that is longer leaves as a slice of its own, in front of the statement's new name. */
+#define PORTAL_COPIED 64
 
 static enum hd_taken no_memory(struct hd_session *s)
 {
@@ -337,7 +339,9 @@ static enum hd_taken parse_known(struct hd_session *s, const struct hd_frame *f,
         hd_prep_drop(preps(s), prep);
         return no_memory(s);
     }
-    if (!hold || !hd_held_add(s, f, seq))
+    if (hold)
+        taken = hd_held_add(s, f, seq) ? HD_TAKEN : no_memory(s);
+    else
         taken = *p->name ? forward_named_parse(s, prep, seq) : forward_unnamed_parse(s, prep, seq);
     hd_prep_drop(preps(s), prep);
     return taken;
@@ -368,10 +372,11 @@ static enum hd_taken on_parse(struct hd_session *s, const struct hd_frame *f)
     }
     if (hd_text_of_parse(s, p.sql, p.sql_len, &t))
         return no_memory(s);
-    hold = (t.plan->want & HD_WANT_REPLACE) != 0;
+    hold = (t.plan->want & HD_WANT_REPLACE) && !s->held &&
+           f->total <= (uint32_t)s->w->settings->host.max_statement_length;
     if (!hold && !s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
-    return parse_known(s, f, &p, hold && !s->held);
+    return parse_known(s, f, &p, hold);
 }
 
 /* --- Bind, Describe, Execute, Close
@@ -412,13 +417,22 @@ static enum hd_taken send_renamed(struct hd_session *s, const struct hd_frame *f
     char name[HD_PREP_NAME];
     size_t name_len = hd_prep_name(p, name) + 1;
     size_t cut = HD_MSG_HEAD + before + old_len + 1;
-    uint8_t head[HD_MSG_HEAD + NAMES_MAX];
+    uint8_t head[HD_MSG_HEAD + PORTAL_COPIED + HD_PREP_NAME] = {f->type};
+    size_t n = HD_MSG_HEAD;
     struct hd_link *out = &s->server->link;
 
-    head[0] = f->type;
     hd_put_u32(head + 1, (uint32_t)(f->total - 1 - (old_len + 1) + name_len));
-    memcpy(head + HD_MSG_HEAD, f->data + HD_MSG_HEAD, before);
-    if (hd_link_send_copy(out, head, HD_MSG_HEAD + before) || hd_link_send_copy(out, name, name_len) ||
+    if (before <= PORTAL_COPIED) {
+        memcpy(head + n, f->data + HD_MSG_HEAD, before);
+        n += before;
+    } else if (hd_link_send_copy(out, head, n) ||
+               hd_link_send(out, buf, f->data + HD_MSG_HEAD, (uint32_t)before)) {
+        return no_memory(s);
+    } else {
+        n = 0;
+    }
+    memcpy(head + n, name, name_len);
+    if (hd_link_send_copy(out, head, n + name_len) ||
         hd_link_send(out, buf, f->data + cut, (uint32_t)(f->here - cut)))
         return no_memory(s);
     s->pass_rest = !hd_frame_last(f);

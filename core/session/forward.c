@@ -237,7 +237,8 @@ void hd_refuse(struct hd_session *s, int extended, const char *sqlstate, const c
     struct hd_buf *error = hd_reply_error_buf(s, "ERROR", sqlstate, message, detail, hint);
     int code = HD_ENOMEM;
 
-    s->pool->stats.refused++;
+    if (s->pool)
+        s->pool->stats.refused++;
     if (error)
         code = s->server ? fail_on_server(s, extended, error) : fail_here(s, extended, error);
     hd_buf_drop(error);

@@ -176,6 +176,10 @@ enum hd_taken hd_function_call(struct hd_session *s, const struct hd_frame *f)
 
     if (skipping(s))
         return hd_drop_piece(s, f);
+    if (s->console) {
+        hd_refuse(s, 0, "0A000", "the console has no functions to call", NULL, NULL);
+        return hd_drop_piece(s, f);
+    }
     if (s->held && !hd_held_release(s))
         return HD_TAKE_LATER;
     if (hd_text_of_query(s, NULL, 0, &t)) {
