@@ -93,6 +93,25 @@ static void rewatch(struct hd_link *l)
     hd_loop_watch_set(&l->watch, events);
 }
 
+static void drop_out(struct hd_link *l)
+{
+    for (uint32_t i = 0; i < l->out_count; i++)
+        hd_buf_drop(l->out[(l->out_head + i) & (l->out_cap - 1)].buf);
+    if (l->out != l->few)
+        hd_free(l->out);
+    l->out = l->few;
+    l->out_count = l->out_head = 0;
+    l->out_cap = HD_LINK_INLINE;
+    l->out_bytes = 0;
+}
+
+static void report_drained(struct hd_link *l)
+{
+    l->high = 0;
+    if (l->ops->on_drained)
+        l->ops->on_drained(l);
+}
+
 static void report_end(struct hd_link *l, int error)
 {
     if (l->ended || l->closed)
@@ -100,6 +119,23 @@ static void report_end(struct hd_link *l, int error)
     l->ended = 1;
     rewatch(l);
     l->ops->on_end(l, error);
+}
+
+/* The peer is gone as a reader. What it had to say before (why it ends, above all) may still wait to be read,
+ * so the end is reported by the read that finds it; whoever feeds the link must not wait for it. */
+static void go_deaf(struct hd_link *l, int error)
+{
+    if (l->paused && l->watch_end) {
+        report_end(l, error);
+        return;
+    }
+    l->deaf = 1;
+    l->blocked = 0;
+    hd_list_remove(&l->dirty);
+    drop_out(l);
+    rewatch(l);
+    if (l->high)
+        report_drained(l);
 }
 
 /* Reading stops until hd_io_retry: there is no buffer. */
@@ -117,7 +153,9 @@ static void starve(struct hd_link *l)
  */
 static int grow_leftovers(struct hd_link *l)
 {
-    uint32_t need = l->want > l->in_len ? l->want : l->in_len + 1;
+    uint32_t need = l->want > l->in_len           ? l->want
+                    : l->in_len < HD_BUF_STANDARD ? l->in_len + 1
+                                                  : l->in_len + HD_BUF_STANDARD;
     struct hd_buf *b;
 
     if (l->in->cap - l->in_off >= need)
@@ -198,14 +236,15 @@ static void drop_leftovers(struct hd_link *l)
     l->in_off = l->in_len = 0;
 }
 
-/* Hands bytes to the owner and keeps what it leaves. */
-static void deliver(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint32_t len)
+/* Hands bytes to the owner and keeps what it leaves. Returns how many it took. */
+static size_t deliver_once(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint32_t len)
 {
     size_t taken = 0;
     int code = HD_OK;
 
     hd_buf_hold(buf);
     l->busy = 1;
+    l->again = 0;
     if (!l->paused && len >= l->want) {
         l->want = 0;
         l->current = buf;
@@ -213,16 +252,28 @@ static void deliver(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, u
         HD_ASSERT(taken <= len);
     }
     l->busy = 0;
-    if (l->closed) {
+    if (l->closed || taken == len)
         drop_leftovers(l);
-    } else if (taken == len) {
-        drop_leftovers(l);
-    } else {
+    else
         code = keep(l, buf, ptr + taken, len - (uint32_t)taken);
-    }
     hd_buf_drop(buf);
     if (code)
         report_end(l, ENOMEM);
+    return taken;
+}
+
+/* The same, and again when the owner paused the link and resumed it in one go. */
+static void deliver(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint32_t len)
+{
+    size_t taken = deliver_once(l, buf, ptr, len);
+
+    while (!l->closed && !l->ended && l->again && !l->paused && l->in_len) {
+        if (!taken) { /* no progress: not in a circle, but with the next tick */
+            starve(l);
+            return;
+        }
+        taken = deliver_once(l, l->in, l->in->data + l->in_off, l->in_len);
+    }
 }
 
 struct hd_buf *hd_link_buf(struct hd_link *l)
@@ -246,8 +297,9 @@ static void received(struct hd_link *l, struct hd_buf *b, uint32_t n)
         deliver(l, b, b->data, n);
 }
 
-/* One read: level-triggered polling brings us back if there is more, and other links have their turn. */
-static void read_plain(struct hd_link *l)
+/* One read: level-triggered polling brings us back if there is more, and other links have their turn. Returns
+ * 0 when there was nothing to read. */
+static int read_plain(struct hd_link *l)
 {
     uint8_t *ptr;
     uint32_t cap;
@@ -256,7 +308,7 @@ static void read_plain(struct hd_link *l)
 
     if (!b) {
         starve(l);
-        return;
+        return 1;
     }
     l->io->recv_calls++;
     do
@@ -270,7 +322,10 @@ static void read_plain(struct hd_link *l)
         report_end(l, 0);
     } else if (errno != EAGAIN) {
         report_end(l, errno);
+    } else {
+        return 0;
     }
+    return 1;
 }
 
 /* Takes what TLS has decrypted, until there is no more or the owner pauses. */
@@ -290,17 +345,19 @@ static void drain_tls(struct hd_link *l)
         if (n == 0)
             break;
         if (n < 0) {
+            hd_link_flush(l); /* the alert that says why */
             report_end(l, n == HD_ECANCELLED ? 0 : EPROTO);
             return;
         }
         b->len = (uint32_t)(ptr - b->data) + (uint32_t)n;
         received(l, b, (uint32_t)n);
     }
-    if (!l->closed && hd_tls_wants_send(l->tls)) /* handshake, alerts, key updates */
+    /* Handshake, alerts, key updates; and what had to wait for the handshake. */
+    if (!l->closed && (l->out_count || hd_tls_wants_send(l->tls)))
         hd_link_flush(l);
 }
 
-static void read_tls(struct hd_link *l)
+static int read_tls(struct hd_link *l)
 {
     uint8_t raw[HD_BUF_STANDARD];
     ssize_t n;
@@ -310,17 +367,26 @@ static void read_tls(struct hd_link *l)
         n = recv(l->fd, raw, sizeof(raw), MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
-        return;
+        return 0;
     if (n <= 0) {
         report_end(l, n ? errno : 0);
-        return;
+        return 1;
     }
     l->io->recv_bytes += (uint64_t)n;
-    if (hd_tls_feed(l->tls, raw, (size_t)n)) {
+    if (hd_tls_feed(l->tls, raw, (size_t)n))
         report_end(l, ENOMEM);
-        return;
-    }
-    drain_tls(l);
+    else
+        drain_tls(l);
+    return 1;
+}
+
+/* The socket has failed. What had arrived before is read all the same, and finds the reason at its end. */
+static void on_broken(struct hd_link *l, int error)
+{
+    if (l->paused)
+        go_deaf(l, error);
+    else if (!(l->tls ? read_tls(l) : read_plain(l)))
+        report_end(l, error);
 }
 
 static void on_ready(struct hd_loop_watch *w, int status, int events)
@@ -329,7 +395,8 @@ static void on_ready(struct hd_loop_watch *w, int status, int events)
     struct hd_io *io = l->io;
 
     if (status < 0) {
-        report_end(l, -status);
+        if (!l->ended)
+            on_broken(l, -status);
     } else {
         if (events & UV_WRITABLE) {
             l->blocked = 0;
@@ -343,9 +410,9 @@ static void on_ready(struct hd_loop_watch *w, int status, int events)
         }
         if ((events & UV_DISCONNECT) && l->paused && l->watch_end)
             report_end(l, 0);
-        if (!l->closed)
-            rewatch(l);
     }
+    if (!l->closed)
+        rewatch(l);
     hd_io_flush(io);
 }
 
@@ -376,28 +443,33 @@ static void mark_dirty(struct hd_link *l)
     hd_loop_defer(l->io->loop, &l->io->flush);
 }
 
+static void queued(struct hd_link *l, size_t len)
+{
+    l->out_bytes += len;
+    if (l->out_bytes > HD_LINK_HIGH)
+        l->high = 1;
+    if (!l->blocked && hd_list_empty(&l->dirty))
+        mark_dirty(l);
+}
+
 int hd_link_send(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint32_t len)
 {
     struct hd_slice *last;
 
-    if (l->closed || l->ended || !len)
+    if (l->closed || l->ended || l->deaf || !len)
         return HD_OK; /* nobody is there to read it; the owner hears of the end by itself */
     if (l->out_count) {
         last = &l->out[(l->out_head + l->out_count - 1) & (l->out_cap - 1)];
         if (last->buf == buf && last->ptr + last->len == ptr && last->len + len > last->len) {
             last->len += len;
-            l->out_bytes += len;
+            queued(l, len);
             return HD_OK;
         }
     }
     if (l->out_count == l->out_cap && more_slices(l))
         return HD_ENOMEM;
     l->out[(l->out_head + l->out_count++) & (l->out_cap - 1)] = (struct hd_slice){hd_buf_hold(buf), ptr, len};
-    l->out_bytes += len;
-    if (l->out_bytes > HD_LINK_HIGH)
-        l->high = 1;
-    if (!l->blocked)
-        mark_dirty(l);
+    queued(l, len);
     return HD_OK;
 }
 
@@ -407,7 +479,7 @@ int hd_link_send_copy(struct hd_link *l, const void *bytes, size_t len)
     struct hd_slice *last;
     int code;
 
-    if (l->closed || l->ended || !len)
+    if (l->closed || l->ended || l->deaf || !len)
         return HD_OK;
     if (l->out_count) { /* append where the last copy ended, if its buffer has room and nobody else fills it
                          */
@@ -418,7 +490,7 @@ int hd_link_send_copy(struct hd_link *l, const void *bytes, size_t len)
             memcpy(b->data + b->len, bytes, len);
             b->len += (uint32_t)len;
             last->len += (uint32_t)len;
-            l->out_bytes += len;
+            queued(l, len);
             return HD_OK;
         }
     }
@@ -492,6 +564,8 @@ static int stop_sending(struct hd_link *l, ssize_t done)
     if (errno == EAGAIN) {
         l->blocked = 1;
         rewatch(l);
+    } else if (errno == EPIPE || errno == ECONNRESET) {
+        go_deaf(l, errno);
     } else {
         report_end(l, errno);
     }
@@ -500,7 +574,7 @@ static int stop_sending(struct hd_link *l, ssize_t done)
 
 static void flush_plain(struct hd_link *l)
 {
-    while (l->out_count && !l->ended) {
+    while (l->out_count) {
         ssize_t done = send_slices(l);
 
         if (stop_sending(l, done))
@@ -546,17 +620,14 @@ static void flush_tls(struct hd_link *l)
 void hd_link_flush(struct hd_link *l)
 {
     hd_list_remove(&l->dirty);
-    if (l->closed || l->ended || l->blocked)
+    if (l->closed || l->ended || l->deaf || l->blocked)
         return;
     if (l->tls)
         flush_tls(l);
     else
         flush_plain(l);
-    if (l->high && l->out_bytes < HD_LINK_LOW && !l->closed && !l->ended) {
-        l->high = 0;
-        if (l->ops->on_drained)
-            l->ops->on_drained(l);
-    }
+    if (l->high && l->out_bytes < HD_LINK_LOW && !l->closed && !l->ended)
+        report_drained(l);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------
@@ -583,18 +654,6 @@ int hd_link_init(struct hd_link *l, struct hd_io *io, int fd, const struct hd_li
     if (!code)
         rewatch(l);
     return code;
-}
-
-static void drop_out(struct hd_link *l)
-{
-    for (uint32_t i = 0; i < l->out_count; i++)
-        hd_buf_drop(l->out[(l->out_head + i) & (l->out_cap - 1)].buf);
-    if (l->out != l->few)
-        hd_free(l->out);
-    l->out = l->few;
-    l->out_count = l->out_head = 0;
-    l->out_cap = HD_LINK_INLINE;
-    l->out_bytes = 0;
 }
 
 static void on_watch_closed(struct hd_loop_watch *w)
@@ -634,6 +693,8 @@ void hd_link_pause(struct hd_link *l)
 void hd_link_resume(struct hd_link *l)
 {
     l->paused = 0;
+    if (l->busy)
+        l->again = 1;
     if (l->closed || l->busy)
         return;
     hd_link_offer(l);
@@ -645,7 +706,8 @@ void hd_link_resume(struct hd_link *l)
 
 int hd_link_quiet(const struct hd_link *l)
 {
-    return !l->out_count && !l->in_len && !l->blocked && !l->ended && !l->busy && hd_list_empty(&l->dirty);
+    return !l->out_count && !l->in_len && !l->blocked && !l->deaf && !l->ended && !l->busy &&
+           hd_list_empty(&l->dirty);
 }
 
 void hd_link_detach(struct hd_link *l, void (*detached)(struct hd_link *l))

@@ -67,7 +67,9 @@ struct hd_link {
     uint8_t ended;     /* on_end was reported */
     uint8_t closed;
     uint8_t busy;    /* inside on_data: closing is completed after it */
+    uint8_t again;   /* resumed while busy: leftovers are offered once more after it */
     uint8_t blocked; /* the socket took no more: waiting for writability */
+    uint8_t deaf;    /* the peer takes nothing more; what it has said is still read */
 };
 
 int hd_io_init(struct hd_io *io, struct hd_loop *loop, size_t buffer_limit);

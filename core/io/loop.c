@@ -183,6 +183,8 @@ static void on_poll(uv_poll_t *h, int status, int events)
 {
     struct hd_loop_watch *w = HD_CONTAINER_OF(h, struct hd_loop_watch, uv);
 
+    if (status < 0)
+        w->events = 0; /* libuv has stopped watching */
     w->fn(w, status, events);
 }
 

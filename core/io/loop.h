@@ -72,7 +72,7 @@ void hd_loop_timer_close(struct hd_loop_timer *t, void (*closed)(struct hd_loop_
 /* A watched descriptor that is embedded; events are UV_READABLE | UV_WRITABLE. */
 struct hd_loop_watch {
     uv_poll_t uv;
-    void (*fn)(struct hd_loop_watch *w, int status, int events);
+    void (*fn)(struct hd_loop_watch *w, int status, int events); /* status < 0: broken, and stopped */
     void (*closed)(struct hd_loop_watch *w);
     int fd;
     int events; /* asked for now */
