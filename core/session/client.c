@@ -170,11 +170,28 @@ static int clean(struct hd_server *v, uint32_t pins, int unsynced)
 
     if (unsynced)
         code = send_sync(v);
-    if (!code && (v->txn != HD_TXN_IDLE || unsynced))
+    if (!code && (v->txn != HD_TXN_IDLE || unsynced || v->orphan))
         code = hd_server_inject_query(v, rollback, sizeof(rollback) - 1, HD_EXPECT_MUST);
     if (!code && pins)
         code = hd_server_inject_query(v, discard, sizeof(discard) - 1, HD_EXPECT_MUST);
     return code;
+}
+
+/* A Terminate behind statements that are on their way: they run, as they would in PostgreSQL, and then the
+ * server is cleaned. */
+static void leave_running(struct hd_session *s)
+{
+    struct hd_server *v = s->server;
+    uint32_t pins = s->pins;
+
+    if (!v || !v->expects.count || s->unsynced || s->pass_rest || v->copy_in || v->must_close || v->broken ||
+        (pins & (HD_PIN_UNSURE | HD_PIN_PROTOCOL)))
+        return;
+    hd_server_orphan(v);
+    if (clean(v, pins, 0))
+        hd_server_close(v, "out of memory");
+    else
+        hd_pool_put_cleaning(v);
 }
 
 /* The session leaves its server. In the middle of something the statement is cancelled and the connection
@@ -484,6 +501,7 @@ static enum hd_taken dispatch(struct hd_session *s, const struct hd_frame *f)
     case HD_MSG_FUNCTION_CALL:
         return hd_function_call(s, f);
     case HD_MSG_TERMINATE:
+        leave_running(s);
         hd_session_close(s);
         return HD_TAKE_END;
     default:
@@ -498,6 +516,17 @@ static enum hd_taken further_piece(struct hd_session *s, const struct hd_frame *
     if (s->drop_rest || !s->server)
         return hd_drop_piece(s, f);
     return hd_forward_piece(s, f);
+}
+
+/* What is on its way to the server, or owed by it, has a bound. */
+static void press(struct hd_session *s)
+{
+    struct hd_server *v = s->server;
+
+    if (!v || s->paused_by_server || (!v->link.high && v->expects.count < HD_EXPECT_MAX))
+        return;
+    s->paused_by_server = 1;
+    hd_link_pause(&s->link);
 }
 
 static void bad_frame(struct hd_session *s, const uint8_t *p, size_t len)
@@ -534,7 +563,10 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
             break;
         hd_frame_take(&s->scan, &f, f.here);
         p += f.here;
+        press(s);
     }
+    if (s->state == HD_SESSION_READY && s->server && !s->server->expects.count)
+        hd_server_settle(s->server); /* it was not needed after all */
     return s->state >= HD_SESSION_CLOSING ? len : (size_t)(p - data);
 }
 

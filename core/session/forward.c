@@ -25,10 +25,6 @@ enum hd_taken hd_forward_piece(struct hd_session *s, const struct hd_frame *f)
         hd_session_fatal(s, "53200", "out of memory", NULL);
         return HD_TAKE_END;
     }
-    if (v->link.high || v->expects.count >= HD_EXPECT_MAX) {
-        s->paused_by_server = 1;
-        hd_link_pause(&s->link);
-    }
     return HD_TAKEN;
 }
 

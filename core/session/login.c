@@ -220,13 +220,29 @@ static void remember_login(struct hd_session *s)
     drop_cache_from(at);
 }
 
+/* `base`, which is taken over, with the present values of what servers report. Other settings of `now` were
+ * an earlier session's, and have just been reset. */
+static struct hd_params *overlaid(struct hd_params *base, const struct hd_params *now)
+{
+    for (uint32_t i = 0; i < now->count && base; i++) {
+        struct hd_params *with;
+
+        if (!hd_param_known(now->entries[i].name))
+            continue;
+        with = hd_params_with(base, now->entries[i].name, now->entries[i].value);
+        hd_params_drop(base);
+        base = with;
+    }
+    return base;
+}
+
 /* What the server reports after the settings were put in place is their right form; what it does not report
  * is kept as the client wrote it. */
 static void settings_in_place(struct hd_session *s)
 {
     struct hd_server *v = s->server;
     struct hd_login *g = s->login;
-    struct hd_params *p = hd_params_hold(v->params);
+    struct hd_params *p = overlaid(hd_params_hold(s->pool->welcome), v->params);
 
     for (uint32_t i = 0; i < g->setting_count && p; i++) {
         struct hd_params *with;

@@ -303,7 +303,8 @@ static void link_up(struct hd_server *v, struct hd_session *s)
     s->server = v;
 }
 
-/* Is the connection still there, as far as the socket tells? */
+/* Is the connection still there, as far as the socket tells? An error that waits to be read is its last word.
+ */
 static int alive(struct hd_server *v)
 {
     char c;
@@ -312,7 +313,7 @@ static int alive(struct hd_server *v)
     if (hd_now_ns() - v->idle_ns < FRESH_NS || v->link.tls)
         return 1;
     n = recv(v->link.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n > 0 || (n < 0 && errno == EAGAIN);
+    return n > 0 ? c != HD_MSG_ERROR_RESPONSE : n < 0 && errno == EAGAIN;
 }
 
 static struct hd_server *take_idle(struct hd_pool *p)
@@ -506,6 +507,7 @@ void hd_pool_put(struct hd_server *v)
     struct hd_pool *p = v->pool, *to;
 
     HD_ASSERT(!v->session && !v->expects.count && v->txn == HD_TXN_IDLE);
+    v->orphan = 0;
     if (v->must_close || hd_pool_total(p) > hd_pool_limit(p) ||
         (!p->waiting_count && expired(p, v, hd_now_ns()))) {
         hd_server_close(v, "not wanted any more");
@@ -557,6 +559,7 @@ struct pool_connect {
     struct hd_connect c;
     struct hd_pool *pool;
     struct hd_settings *settings; /* the strings that c points to */
+    const char *conninfo;
 };
 
 static void node_up(struct hd_pool *p)
@@ -614,11 +617,13 @@ static void on_connected(struct hd_connect *c)
     struct pool_connect *pc = HD_CONTAINER_OF(c, struct pool_connect, c);
     struct hd_pool *p = pc->pool;
     struct hd_server *v = NULL;
+    int outdated = 0;
 
     p->connecting--;
-    if (p->w->stopping && c->conn) {
-        PQfinish(c->conn);
+    if (c->conn && (p->w->stopping || strcmp(pc->conninfo, p->node->conninfo))) {
+        PQfinish(c->conn); /* the node is another one by now */
         c->conn = NULL;
+        outdated = 1;
     }
     if (c->conn && !(v = hd_server_new(p, c->conn)))
         snprintf(c->message, sizeof(c->message), "out of memory");
@@ -630,7 +635,7 @@ static void on_connected(struct hd_connect *c)
         hd_pool_put(v);
     } else {
         atomic_fetch_sub(&p->shared->total, 1);
-        if (!p->w->stopping)
+        if (!p->w->stopping && !outdated)
             node_down(p, c);
     }
     hd_settings_release(pc->settings);
@@ -647,7 +652,7 @@ static void add(struct hd_connect *c, int *n, const char *key, const char *value
     c->values[(*n)++] = value;
 }
 
-static void start_connect(struct hd_pool *p)
+static int start_connect(struct hd_pool *p)
 {
     struct pool_connect *pc = hd_calloc(1, sizeof(*pc));
     struct hd_connect *c;
@@ -656,10 +661,11 @@ static void start_connect(struct hd_pool *p)
 
     if (!pc) {
         atomic_fetch_sub(&p->shared->total, 1);
-        return;
+        return HD_ENOMEM; /* the next tick tries again */
     }
     c = &pc->c;
     pc->pool = p;
+    pc->conninfo = p->node->conninfo;
     pc->settings = hd_settings_hold(p->settings);
     add(c, &n, "dbname", p->node->conninfo);
     if (!p->node->user) {
@@ -675,6 +681,7 @@ static void start_connect(struct hd_pool *p)
     c->done = on_connected;
     p->connecting++;
     hd_connector_connect(p->w->all->connector, c);
+    return HD_OK;
 }
 
 /* As many connections as sessions wait, under the limit, and not while the node refuses. */
@@ -683,7 +690,8 @@ static void connect_more(struct hd_pool *p)
     if (p->w->stopping || hd_now_ns() < p->retry_ns)
         return;
     while (p->connecting < p->waiting_count && reserve(p->shared))
-        start_connect(p);
+        if (start_connect(p))
+            break;
 }
 
 /* --- time

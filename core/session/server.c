@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "io/tls.h"
 #include "plug/bus.h"
+#include "session/cancel.h"
 #include "session/client.h"
 #include "session/extended.h"
 #include "session/names.h"
@@ -26,6 +27,8 @@
 
 /* A message that has to be read whole, and is longer, is no message of a sane server. */
 #define GATHER_MAX (1024 * 1024)
+/* So much of answers that nobody waits for is read to keep the connection. */
+#define ORPHAN_MAX (1024 * 1024)
 
 static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len);
 static void on_drained(struct hd_link *l);
@@ -138,6 +141,8 @@ int hd_server_inject_query(struct hd_server *v, const char *sql, size_t len, uns
     struct hd_build b = hd_build_onto(&sb);
     int code = hd_build_query(&b, sql, len);
 
+    hd_prep_drop(v->w->all->preps, v->unnamed); /* a Query ends the unnamed statement */
+    v->unnamed = NULL;
     if (!code)
         code = hd_server_expect(
             v, (struct hd_expect){.kind = HD_EXPECT_QUERY, .flags = (uint8_t)(flags | HD_EXPECT_SWALLOW)});
@@ -347,6 +352,7 @@ static enum fate on_error(struct relay *r, const struct hd_frame *f)
     struct hd_report rep;
     struct hd_buf *renamed;
     char code[6];
+    int batch;
 
     hd_report_parse(hd_frame_body(f), hd_frame_body_len(f), &rep);
     snprintf(code, sizeof(code), "%s", rep.code);
@@ -354,6 +360,7 @@ static enum fate on_error(struct relay *r, const struct hd_frame *f)
     if (!head)
         return RELAY; /* the server says why it ends */
     suspect_preps(v, head, &rep);
+    batch = is_batch(head);
     if (head->flags & HD_EXPECT_REPLACE) {
         say_instead(r, f, head->ref);
         fate = DROP;
@@ -366,14 +373,17 @@ static enum fate on_error(struct relay *r, const struct hd_frame *f)
             own_statement_failed(v, &rep);
         fate = DROP;
     }
+    if (v->state == HD_SERVER_CLOSED)
+        return fate; /* with its session, and the queue with it */
     v->statement_error = 1;
     v->copy_in = 0;
-    if (is_batch(head))
+    if (batch)
         skip_to_sync(v, code);
     return fate;
 }
 
-/* After DISCARD ALL between two sessions: settings that the server does not report are its own again. */
+/* After DISCARD ALL: settings that the server does not report are its own again. A session whose startup
+ * packet had others gets them back with its next server. */
 static void forget_unreported(struct hd_server *v)
 {
     struct hd_params *p = hd_params_reported(v->params);
@@ -398,10 +408,10 @@ static void on_tag(struct hd_server *v, const char *tag)
     hd_server_preps_clear(&v->preps, t);
     if (all)
         hd_extended_unnamed_lost(s, v);
-    if (!s) {
+    if (all)
         forget_unreported(v);
+    if (!s)
         return;
-    }
     hd_names_clear(&s->names, t);
     if (all)
         s->pins &= HD_PIN_MODE | HD_PIN_UNSURE | HD_PIN_PROTOCOL;
@@ -606,7 +616,7 @@ static enum fate on_message(struct relay *r, const struct hd_frame *f)
         return on_parameter_status(r, f);
     case HD_MSG_COPY_IN_RESPONSE:
     case HD_MSG_COPY_BOTH_RESPONSE:
-        return on_copy_in(r);
+        return hd_frame_last(f) ? on_copy_in(r) : if_asked(v);
     default:
         return if_asked(v);
     }
@@ -632,7 +642,7 @@ static int released(struct hd_server *v)
 }
 
 /* After a buffer: back to the pool, on with cleaning, or away. */
-static void settle(struct hd_server *v)
+void hd_server_settle(struct hd_server *v)
 {
     if (v->state == HD_SERVER_CLOSED)
         return;
@@ -671,6 +681,20 @@ static int broken(struct hd_server *v, const uint8_t *p, size_t len)
     return 0;
 }
 
+/* Its client has left with a Terminate, as one does that does not want the answers. Small ones are read to
+ * their end, so that the statements have theirs; PostgreSQL, too, gives up only once it cannot write. */
+static int orphan_talks(struct hd_server *v, size_t len)
+{
+    if (!v->orphan)
+        return 0;
+    v->orphan_bytes += len;
+    if (v->orphan_bytes <= ORPHAN_MAX)
+        return 0;
+    hd_cancel_server(v);
+    hd_server_close(v, "its client has left");
+    return 1;
+}
+
 static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
 {
     struct hd_server *v = server_of(l);
@@ -679,6 +703,8 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
     struct hd_frame f;
     int code = HD_OK;
 
+    if (orphan_talks(v, len))
+        return len;
     v->relay_buf = hd_link_buf(l);
     v->pool->stats.bytes_out += len;
     while (p < end && v->state != HD_SERVER_CLOSED) {
@@ -714,7 +740,7 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
         v->paused_by_client = 1;
         hd_link_pause(l);
     }
-    settle(v);
+    hd_server_settle(v);
     return (size_t)(p - data);
 }
 
@@ -739,6 +765,23 @@ static void on_end(struct hd_link *l, int error)
 
 /* --- leaving a session, and the end ------------------------------------------------------------------------
  */
+
+void hd_server_orphan(struct hd_server *v)
+{
+    for (uint32_t i = 0; i < v->expects.count; i++) {
+        struct hd_expect *e = hd_expects_at(&v->expects, i);
+
+        if (e->kind != HD_EXPECT_EXECUTE && e->kind != HD_EXPECT_QUERY)
+            continue;
+        if (!(e->flags & HD_EXPECT_REPLACE) && e->ref)
+            hd_stmt_fail(e->ref, "08006");
+        hd_server_forget(v, e);
+        e->flags &= (uint8_t)~HD_EXPECT_REPLACE;
+    }
+    v->orphan = 1;
+    v->orphan_bytes = 0;
+    hd_server_unlink(v);
+}
 
 void hd_server_unlink(struct hd_server *v)
 {

@@ -24,6 +24,11 @@ int hd_server_send_copy(struct hd_server *v, const void *bytes, size_t len) HD_M
 
 /* The session has nothing more for it: back to the pool, if need be after cleaning. */
 void hd_server_unlink(struct hd_server *v);
+/* The same while it owes answers: they are read, and nobody sees them. Statements end here for their filters.
+ */
+void hd_server_orphan(struct hd_server *v);
+/* Nothing is owed any more, perhaps: back to the pool, on with cleaning, or away. */
+void hd_server_settle(struct hd_server *v);
 /* Gives up what an entry holds. */
 void hd_server_forget(struct hd_server *v, struct hd_expect *e);
 

@@ -89,6 +89,7 @@ struct hd_server {
     struct hd_server_move *moving; /* on its way to another worker */
     struct hd_post later;          /* to be put back when its event is over */
     uint64_t connected_ns, idle_ns;
+    uint64_t orphan_bytes; /* read while nobody waits for them */
     uint32_t cancels;      /* under way, or other holds: it is not given to anybody else, nor freed */
     uint8_t txn;           /* HD_TXN_… */
     uint8_t copy_in;       /* the server reads CopyData */
@@ -98,6 +99,7 @@ struct hd_server {
     uint8_t freed;         /* closed and released, but a cancel still holds it */
     uint8_t relayed_fatal; /* the client has been told why it ends */
     uint8_t paused_by_client;
+    uint8_t orphan;          /* it owes answers to a client that has left in good order */
     uint8_t statement_error; /* the Query that is running has failed */
 };
 
