@@ -22,6 +22,7 @@
 #include "session/pool.h"
 #include "session/reply.h"
 #include "session/server.h"
+#include "session/tally.h"
 #include "wire/build.h"
 #include "wire/describe.h"
 
@@ -248,6 +249,10 @@ static void let_go(struct hd_session *s)
     if (s->in_clients) {
         atomic_fetch_sub(&s->w->all->clients, 1);
         s->in_clients = 0;
+    }
+    for (size_t i = 0; i < HD_ARRAY_LEN(s->tallies); i++) {
+        hd_tally_leave(s->tallies[i]);
+        s->tallies[i] = NULL;
     }
     if (s->pool && s->counted) {
         s->pool->sessions--;

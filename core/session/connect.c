@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -119,6 +120,8 @@ static void run_connect(struct hd_connector *k, struct hd_connect *c)
         snprintf(c->message, sizeof(c->message), "the host is stopping");
     else
         read_failure(c, PQerrorMessage(conn));
+    if (!c->sqlstate[0] && PQconnectionNeedsPassword(conn)) /* libpq gave up, the server need not say it */
+        memcpy(c->sqlstate, "28P01", 6);
     PQfinish(conn);
 }
 
@@ -200,6 +203,7 @@ static void *thread_main(void *arg)
         }
         k->idle--;
     }
+    OPENSSL_thread_stop(); /* what libpq's TLS keeps for a thread; exit() must not run beside its end */
     k->threads--;
     pthread_cond_signal(&k->gone);
     pthread_mutex_unlock(&k->lock);

@@ -17,6 +17,7 @@
 #include "session/pool.h"
 #include "session/reply.h"
 #include "session/server.h"
+#include "session/tally.h"
 #include "wire/build.h"
 #include "wire/scram.h"
 #include "wire/startup.h"
@@ -347,11 +348,23 @@ void hd_session_welcomed(struct hd_pool *p)
     }
 }
 
-static int64_t max_clients_of(const struct hd_session *s)
+/* Counts the client in where `kind` has its limit. */
+static int count_in_at(struct hd_session *s, enum hd_tally_kind kind, const char *name, int64_t max)
 {
-    int64_t db = s->pool->conf->max_clients, user = s->pool->user_conf->max_clients;
+    static const char *const words[] = {"max_clients of the database", "max_clients of the user"};
+    char text[80];
 
-    return db && user ? (db < user ? db : user) : db ? db : user;
+    switch (hd_tally_enter(s->w->all, kind, name, max, &s->tallies[kind])) {
+    case HD_OK:
+        return 1;
+    case HD_EFULL:
+        snprintf(text, sizeof(text), "sorry, too many clients already (%s)", words[kind]);
+        refuse(s, "53300", text, 0);
+        return 0;
+    default:
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+        return 0;
+    }
 }
 
 /* Counts the client in, unless one of the limits says no. */
@@ -367,10 +380,9 @@ static int count_in(struct hd_session *s)
     s->in_clients = 1;
     if (!s->pool)
         return 1;
-    if (max_clients_of(s) && s->pool->sessions >= max_clients_of(s)) {
-        refuse(s, "53300", "sorry, too many clients already (max_clients of the database or user)", 0);
+    if (!count_in_at(s, HD_TALLY_DATABASE, s->pool->database, s->pool->conf->max_clients) ||
+        !count_in_at(s, HD_TALLY_USER, s->pool->user, s->pool->user_conf->max_clients))
         return 0;
-    }
     s->pool->sessions++;
     s->counted = 1;
     return 1;
@@ -414,7 +426,7 @@ static void enter_database(struct hd_session *s)
         return;
     hd_list_remove(&s->waiting); /* from here queue_timeout holds */
     hd_session_set_state(s, HD_SESSION_WELCOME);
-    if (s->pool->welcome) {
+    if (hd_pool_welcome(s->pool)) {
         settle_settings(s);
         return;
     }

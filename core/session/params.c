@@ -216,13 +216,24 @@ struct hd_params_copy *hd_params_copy(const struct hd_params *p)
     return (struct hd_params_copy *)build(p->entries, p->count, p->hash);
 }
 
+struct hd_params *hd_params_like(struct hd_params_table *t, const struct hd_params_copy *copy)
+{
+    const struct hd_params *p = (const struct hd_params *)copy;
+
+    return intern(t, p->entries, p->count);
+}
+
 struct hd_params *hd_params_from_copy(struct hd_params_table *t, struct hd_params_copy *copy)
 {
-    struct hd_params *p = (struct hd_params *)copy;
-    struct hd_params *set = intern(t, p->entries, p->count);
+    struct hd_params *set = hd_params_like(t, copy);
 
-    hd_free(p);
+    hd_params_copy_free(copy);
     return set;
+}
+
+void hd_params_copy_free(struct hd_params_copy *copy)
+{
+    hd_free(copy);
 }
 
 struct hd_params *hd_params_hold(struct hd_params *p)

@@ -41,6 +41,9 @@ struct hd_params *hd_params_with(struct hd_params *base, const char *name, const
 struct hd_params_copy;
 struct hd_params_copy *hd_params_copy(const struct hd_params *p) HD_MUST_USE;
 struct hd_params *hd_params_from_copy(struct hd_params_table *t, struct hd_params_copy *copy) HD_MUST_USE;
+/* The same, and the copy stays for others. */
+struct hd_params *hd_params_like(struct hd_params_table *t, const struct hd_params_copy *copy) HD_MUST_USE;
+void hd_params_copy_free(struct hd_params_copy *copy); /* NULL is allowed */
 /* Only what the server reports. */
 struct hd_params *hd_params_reported(struct hd_params *p) HD_MUST_USE;
 struct hd_params *hd_params_hold(struct hd_params *p);

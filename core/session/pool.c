@@ -26,7 +26,10 @@ struct hd_pool_shared {
     struct hd_pool_shared *next;
     char *key;
     _Atomic int64_t limit;
-    _Atomic int total; /* servers and connects under way, all workers */
+    _Atomic int total;              /* servers and connects under way, all workers */
+    struct hd_params_copy *welcome; /* what a new server has, by the settings numbered `generation`; under the
+                                     * workers' lock */
+    uint64_t generation;
     struct hd_pool_place {
         _Atomic(struct hd_pool *) pool;
         _Atomic unsigned flags; /* PLACE_…, kept by the pool's own worker */
@@ -135,6 +138,59 @@ struct hd_pool *hd_pool_get(struct hd_worker *w, const struct hd_database_conf *
     return p;
 }
 
+/* --- what a new server is like
+ * ------------------------------------------------------------------------------ */
+
+/* Lets the other workers know, so that logins there need not wait for a server of their own. */
+static void share_welcome(struct hd_pool *p)
+{
+    struct hd_pool_shared *s = p->shared;
+    struct hd_params_copy *copy = hd_params_copy(p->welcome);
+
+    pthread_mutex_lock(&p->w->all->pools_lock);
+    if (copy && s->generation <= p->settings->generation) {
+        struct hd_params_copy *old = s->welcome;
+
+        s->welcome = copy;
+        s->generation = p->settings->generation;
+        copy = old;
+    }
+    pthread_mutex_unlock(&p->w->all->pools_lock);
+    hd_params_copy_free(copy);
+}
+
+struct hd_params *hd_pool_welcome(struct hd_pool *p)
+{
+    struct hd_pool_shared *s = p->shared;
+
+    if (p->welcome)
+        return p->welcome;
+    pthread_mutex_lock(&p->w->all->pools_lock);
+    if (s->welcome && s->generation == p->settings->generation)
+        p->welcome = hd_params_like(p->w->params, s->welcome);
+    pthread_mutex_unlock(&p->w->all->pools_lock);
+    return p->welcome;
+}
+
+static void learn_welcome(struct hd_pool *p, struct hd_params *welcome)
+{
+    if (p->welcome)
+        return;
+    p->welcome = hd_params_hold(welcome);
+    share_welcome(p);
+    hd_session_welcomed(p);
+}
+
+/* Another worker may have learned it meanwhile. */
+static void ask_for_welcome(struct hd_pool *p)
+{
+    if (p->waiting_count && !p->welcome && hd_pool_welcome(p))
+        hd_session_welcomed(p);
+}
+
+/* --- going over to new settings
+ * ----------------------------------------------------------------------------- */
+
 /* Did anything change that a server connection depends on? */
 static int same_node(const struct hd_node_conf *a, const struct hd_node_conf *b)
 {
@@ -166,6 +222,8 @@ void hd_pools_apply(struct hd_worker *w, struct hd_settings *s)
             HD_LIST_ITEM(n, struct hd_server, node)->must_close = 1;
         }
         configure(p, conf, user, node);
+        if (p->welcome)
+            share_welcome(p);
     }
 }
 
@@ -207,6 +265,7 @@ void hd_pools_free_shared(struct hd_workers *all)
         struct hd_pool_shared *s = all->pools;
 
         all->pools = s->next;
+        hd_params_copy_free(s->welcome);
         hd_free(s->key);
         hd_free(s);
     }
@@ -378,16 +437,7 @@ static int serve_waiting(struct hd_pool *p, struct hd_server *v)
 /* --- between workers
  * ---------------------------------------------------------------------------------------- */
 
-/* What every server of the pool is like when it is new: from the first one on sessions can be greeted. */
-static void learn_welcome(struct hd_pool *p, struct hd_params *welcome)
-{
-    if (p->welcome)
-        return;
-    p->welcome = hd_params_hold(welcome);
-    hd_session_welcomed(p);
-}
-
-static void moved(struct hd_server *v, struct hd_pool *to, struct hd_params *welcome)
+static void moved(struct hd_server *v, struct hd_pool *to)
 {
     to->connecting--;
     set_state(v, HD_SERVER_CLEANING);
@@ -395,7 +445,7 @@ static void moved(struct hd_server *v, struct hd_pool *to, struct hd_params *wel
         hd_server_close(v, "could not be moved");
         return;
     }
-    learn_welcome(to, welcome);
+    ask_for_welcome(to);
     set_state(v, HD_SERVER_IDLE);
     if (!serve_waiting(to, v)) /* who asked has been served meanwhile */
         hd_pool_put(v);
@@ -417,8 +467,7 @@ static void note_arrival(void *arg)
 
 static int give_away(struct hd_pool *to, struct hd_server *v)
 {
-    if (!v->pool->welcome || !hd_link_quiet(&v->link) || v->cancels ||
-        hd_loop_call(&to->w->loop, note_arrival, to))
+    if (!hd_link_quiet(&v->link) || v->cancels || hd_loop_call(&to->w->loop, note_arrival, to))
         return 0;
     v->pool->turns = 0;
     set_state(v, HD_SERVER_MOVING);
@@ -737,6 +786,7 @@ static void close_old_idle(struct hd_pool *p, uint64_t now)
 void hd_pools_tick(struct hd_worker *w, uint64_t now)
 {
     for (struct hd_pool *p = w->pools; p; p = p->next) {
+        ask_for_welcome(p);
         time_out_waiting(p, now);
         close_old_idle(p, now);
         if (p->waiting_count > p->connecting) {

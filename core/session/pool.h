@@ -33,6 +33,8 @@ void hd_pool_put_cleaning(struct hd_server *v);
 void hd_pool_cleaned(struct hd_server *v);
 /* The server is closing: out of all lists and counts. */
 void hd_pool_remove(struct hd_server *v);
+/* What a new server connection has; NULL: nobody knows yet. */
+struct hd_params *hd_pool_welcome(struct hd_pool *p);
 /* A session that logs in needs a server only to learn what one is like; see hd_session_welcomed. */
 void hd_pool_want_welcome(struct hd_pool *p, struct hd_session *s);
 

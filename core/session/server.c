@@ -460,8 +460,14 @@ static enum fate on_command_complete(struct relay *r, const struct hd_frame *f)
     const char *tag = (const char *)hd_frame_body(f);
 
     v->copy_in = 0;
-    if (!head || head->kind == HD_EXPECT_SYNC)
+    if (!head || (head->kind != HD_EXPECT_EXECUTE && head->kind != HD_EXPECT_QUERY)) {
+        v->broken = 1; /* nobody asked for that */
         return RELAY;
+    }
+    if (hd_frame_body_len(f) == 0 || tag[hd_frame_body_len(f) - 1]) {
+        v->broken = 1; /* not a string */
+        tag = "";
+    }
     if (!plain_tag(tag)) {
         on_tag(v, tag);
         publish_ddl(v, tag);
@@ -711,7 +717,8 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
         code = hd_frame_next(&v->scan, p, (size_t)(end - p), &f);
         if (code)
             break;
-        if (!hd_frame_whole(&f) && f.offset == 0 && looked_into(f.type)) {
+        /* What fits into a buffer is relayed whole, so that a client never has half a row in front of an error. */
+        if (!hd_frame_whole(&f) && f.offset == 0 && (looked_into(f.type) || f.total <= HD_BUF_STANDARD)) {
             if (f.total > GATHER_MAX) {
                 code = HD_EPROTO;
                 break;
@@ -856,8 +863,8 @@ void hd_server_close(struct hd_server *v, const char *why)
     hd_link_close(&v->link, on_released);
     PQfinish(v->pg);
     v->pg = NULL;
-    if (s)
-        hd_session_server_lost(s, why, v->relayed_fatal);
+    if (s) /* in the middle of a message nothing more can be said */
+        hd_session_server_lost(s, why, v->relayed_fatal || !hd_frame_between(&v->scan));
 }
 
 /* --- moving to another worker ------------------------------------------------------------------------------
@@ -868,24 +875,20 @@ struct hd_server_move {
     struct hd_server *v;
     struct hd_pool *to;
     struct hd_params_copy *params;
-    struct hd_params_copy *welcome; /* of the pool that it leaves */
-    void (*moved)(struct hd_server *v, struct hd_pool *to, struct hd_params *welcome);
+    void (*moved)(struct hd_server *v, struct hd_pool *to);
 };
 
 static void arrive(struct hd_post *p)
 {
     struct hd_server_move *m = HD_CONTAINER_OF(p, struct hd_server_move, post);
     struct hd_server *v = m->v;
-    struct hd_params *welcome;
 
     v->pool = m->to;
     v->w = m->to->w;
     v->params = hd_params_from_copy(v->w->params, m->params);
-    welcome = hd_params_from_copy(v->w->params, m->welcome);
-    if (!v->params || !welcome || hd_link_attach(&v->link, &v->w->io))
+    if (!v->params || hd_link_attach(&v->link, &v->w->io))
         v->must_close = 1;
-    m->moved(v, m->to, welcome);
-    hd_params_drop(welcome);
+    m->moved(v, m->to);
     hd_free(m);
 }
 
@@ -900,14 +903,12 @@ static void on_detached(struct hd_link *l)
 }
 
 void hd_server_move(struct hd_server *v, struct hd_pool *to,
-                    void (*moved)(struct hd_server *v, struct hd_pool *to, struct hd_params *welcome))
+                    void (*moved)(struct hd_server *v, struct hd_pool *to))
 {
-    struct hd_server_move *m = hd_calloc(1, sizeof(*m));
+    struct hd_server_move *m = hd_malloc(sizeof(*m));
 
     HD_ASSERT(v->state == HD_SERVER_MOVING && !v->expects.count && !v->session && !v->cancels);
-    if (!m || !(m->params = hd_params_copy(v->params)) || !(m->welcome = hd_params_copy(v->pool->welcome))) {
-        if (m)
-            hd_free(m->params);
+    if (!m || !(m->params = hd_params_copy(v->params))) {
         hd_free(m);
         hd_server_close(v, "no memory to move it");
         return;

@@ -33,9 +33,8 @@ void hd_server_settle(struct hd_server *v);
 void hd_server_forget(struct hd_server *v, struct hd_expect *e);
 
 /* Moving to another worker while idle: everything of this worker's is given up in the first call, which runs
- * `moved` on the new worker's thread later; nothing else touches v in between. What the pool that it leaves
- * knows of a new connection's settings comes along (NULL: no memory, and v must be closed). */
+ * `moved` on the new worker's thread later; nothing else touches v in between. */
 void hd_server_move(struct hd_server *v, struct hd_pool *to,
-                    void (*moved)(struct hd_server *v, struct hd_pool *to, struct hd_params *welcome));
+                    void (*moved)(struct hd_server *v, struct hd_pool *to));
 
 #endif

@@ -30,6 +30,7 @@ struct hd_session;
 struct hd_server;
 struct hd_pool;
 struct hd_pool_shared;
+struct hd_tally;
 struct hd_login;
 struct hd_console;
 struct hd_held;
@@ -125,7 +126,7 @@ struct hd_pool {
     uint32_t idle_count, busy_count, waiting_count, connecting;
     uint32_t sessions;
     unsigned published;            /* what the other workers were told last */
-    unsigned turns; /* sessions served here since a server was given to another worker */
+    unsigned turns;                /* sessions served here since a server was given to another worker */
     struct hd_params *welcome;     /* what a new server connection has; NULL until the first */
     struct hd_login_cache *logins; /* what startup parameters come to */
     uint64_t retry_ns;             /* no connect before this */
@@ -187,6 +188,7 @@ struct hd_session {
     struct hd_params *params;
     const struct hd_params *lexical_of; /* `lexical` was read from this set (compared, never followed) */
     struct hd_login *login;             /* until ready */
+    struct hd_tally *tallies[2];        /* that it is counted in; NULL: not */
     struct hd_console *console;         /* a session on the host's own database */
     struct hd_listener *listener;
     struct hd_names names;
@@ -266,7 +268,8 @@ struct hd_workers {
     struct hd_prep_table *preps;
     struct hd_templates *templates;
     struct hd_pool_shared *pools;
-    pthread_mutex_t pools_lock;
+    struct hd_tally *tallies;
+    pthread_mutex_t pools_lock; /* of both lists */
     struct hd_settings *settings, *prepared;
     struct hd_sockets *sockets, *new_sockets; /* listener.c */
     _Atomic uint64_t next_session;

@@ -299,6 +299,15 @@ static uint32_t pins_of_statement(const struct hd_fact_statement *st)
     }
 }
 
+/* Writing to pg_settings is a SET in disguise. */
+static int writes_settings(const struct hd_facts *f)
+{
+    for (uint32_t i = 0; i < f->n_tables; i++)
+        if ((f->tables[i].access & HD_ACCESS_WRITE) && !strcmp(f->tables[i].name, "pg_settings"))
+            return 1;
+    return 0;
+}
+
 uint32_t hd_text_pins(const struct hd_session *s, const struct hd_text *t)
 {
     const struct hd_facts *f = t->tmpl->facts;
@@ -314,9 +323,12 @@ uint32_t hd_text_pins(const struct hd_session *s, const struct hd_text *t)
         pins |= HD_PIN_LOCK;
     if (f->flags & (HD_FACT_SEQUENCE | HD_FACT_LASTVAL))
         pins |= HD_PIN_SEQUENCE;
-    if (f->flags & HD_FACT_SET_CONFIG)
+    if ((f->flags & HD_FACT_SET_CONFIG) || writes_settings(f))
         pins |= HD_PIN_SETTING;
     for (uint32_t i = 0; i < f->n_statements; i++)
         pins |= pins_of_statement(&f->statements[i]);
+    for (uint32_t i = 0; i < f->n_tables; i++) /* an UPDATE of this view is a SET */
+        if ((f->tables[i].access & HD_ACCESS_WRITE) && !strcmp(f->tables[i].name, "pg_settings"))
+            pins |= HD_PIN_SETTING;
     return pins;
 }

@@ -20,6 +20,7 @@
 #include "session/server.h"
 #include "session/show.h"
 #include "session/statement.h"
+#include "session/tally.h"
 
 #define TICK_MS         100
 #define CONNECT_THREADS 32
@@ -164,6 +165,7 @@ static void free_all(struct hd_workers *w)
         hd_settings_release(w->worker[i].settings);
     }
     hd_pools_free_shared(w);
+    hd_tallies_free(w);
     hd_templates_free(w->templates);
     hd_prep_table_free(w->preps);
     if (w->sockets)
