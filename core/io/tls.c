@@ -82,6 +82,7 @@ int hd_tls_context_new(const char *cert, const char *key, const char *client_ca,
                               SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_num_tickets(ctx, 0); /* unread, they would turn a client's close into a reset */
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
     code = load_files(ctx, cert, key, client_ca, err);
     if (code) {
