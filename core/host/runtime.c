@@ -72,6 +72,7 @@ static void end_signals(struct hd_runtime *rt)
     for (size_t i = 0; i < HD_ARRAY_LEN(signal_numbers) && rt->has_signals; i++)
         uv_close((uv_handle_t *)&rt->signals[i], NULL);
     rt->has_signals = 0;
+    signal(SIGHUP, SIG_IGN); /* a reload that comes too late must not look like a crash */
 }
 
 /* No plugin runs any more: whoever could still ask goes, then the workers, then what jobs have left. */

@@ -898,6 +898,7 @@ static void on_detached(struct hd_link *l)
     struct hd_server_move *m = v->moving;
 
     v->moving = NULL;
+    v->w->moving--;
     m->post.fn = arrive;
     hd_loop_post(&m->to->w->loop, &m->post);
 }
@@ -918,6 +919,7 @@ void hd_server_move(struct hd_server *v, struct hd_pool *to,
     m->moved = moved;
     hd_params_drop(v->params);
     v->params = NULL;
+    v->w->moving++;
     v->moving = m; /* carried until the link has left this loop */
     hd_link_detach(&v->link, on_detached);
 }

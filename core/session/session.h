@@ -252,6 +252,7 @@ struct hd_worker {
     uint64_t drain_deadline_ns;
     uint64_t second_ns; /* when what is done each second was done last */
     uint32_t session_count;
+    uint32_t moving; /* servers that have not left yet, though they are on their way to another worker */
     uint8_t draining, stopping;
     struct hd_post stop_post;
     uint8_t told_drained;

@@ -359,13 +359,40 @@ static void on_drained(struct hd_post *p)
         w->drained(w->drained_arg);
 }
 
+/* Nothing of it is under way: no statement, no transaction. What a pin keeps must not keep the host. */
+static int at_rest(const struct hd_session *s)
+{
+    const struct hd_server *v = s->server;
+
+    if (s->state == HD_SESSION_WAITING)
+        return 0;
+    return !v || (s->state == HD_SESSION_READY && v->txn == HD_TXN_IDLE && !v->expects.count &&
+                  !s->unsynced && !s->pass_rest);
+}
+
+/* Ends sessions: those at rest, or all. One that ends may end others, or give them a server, so that no
+ * pointer into the list would last. */
+static void end_for_drain(struct hd_worker *w, int all)
+{
+    struct hd_list rest, *n;
+
+    hd_list_init(&rest);
+    while ((n = hd_list_pop_front(&w->sessions)))
+        hd_list_push_back(&rest, n);
+    while ((n = hd_list_pop_front(&rest))) {
+        struct hd_session *s = HD_LIST_ITEM(n, struct hd_session, all);
+
+        hd_list_push_back(&w->sessions, n);
+        if (all || at_rest(s))
+            hd_session_fatal(s, "57P01", "terminating connection due to administrator command", NULL);
+    }
+}
+
 /* Is this worker empty, or must it be made so? The last one tells the control thread. */
 static void drained_here(struct hd_worker *w)
 {
-    if (w->session_count && hd_now_ns() > w->drain_deadline_ns)
-        HD_LIST_EACH(n, &w->sessions)
-    hd_session_fatal(HD_LIST_ITEM(n, struct hd_session, all), "57P01",
-                     "terminating connection due to administrator command", NULL);
+    if (w->session_count)
+        end_for_drain(w, hd_now_ns() > w->drain_deadline_ns);
     if (w->session_count || w->told_drained)
         return;
     w->told_drained = 1;
@@ -377,19 +404,10 @@ static void drained_here(struct hd_worker *w)
 
 static void drain_here(struct hd_worker *w, void *arg)
 {
-    uint64_t deadline = *(uint64_t *)arg;
-
-    w->drain_deadline_ns = deadline;
+    w->drain_deadline_ns = *(uint64_t *)arg;
     if (!w->draining) {
         w->draining = 1;
         hd_listeners_close(w);
-        HD_LIST_EACH(n, &w->sessions)
-        {
-            struct hd_session *s = HD_LIST_ITEM(n, struct hd_session, all);
-
-            if (!s->server && s->state != HD_SESSION_WAITING)
-                hd_session_fatal(s, "57P01", "terminating connection due to administrator command", NULL);
-        }
     }
     drained_here(w);
 }
@@ -421,7 +439,15 @@ static void stop_first(struct hd_post *p)
     struct hd_worker *w = HD_CONTAINER_OF(p, struct hd_worker, stop_post);
 
     end_sessions(w);
-    sem_post(&w->all->stopped);
+    if (w->moving)
+        hd_loop_post(&w->loop, p); /* what leaves must have arrived before its new worker ends */
+    else
+        sem_post(&w->all->stopped);
+}
+
+static void stop_settled(struct hd_post *p)
+{
+    sem_post(&HD_CONTAINER_OF(p, struct hd_worker, stop_post)->all->stopped);
 }
 
 static void stop_second(struct hd_post *p)
@@ -435,23 +461,33 @@ static void stop_second(struct hd_post *p)
     hd_loop_stop(&w->loop);
 }
 
-/* Sessions first, everywhere; then the threads that connect, so that nothing arrives any more; then the
- * loops. */
+static void post_to_all(struct hd_workers *w, void (*fn)(struct hd_post *post))
+{
+    for (int i = 0; i < w->started; i++) {
+        w->worker[i].stop_post.fn = fn;
+        hd_loop_post(&w->worker[i].loop, &w->worker[i].stop_post);
+    }
+}
+
+/* The same, and waits until each has said that it is done. */
+static void do_on_all(struct hd_workers *w, void (*fn)(struct hd_post *post))
+{
+    post_to_all(w, fn);
+    for (int i = 0; i < w->started; i++)
+        sem_wait(&w->stopped);
+}
+
+/* Sessions first, everywhere; then the threads that connect, so that nothing arrives any more; then what
+ * these and the sessions still had to say to each other's workers (servers that move, cancels that come
+ * back); then the loops. */
 void hd_workers_stop(struct hd_workers *w)
 {
     sem_init(&w->stopped, 0, 0);
-    for (int i = 0; i < w->started; i++) {
-        w->worker[i].stop_post.fn = stop_first;
-        hd_loop_post(&w->worker[i].loop, &w->worker[i].stop_post);
-    }
-    for (int i = 0; i < w->started; i++)
-        sem_wait(&w->stopped);
-    sem_destroy(&w->stopped);
+    do_on_all(w, stop_first);
     hd_connector_free(w->connector);
-    for (int i = 0; i < w->started; i++) {
-        w->worker[i].stop_post.fn = stop_second;
-        hd_loop_post(&w->worker[i].loop, &w->worker[i].stop_post);
-    }
+    do_on_all(w, stop_settled);
+    sem_destroy(&w->stopped);
+    post_to_all(w, stop_second);
     for (int i = 0; i < w->started; i++) {
         pthread_join(w->worker[i].thread, NULL);
         hd_commands_drop_loop(w->env.commands, &w->worker[i].loop);
