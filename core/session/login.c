@@ -47,6 +47,8 @@ struct hd_login_cache {
     char key[];
 };
 
+static void settle_settings(struct hd_session *s);
+
 static size_t refuse(struct hd_session *s, const char *sqlstate, const char *message, size_t len)
 {
     s->w->stats.login_failures++;
@@ -272,9 +274,16 @@ void hd_login_granted(struct hd_session *s, struct hd_server *v)
 {
     struct hd_login *g = s->login;
     struct hd_strbuf sql = HD_STRBUF_INIT;
-    struct hd_params *want = hd_params_make(s->w->params, g->settings, g->setting_count);
+    struct hd_params *want;
     int code = HD_ENOMEM;
 
+    if (!g->cache_key) { /* it waited only to learn what servers are like */
+        hd_server_unlink(v);
+        hd_pool_put(v);
+        settle_settings(s);
+        return;
+    }
+    want = hd_params_make(s->w->params, g->settings, g->setting_count);
     if (want) {
         struct hd_params *base = hd_params_hold(s->pool->welcome);
         int n = hd_params_sync_sql(v->params, base, &sql);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "session/client.h"
@@ -191,6 +192,11 @@ static void ask_for_welcome(struct hd_pool *p)
 /* --- going over to new settings
  * ----------------------------------------------------------------------------- */
 
+static uint64_t node_hash(const struct hd_pool *p)
+{
+    return hd_hash64(p->node->conninfo, strlen(p->node->conninfo));
+}
+
 /* Did anything change that a server connection depends on? */
 static int same_node(const struct hd_node_conf *a, const struct hd_node_conf *b)
 {
@@ -217,6 +223,7 @@ void hd_pools_apply(struct hd_worker *w, struct hd_settings *s)
         if (!same_node(node, p->node)) {
             hd_params_drop(p->welcome);
             p->welcome = NULL;
+            hd_session_forget_logins(p);
             close_idle(p, "the node's configuration changed");
             HD_LIST_EACH(n, &p->busy)
             HD_LIST_ITEM(n, struct hd_server, node)->must_close = 1;
@@ -441,11 +448,11 @@ static void moved(struct hd_server *v, struct hd_pool *to)
 {
     to->connecting--;
     set_state(v, HD_SERVER_CLEANING);
-    if (v->must_close) {
-        hd_server_close(v, "could not be moved");
+    ask_for_welcome(to);
+    if (v->must_close || v->node_hash != node_hash(to) || !hd_pool_welcome(to)) {
+        hd_server_close(v, "could not be moved"); /* the node may have changed on its way */
         return;
     }
-    ask_for_welcome(to);
     set_state(v, HD_SERVER_IDLE);
     if (!serve_waiting(to, v)) /* who asked has been served meanwhile */
         hd_pool_put(v);
@@ -456,22 +463,21 @@ struct donation {
     struct hd_pool *from, *to;
 };
 
-/* Another worker's sessions wait: gives it an idle server, if there is one by now. The count of servers
- * stays. */
-static void note_arrival(void *arg)
+/* On its new worker, before it is there. */
+static void announced(struct hd_pool *to)
 {
-    struct hd_pool *to = arg;
-
     to->connecting++;
 }
 
+/* Another worker's sessions wait: it gets this server. The count of servers stays. 0: it cannot leave. */
 static int give_away(struct hd_pool *to, struct hd_server *v)
 {
-    if (!hd_link_quiet(&v->link) || v->cancels || hd_loop_call(&to->w->loop, note_arrival, to))
+    struct hd_pool *p = v->pool;
+
+    if (!hd_link_quiet(&v->link) || v->cancels || hd_server_move(v, to, announced, moved))
         return 0;
-    v->pool->turns = 0;
+    p->turns = 0;
     set_state(v, HD_SERVER_MOVING);
-    hd_server_move(v, to, moved);
     return 1;
 }
 
@@ -679,6 +685,7 @@ static void on_connected(struct hd_connect *c)
     if (v) {
         p->stats.connects++;
         node_up(p);
+        v->node_hash = node_hash(p);
         set_state(v, HD_SERVER_CLEANING);
         learn_welcome(p, v->params);
         hd_pool_put(v);

@@ -717,7 +717,8 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
         code = hd_frame_next(&v->scan, p, (size_t)(end - p), &f);
         if (code)
             break;
-        /* What fits into a buffer is relayed whole, so that a client never has half a row in front of an error. */
+        /* What fits into a buffer is relayed whole, so that a client never has half a row in front of an
+         * error. */
         if (!hd_frame_whole(&f) && f.offset == 0 && (looked_into(f.type) || f.total <= HD_BUF_STANDARD)) {
             if (f.total > GATHER_MAX) {
                 code = HD_EPROTO;
@@ -836,6 +837,7 @@ void hd_server_close(struct hd_server *v, const char *why)
 {
     struct hd_session *s = v->session;
     struct hd_prep_table *t = v->w->all->preps;
+    int attached;
 
     if (v->state == HD_SERVER_CLOSED)
         return;
@@ -859,10 +861,16 @@ void hd_server_close(struct hd_server *v, const char *why)
     v->unnamed = NULL;
     hd_params_drop(v->params);
     v->params = NULL;
-    v->link.fd = -1; /* libpq closes it */
-    hd_link_close(&v->link, on_released);
+    v->link.fd = -1;            /* libpq closes it */
+    attached = !v->link.closed; /* not when moving it failed */
+    if (attached)
+        hd_link_close(&v->link, on_released);
     PQfinish(v->pg);
     v->pg = NULL;
+    if (!attached) {
+        hd_tls_free(v->link.tls);
+        on_released(&v->link);
+    }
     if (s) /* in the middle of a message nothing more can be said */
         hd_session_server_lost(s, why, v->relayed_fatal || !hd_frame_between(&v->scan));
 }
@@ -871,12 +879,20 @@ void hd_server_close(struct hd_server *v, const char *why)
  */
 
 struct hd_server_move {
-    struct hd_post post;
+    struct hd_post announce, post;
     struct hd_server *v;
     struct hd_pool *to;
     struct hd_params_copy *params;
+    void (*announced)(struct hd_pool *to);
     void (*moved)(struct hd_server *v, struct hd_pool *to);
 };
+
+static void on_announced(struct hd_post *p)
+{
+    struct hd_server_move *m = HD_CONTAINER_OF(p, struct hd_server_move, announce);
+
+    m->announced(m->to);
+}
 
 static void arrive(struct hd_post *p)
 {
@@ -903,23 +919,26 @@ static void on_detached(struct hd_link *l)
     hd_loop_post(&m->to->w->loop, &m->post);
 }
 
-void hd_server_move(struct hd_server *v, struct hd_pool *to,
-                    void (*moved)(struct hd_server *v, struct hd_pool *to))
+int hd_server_move(struct hd_server *v, struct hd_pool *to, void (*announced)(struct hd_pool *to),
+                   void (*moved)(struct hd_server *v, struct hd_pool *to))
 {
     struct hd_server_move *m = hd_malloc(sizeof(*m));
 
-    HD_ASSERT(v->state == HD_SERVER_MOVING && !v->expects.count && !v->session && !v->cancels);
+    HD_ASSERT(!v->expects.count && !v->session && !v->cancels);
     if (!m || !(m->params = hd_params_copy(v->params))) {
         hd_free(m);
-        hd_server_close(v, "no memory to move it");
-        return;
+        return HD_ENOMEM;
     }
+    m->announce.fn = on_announced;
     m->v = v;
     m->to = to;
+    m->announced = announced;
     m->moved = moved;
     hd_params_drop(v->params);
     v->params = NULL;
     v->w->moving++;
     v->moving = m; /* carried until the link has left this loop */
+    hd_loop_post(&to->w->loop, &m->announce);
     hd_link_detach(&v->link, on_detached);
+    return HD_OK;
 }

@@ -32,9 +32,10 @@ void hd_server_settle(struct hd_server *v);
 /* Gives up what an entry holds. */
 void hd_server_forget(struct hd_server *v, struct hd_expect *e);
 
-/* Moving to another worker while idle: everything of this worker's is given up in the first call, which runs
- * `moved` on the new worker's thread later; nothing else touches v in between. */
-void hd_server_move(struct hd_server *v, struct hd_pool *to,
-                    void (*moved)(struct hd_server *v, struct hd_pool *to));
+/* Moving to another worker while idle: everything of this worker's is given up in the first call. On the new
+ * worker's thread `announced` runs soon, and `moved` when it is there; nothing else touches v in between.
+ * HD_OK, or HD_ENOMEM and nothing has changed. */
+int hd_server_move(struct hd_server *v, struct hd_pool *to, void (*announced)(struct hd_pool *to),
+                   void (*moved)(struct hd_server *v, struct hd_pool *to)) HD_MUST_USE;
 
 #endif

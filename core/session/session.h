@@ -91,6 +91,7 @@ struct hd_server {
     struct hd_post later;          /* to be put back when its event is over */
     uint64_t connected_ns, idle_ns;
     uint64_t orphan_bytes; /* read while nobody waits for them */
+    uint64_t node_hash;    /* of the conninfo that it was made by */
     uint32_t cancels;      /* under way, or other holds: it is not given to anybody else, nor freed */
     uint8_t txn;           /* HD_TXN_… */
     uint8_t copy_in;       /* the server reads CopyData */
