@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "session/cancel.h"
 #include "session/client.h"
 #include "session/server.h"
 
@@ -19,12 +20,15 @@
 #define RETRY_MAX_MS   1000
 /* An idle server that was used within this time is not asked whether it still lives. */
 #define FRESH_NS 50000000u
+/* So long the statement of a client that has left may go on. */
+#define ORPHAN_NS 1000000000u
 /* So many sessions of its own a worker serves with its only server while another worker waits. */
 #define OWN_TURNS 8
 
 /* What all workers' pools of one key share. */
 struct hd_pool_shared {
     struct hd_pool_shared *next;
+    _Atomic unsigned forgotten; /* how often `welcome` has proved to be out of date */
     char *key;
     _Atomic int64_t limit;
     _Atomic int total;              /* servers and connects under way, all workers */
@@ -160,10 +164,29 @@ static void share_welcome(struct hd_pool *p)
     hd_params_copy_free(copy);
 }
 
-struct hd_params *hd_pool_welcome(struct hd_pool *p)
+/* A server refuses for good (the database was dropped, the password changed): whoever logs in from now on, on
+ * any worker, has to see a server first. */
+static void forget_welcome(struct hd_pool *p)
 {
     struct hd_pool_shared *s = p->shared;
 
+    pthread_mutex_lock(&p->w->all->pools_lock);
+    hd_params_copy_free(s->welcome);
+    s->welcome = NULL;
+    atomic_fetch_add(&s->forgotten, 1);
+    pthread_mutex_unlock(&p->w->all->pools_lock);
+}
+
+struct hd_params *hd_pool_welcome(struct hd_pool *p)
+{
+    struct hd_pool_shared *s = p->shared;
+    unsigned forgotten = atomic_load(&s->forgotten);
+
+    if (p->forgotten != forgotten && !p->busy_count && !p->idle_count) {
+        p->forgotten = forgotten;
+        hd_params_drop(p->welcome);
+        p->welcome = NULL;
+    }
     if (p->welcome)
         return p->welcome;
     pthread_mutex_lock(&p->w->all->pools_lock);
@@ -663,8 +686,10 @@ static void node_down(struct hd_pool *p, const struct hd_connect *c)
                HD_KV("reason", c->message));
     snprintf(p->fail_message, sizeof(p->fail_message), "%s", c->message);
     snprintf(p->fail_sqlstate, sizeof(p->fail_sqlstate), "%s", c->sqlstate);
-    if (is_final(c->sqlstate))
+    if (is_final(c->sqlstate)) {
+        forget_welcome(p);
         refuse_waiting(p);
+    }
 }
 
 static void on_connected(struct hd_connect *c)
@@ -790,9 +815,25 @@ static void close_old_idle(struct hd_pool *p, uint64_t now)
     }
 }
 
+/* A client that said Terminate leaves its statement to its end, as it would in PostgreSQL; but not for long,
+ * since the connection is others' too. */
+static void end_old_orphans(struct hd_pool *p, uint64_t now)
+{
+    HD_LIST_EACH(n, &p->busy)
+    {
+        struct hd_server *v = HD_LIST_ITEM(n, struct hd_server, node);
+
+        if (!v->orphan || now < v->orphan_ns + ORPHAN_NS)
+            continue;
+        hd_cancel_server(v);
+        hd_server_close(v, "its client has left");
+    }
+}
+
 void hd_pools_tick(struct hd_worker *w, uint64_t now)
 {
     for (struct hd_pool *p = w->pools; p; p = p->next) {
+        end_old_orphans(p, now);
         ask_for_welcome(p);
         time_out_waiting(p, now);
         close_old_idle(p, now);

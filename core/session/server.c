@@ -589,6 +589,15 @@ static enum fate answer_of(struct relay *r, const struct hd_frame *f, enum hd_ex
     return if_asked(r->v);
 }
 
+/* The head of what is owed was prepared. */
+static void note_proven(struct hd_server *v)
+{
+    const struct hd_expect *head = hd_expects_head(&v->expects);
+
+    if (head && head->kind == HD_EXPECT_PARSE && head->ref && !(head->flags & HD_EXPECT_UNNAMED))
+        atomic_store_explicit(&((struct hd_prep *)head->ref)->proven, v->pool->shared, memory_order_relaxed);
+}
+
 /* Decides about one message. Messages that are looked into are whole here. */
 static enum fate on_message(struct relay *r, const struct hd_frame *f)
 {
@@ -603,6 +612,7 @@ static enum fate on_message(struct relay *r, const struct hd_frame *f)
     case HD_MSG_COMMAND_COMPLETE:
         return on_command_complete(r, f);
     case HD_MSG_PARSE_COMPLETE:
+        note_proven(v);
         return answer_of(r, f, HD_EXPECT_PARSE);
     case HD_MSG_BIND_COMPLETE:
         return answer_of(r, f, HD_EXPECT_BIND);
@@ -788,6 +798,7 @@ void hd_server_orphan(struct hd_server *v)
     }
     v->orphan = 1;
     v->orphan_bytes = 0;
+    v->orphan_ns = hd_now_ns();
     hd_server_unlink(v);
 }
 

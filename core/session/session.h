@@ -91,6 +91,7 @@ struct hd_server {
     struct hd_post later;          /* to be put back when its event is over */
     uint64_t connected_ns, idle_ns;
     uint64_t orphan_bytes; /* read while nobody waits for them */
+    uint64_t orphan_ns;    /* since when it is one */
     uint64_t node_hash;    /* of the conninfo that it was made by */
     uint32_t cancels;      /* under way, or other holds: it is not given to anybody else, nor freed */
     uint8_t txn;           /* HD_TXN_… */
@@ -128,6 +129,7 @@ struct hd_pool {
     uint32_t sessions;
     unsigned published;            /* what the other workers were told last */
     unsigned turns;                /* sessions served here since a server was given to another worker */
+    unsigned forgotten;            /* of the shared part, when this one's `welcome` was learned or dropped */
     struct hd_params *welcome;     /* what a new server connection has; NULL until the first */
     struct hd_login_cache *logins; /* what startup parameters come to */
     uint64_t retry_ns;             /* no connect before this */
