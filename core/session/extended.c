@@ -284,6 +284,14 @@ static enum hd_taken forward_unread(struct hd_session *s, const struct hd_frame 
     return hd_forward_piece(s, f);
 }
 
+/* Has a server of this session's pool prepared it before? Then none need be waited for to say so again:
+ * clients that prepare the same as they connect would wait for those that are in a transaction. */
+static int proven(const struct hd_session *s, const struct hd_prep *prep)
+{
+    return !s->server && !s->route &&
+           atomic_load_explicit(&prep->proven, memory_order_relaxed) == (const void *)s->pool->shared;
+}
+
 static enum hd_taken forward_named_parse(struct hd_session *s, struct hd_prep *prep, uint32_t seq)
 {
     int code;
@@ -332,15 +340,22 @@ static enum hd_taken parse_known(struct hd_session *s, const struct hd_frame *f,
                                  int hold)
 {
     struct hd_prep *prep = hd_prep_get(preps(s), p->body, p->body_len, (uint32_t)p->sql_len);
+    int known = prep && *p->name && !hold && proven(s, prep);
     uint32_t seq = ++s->parse_seq;
     enum hd_taken taken = HD_TAKEN;
 
+    if (!hold && !known && !s->server && !hd_session_want_server(s)) {
+        hd_prep_drop(preps(s), prep);
+        return HD_TAKE_LATER;
+    }
     if (!prep || note_parse(s, p, prep, seq)) {
         hd_prep_drop(preps(s), prep);
         return no_memory(s);
     }
     if (hold)
         taken = hd_held_add(s, f, seq) ? HD_TAKEN : no_memory(s);
+    else if (known)
+        taken = hd_reply_bare(s, HD_MSG_PARSE_COMPLETE, seq) ? no_memory(s) : HD_TAKEN;
     else
         taken = *p->name ? forward_named_parse(s, prep, seq) : forward_unnamed_parse(s, prep, seq);
     hd_prep_drop(preps(s), prep);
@@ -374,8 +389,6 @@ static enum hd_taken on_parse(struct hd_session *s, const struct hd_frame *f)
         return no_memory(s);
     hold = (t.plan->want & HD_WANT_REPLACE) && !s->held &&
            f->total <= (uint32_t)s->w->settings->host.max_statement_length;
-    if (!hold && !s->server && !hd_session_want_server(s))
-        return HD_TAKE_LATER;
     return parse_known(s, f, &p, hold);
 }
 

@@ -62,6 +62,7 @@ static struct hd_prep *make(struct hd_prep_table *t, struct hd_hash128 key, cons
     if (!p)
         return NULL;
     atomic_init(&p->refs, 0);
+    atomic_init(&p->proven, NULL);
     p->len = len;
     p->sql_len = sql_len;
     p->id = t->next_id++;

@@ -22,7 +22,8 @@ struct hd_prep {
     uint32_t sql_len; /* without its NUL */
     uint64_t id;      /* makes the name: never used twice */
     struct hd_hash128 key;
-    struct hd_prep *next; /* in the table's bucket */
+    struct hd_prep *next;         /* in the table's bucket */
+    _Atomic(const void *) proven; /* the pool whose server prepared it last; compared, never followed */
     uint8_t body[];
 };
 
