@@ -1,11 +1,16 @@
 /*
  * The small parts of core/session: sets of settings, prepared contents and names, owed replies.
  */
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "session/expect.h"
 #include "session/params.h"
 #include "session/prep.h"
+#include "session/reply.h"
+#include "session/session.h"
 #include "unit.h"
 
 static struct hd_params *three(struct hd_params_table *t)
@@ -190,10 +195,163 @@ static void expects_drop_ignored_syncs(void)
     hd_expects_free(&q);
 }
 
+/* --- without memory
+ * ------------------------------------------------------------------------------------------- */
+
+static void prep_failure(void *arg)
+{
+    struct hd_prep_table *t = hd_prep_table_new();
+    struct hd_server_preps on_server;
+    struct hd_names names = {0};
+    struct hd_prep *p;
+
+    (void)arg;
+    if (!t)
+        return;
+    hd_server_preps_init(&on_server);
+    for (uint32_t i = 0; i < 5; i++) {
+        char name[16];
+        uint32_t had = names.count;
+
+        snprintf(name, sizeof(name), "s%u", i);
+        p = content(t, name);
+        if (!p)
+            continue;
+        if (hd_names_set(&names, t, name, hd_prep_hold(p), i + 1)) {
+            hd_prep_drop(t, p); /* the reference is still ours, and nothing was named */
+            CU_ASSERT_EQUAL(names.count, had);
+        }
+        if (hd_server_preps_add(&on_server, p))
+            CU_ASSERT(!hd_server_preps_use(&on_server, p));
+        hd_prep_drop(t, p);
+    }
+    hd_names_clear(&names, t);
+    hd_server_preps_clear(&on_server, t);
+    CU_ASSERT_EQUAL(hd_prep_count(t), 0);
+    hd_prep_table_free(t);
+}
+
+static void preps_without_memory(void)
+{
+    int n = unit_each_alloc_failure(prep_failure, NULL);
+
+    CU_ASSERT(!unit_can_fail_alloc() || n > 10);
+}
+
+static size_t take_all(struct hd_link *l, const uint8_t *data, size_t len)
+{
+    (void)l;
+    (void)data;
+    return len;
+}
+
+static const struct hd_link_ops ops = {.on_data = take_all};
+
+/* As much of a worker, a session and its server as replies need. */
+struct stage {
+    struct hd_worker w;
+    struct hd_session s;
+    struct hd_server v;
+    int peer;
+};
+
+static int set_stage(struct stage *t)
+{
+    int fd[2];
+
+    memset(t, 0, sizeof(*t));
+    if (hd_loop_init(&t->w.loop))
+        return -1;
+    if (hd_io_init(&t->w.io, &t->w.loop, 1u << 20)) {
+        hd_loop_close(&t->w.loop);
+        hd_bufs_close(&t->w.io.bufs);
+        return -1;
+    }
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+    CU_ASSERT_EQUAL_FATAL(hd_link_init(&t->s.link, &t->w.io, fd[0], &ops), 0);
+    t->peer = fd[1];
+    t->s.w = t->v.w = &t->w;
+    hd_expects_init(&t->v.expects);
+    return 0;
+}
+
+static void clear_stage(struct stage *t)
+{
+    while (t->v.expects.count) {
+        struct hd_expect e = hd_expects_pop(&t->v.expects);
+
+        if (e.flags & HD_EXPECT_BYTES)
+            hd_buf_drop(e.ref);
+    }
+    hd_expects_free(&t->v.expects);
+    hd_link_close(&t->s.link, NULL);
+    hd_loop_close(&t->w.loop);
+    hd_io_close(&t->w.io);
+    close(t->peer);
+}
+
+static void replies_wait_for_their_turn(void)
+{
+    struct stage t;
+    char got[64];
+
+    CU_ASSERT_EQUAL_FATAL(set_stage(&t), 0);
+    CU_ASSERT_EQUAL(hd_reply_bare(&t.s, HD_MSG_PARSE_COMPLETE, 1), 0);
+    t.s.server = &t.v; /* it owes nothing */
+    CU_ASSERT_EQUAL(hd_reply_bytes(&t.s, "now", 3), 0);
+    CU_ASSERT_EQUAL(hd_expects_push(&t.v.expects, (struct hd_expect){.kind = HD_EXPECT_SYNC}), 0);
+    CU_ASSERT_EQUAL(hd_reply_bytes(&t.s, "later", 5), 0);
+    CU_ASSERT_EQUAL(hd_reply_bare(&t.s, HD_MSG_CLOSE_COMPLETE, 0), 0);
+    hd_link_flush(&t.s.link);
+    CU_ASSERT_EQUAL(read(t.peer, got, sizeof(got)), 8);
+    CU_ASSERT(!memcmp(got, "1\0\0\0\4now", 8));
+    CU_ASSERT_EQUAL(t.v.expects.count, 3);
+    CU_ASSERT_EQUAL(hd_expects_at(&t.v.expects, 1)->flags, HD_EXPECT_BYTES);
+    CU_ASSERT_EQUAL(hd_expects_at(&t.v.expects, 2)->type, HD_MSG_CLOSE_COMPLETE);
+    clear_stage(&t);
+}
+
+static void reply_failure(void *arg)
+{
+    struct stage t;
+    struct hd_buf *b;
+    int codes = 0;
+
+    (void)arg;
+    if (set_stage(&t))
+        return;
+    b = hd_reply_error_buf(&t.s, "ERROR", "53200", "out of memory", NULL, "hint");
+    if (b && hd_reply_buf(&t.s, b))
+        codes++;
+    hd_buf_drop(b);
+    t.s.server = &t.v;
+    for (uint32_t i = 0; i < 20; i++) {
+        uint32_t had = t.v.expects.count;
+
+        if (hd_expects_push(&t.v.expects, (struct hd_expect){.kind = HD_EXPECT_SYNC}))
+            CU_ASSERT_EQUAL(t.v.expects.count, had);
+        codes += hd_reply_bytes(&t.s, "later", 5) != 0;
+        codes += hd_reply_bare(&t.s, HD_MSG_CLOSE_COMPLETE, 0) != 0;
+    }
+    CU_ASSERT(codes <= 1); /* one allocation fails, and one call says so */
+    clear_stage(&t);
+}
+
+static void replies_without_memory(void)
+{
+    int n = unit_each_alloc_failure(reply_failure, NULL);
+
+    CU_ASSERT(!unit_can_fail_alloc() || n > 5);
+}
+
 UNIT_MAIN("session parts", {"params are interned", params_are_interned},
           {"params move between workers", params_move_between_workers},
           {"sync says what differs", params_sync_says_what_differs},
           {"contents have one name for ever", contents_have_one_name_for_ever},
-          {"names come and go", names_come_and_go}, {"a server keeps the most recent", server_keeps_the_most_recent},
+          {"names come and go", names_come_and_go},
+          {"a server keeps the most recent", server_keeps_the_most_recent},
           {"owed replies keep their order", expects_keep_order_while_growing},
-          {"ignored Syncs are not owed", expects_drop_ignored_syncs})
+          {"ignored Syncs are not owed", expects_drop_ignored_syncs},
+          {"prepared statements without memory", preps_without_memory},
+          {"replies wait for their turn", replies_wait_for_their_turn},
+          {"replies without memory", replies_without_memory})
