@@ -239,14 +239,32 @@ static struct hd_params *overlaid(struct hd_params *base, const struct hd_params
     return base;
 }
 
+/* The pool's node has changed while this server was asked: the settings are asked of a new one. */
+static void begin_again(struct hd_session *s)
+{
+    struct hd_server *v = s->server;
+
+    hd_server_unlink(v);
+    hd_pool_put(v);
+    hd_free(s->login->cache_key);
+    s->login->cache_key = NULL;
+    s->queue = s->pool;
+    hd_pool_want_welcome(s->pool, s);
+}
+
 /* What the server reports after the settings were put in place is their right form; what it does not report
  * is kept as the client wrote it. */
 static void settings_in_place(struct hd_session *s)
 {
     struct hd_server *v = s->server;
     struct hd_login *g = s->login;
-    struct hd_params *p = overlaid(hd_params_hold(s->pool->welcome), v->params);
+    struct hd_params *p;
 
+    if (!hd_pool_welcome(s->pool)) {
+        begin_again(s);
+        return;
+    }
+    p = overlaid(hd_params_hold(s->pool->welcome), v->params);
     for (uint32_t i = 0; i < g->setting_count && p; i++) {
         struct hd_params *with;
 
