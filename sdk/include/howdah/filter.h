@@ -32,8 +32,9 @@ extern "C" {
 #define HD_VERDICT_REWRITE  2 /* this text instead, with the same parameters and the same columns */
 #define HD_VERDICT_ROUTE    3 /* this node instead */
 #define HD_VERDICT_REFUSE   4 /* an ErrorResponse with this SQLSTATE */
-#define HD_VERDICT_PARK     5 /* hd_statement_v1.resume() will say; at the deadline the host refuses with 57014 \
-                               */
+#define HD_VERDICT_PARK                                                                                      \
+    5 /* hd_statement_v1.resume() will say; at the deadline the host refuses with 57014                      \
+       */
 
 /* State of the client's transaction when the statement arrives. */
 #define HD_TX_IDLE   'I'
