@@ -596,7 +596,7 @@ static void time_out_logins(struct hd_worker *w, uint64_t now)
     while (limit && (n = hd_list_first(&w->logins))) {
         struct hd_session *s = HD_LIST_ITEM(n, struct hd_session, waiting);
 
-        if (now - s->since_ns < limit)
+        if (hd_elapsed_ns(now, s->since_ns) < limit)
             break;
         w->stats.login_failures++;
         hd_session_fatal(s, "08P01", "login timed out", NULL);
@@ -605,7 +605,7 @@ static void time_out_logins(struct hd_worker *w, uint64_t now)
     {
         struct hd_session *s = HD_LIST_ITEM(c, struct hd_session, waiting);
 
-        if (!s->link.out_count || now - s->since_ns > CLOSING_NS)
+        if (!s->link.out_count || hd_elapsed_ns(now, s->since_ns) > CLOSING_NS)
             hd_session_close(s);
     }
 }
@@ -620,7 +620,8 @@ static void time_out_transactions(struct hd_pool *p, uint64_t now)
     {
         struct hd_server *v = HD_LIST_ITEM(n, struct hd_server, node);
 
-        if (v->session && v->txn != HD_TXN_IDLE && !v->expects.count && now - v->idle_ns > limit)
+        if (v->session && v->txn != HD_TXN_IDLE && !v->expects.count &&
+            hd_elapsed_ns(now, v->idle_ns) > limit)
             hd_session_fatal(v->session, "25P03", "terminating connection due to idle-in-transaction timeout",
                              NULL);
     }
@@ -636,7 +637,7 @@ static void time_out_idle(struct hd_worker *w, uint64_t now)
         if (s->state != HD_SESSION_READY || s->server || !s->pool)
             continue;
         limit = (uint64_t)s->pool->conf->client_idle_timeout * 1000000;
-        if (limit && now > s->since_ns && now - s->since_ns > limit)
+        if (limit && hd_elapsed_ns(now, s->since_ns) > limit)
             hd_session_fatal(s, "57P05", "terminating connection due to idle-session timeout", NULL);
     }
 }

@@ -47,7 +47,7 @@ struct hd_buf *hd_names_in_report(struct hd_session *s, const uint8_t *message, 
     before = (uint32_t)(at + 1 - message); /* the quote stays */
     rest = at + sizeof(quoted_prefix) - 1;
     name = name_of(s, read_id(&rest, end));
-    if (!name)
+    if (!name || rest == end || *rest != '"')
         return NULL;
     name_len = (uint32_t)strlen(name);
     b = hd_buf_new(&s->w->io.bufs, before + name_len + (uint32_t)(end - rest));

@@ -556,7 +556,8 @@ static struct hd_pool *needier(struct hd_pool *p)
 
 static int expired(const struct hd_pool *p, const struct hd_server *v, uint64_t now)
 {
-    return p->conf->server_lifetime && now - v->connected_ns > (uint64_t)p->conf->server_lifetime * 1000000;
+    return p->conf->server_lifetime &&
+           hd_elapsed_ns(now, v->connected_ns) > (uint64_t)p->conf->server_lifetime * 1000000;
 }
 
 /* A server that is inside its own event cannot leave this worker yet. It stays in nobody's hands until the
@@ -787,7 +788,7 @@ static void time_out_waiting(struct hd_pool *p, uint64_t now)
         struct hd_session *s = HD_LIST_ITEM(n, struct hd_session, waiting);
         char text[600];
 
-        if (now - s->since_ns < (uint64_t)ms * 1000000)
+        if (hd_elapsed_ns(now, s->since_ns) < (uint64_t)ms * 1000000)
             return;
         dequeue(p, s);
         p->stats.timeouts++;
@@ -809,7 +810,7 @@ static void close_old_idle(struct hd_pool *p, uint64_t now)
         struct hd_server *v = HD_LIST_ITEM(p->idle.prev, struct hd_server, node);
         int64_t ms = p->conf->server_idle_timeout;
 
-        if (!(ms && now - v->idle_ns > (uint64_t)ms * 1000000) && !expired(p, v, now))
+        if (!(ms && hd_elapsed_ns(now, v->idle_ns) > (uint64_t)ms * 1000000) && !expired(p, v, now))
             return;
         hd_server_close(v, "idle");
     }

@@ -287,4 +287,10 @@ struct hd_workers {
     int started; /* threads that run */
 };
 
+/* How long ago that was; 0 when it came after `now` was read, as it may within one tick. */
+static inline uint64_t hd_elapsed_ns(uint64_t now, uint64_t since)
+{
+    return now > since ? now - since : 0;
+}
+
 #endif
