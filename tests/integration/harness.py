@@ -697,16 +697,25 @@ class SplitProxy:
     def cut(self):
         def abort_all():
             for w in list(self.writers):
-                s = w.get_extra_info("socket")
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with contextlib.suppress(OSError):  # some are closed by now
+                    s = w.get_extra_info("socket")
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 w.transport.abort()
 
         self._call(abort_all)
+
+    async def _end_tasks(self):
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self):
         if self.loop.is_running():
             self._call(self.server.close)
             self.cut()
+            with contextlib.suppress(Exception):
+                asyncio.run_coroutine_threadsafe(self._end_tasks(), self.loop).result(10)
             self.loop.call_soon_threadsafe(self.loop.stop)
             self.thread.join(10)
 
