@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "io/tls.h"
 #include "plug/bus.h"
 #include "session/cancel.h"
 #include "session/console.h"
@@ -295,7 +296,8 @@ void hd_session_close_soon(struct hd_session *s)
     s->since_ns = hd_now_ns();
     hd_list_push_back(&s->w->closing, &s->waiting);
     hd_link_flush(&s->link);
-    if (!s->link.out_count && s->state == HD_SESSION_CLOSING)
+    /* Nothing can be said before a handshake has come to its end. */
+    if (s->state == HD_SESSION_CLOSING && (!s->link.out_count || (s->link.tls && !hd_tls_ready(s->link.tls))))
         hd_session_close(s);
 }
 
