@@ -373,7 +373,7 @@ def _():
 def _():
     path = temp_dir() + "/howdahd.log"
     with Host(pg, {"host": {"log_file": path}}) as host:
-        contains(open(path).read(), "msg=ready")
+        wait_for(lambda: "msg=ready" in open(path).read(), what="it says that it is ready")
         os.rename(path, path + ".1")
         host.signal(signal.SIGHUP)
         wait_for(lambda: os.path.exists(path) and "reloaded" in open(path).read(), what="a new log")
