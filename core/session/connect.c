@@ -23,13 +23,21 @@
 #define IDLE_SECONDS 5
 #define STACK_BYTES  (1024 * 1024)
 
+/* A place for one thread. Threads are joined, so that none still tidies up (OpenSSL's per-thread state, above
+ * all) while the process ends. */
+struct place {
+    struct hd_connector *k;
+    pthread_t id;
+    enum { FREE, RUNNING, ENDED } state;
+};
+
 struct hd_connector {
     pthread_mutex_t lock;
     pthread_cond_t work; /* something to do, or stopping */
-    pthread_cond_t gone; /* a thread has ended */
+    struct place *places;
     struct hd_connect *connects, **connects_tail;
     struct hd_cancel_job *cancels, **cancels_tail;
-    int threads, idle, max;
+    int idle, max;
     int queued; /* connects and cancels that no thread has taken */
     int stopping;
     int stop_fd; /* readable once stopping, so that waiting for a server ends */
@@ -183,7 +191,8 @@ static int run_one(struct hd_connector *k)
 
 static void *thread_main(void *arg)
 {
-    struct hd_connector *k = arg;
+    struct place *at = arg;
+    struct hd_connector *k = at->k;
 
     hd_thread_name(HD_THREAD_OTHER, 0);
     pthread_mutex_lock(&k->lock);
@@ -204,8 +213,7 @@ static void *thread_main(void *arg)
         k->idle--;
     }
     OPENSSL_thread_stop(); /* what libpq's TLS keeps for a thread; exit() must not run beside its end */
-    k->threads--;
-    pthread_cond_signal(&k->gone);
+    at->state = ENDED;
     pthread_mutex_unlock(&k->lock);
     return NULL;
 }
@@ -216,14 +224,17 @@ struct hd_connector *hd_connector_new(int threads)
 
     if (!k)
         return NULL;
+    k->places = hd_calloc((size_t)threads, sizeof(*k->places));
     k->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (k->stop_fd < 0) {
+    if (!k->places || k->stop_fd < 0) {
+        if (k->stop_fd >= 0)
+            close(k->stop_fd);
+        hd_free(k->places);
         hd_free(k);
         return NULL;
     }
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->work, NULL);
-    pthread_cond_init(&k->gone, NULL);
     k->connects_tail = &k->connects;
     k->cancels_tail = &k->cancels;
     k->max = threads;
@@ -238,35 +249,57 @@ void hd_connector_free(struct hd_connector *k)
     k->stopping = 1;
     (void)!eventfd_write(k->stop_fd, 1);
     pthread_cond_broadcast(&k->work);
-    while (k->threads)
-        pthread_cond_wait(&k->gone, &k->lock);
+    for (int i = 0; i < k->max; i++) {
+        if (k->places[i].state == FREE)
+            continue;
+        pthread_mutex_unlock(&k->lock);
+        pthread_join(k->places[i].id, NULL);
+        pthread_mutex_lock(&k->lock);
+    }
     while (run_one(k)) /* what no thread took: connects fail at once, their done is posted */
         ;
     pthread_mutex_unlock(&k->lock);
     pthread_cond_destroy(&k->work);
-    pthread_cond_destroy(&k->gone);
     pthread_mutex_destroy(&k->lock);
     close(k->stop_fd);
+    hd_free(k->places);
     hd_free(k);
+}
+
+/* A place that no thread has, or has any more. */
+static struct place *place_for(struct hd_connector *k)
+{
+    for (int i = 0; i < k->max; i++) {
+        struct place *p = &k->places[i];
+
+        if (p->state == ENDED) /* it needs the lock no more: this does not wait for anything */
+            pthread_join(p->id, NULL);
+        if (p->state != RUNNING) {
+            p->state = FREE;
+            p->k = k;
+            return p;
+        }
+    }
+    return NULL;
 }
 
 /* Wakes or makes a thread; the lock is held. If none can be made now, one that ends its work will take it. */
 static void want_thread(struct hd_connector *k)
 {
     pthread_attr_t attr;
-    pthread_t t;
+    struct place *p;
 
     if (++k->queued <= k->idle) {
         pthread_cond_signal(&k->work);
         return;
     }
-    if (k->threads >= k->max)
+    p = place_for(k);
+    if (!p)
         return;
     pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
-    if (pthread_create(&t, &attr, thread_main, k) == 0)
-        k->threads++;
+    if (pthread_create(&p->id, &attr, thread_main, p) == 0)
+        p->state = RUNNING;
     pthread_attr_destroy(&attr);
 }
 

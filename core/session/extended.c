@@ -856,7 +856,7 @@ static enum hd_taken on_execute(struct hd_session *s, const struct hd_frame *f)
     if (text_of_portal(s, portal, &t))
         return no_memory(s);
     fill_input(s, max_rows, &in);
-    d = hd_decide(s, &t, &in, s->held != NULL && !max_rows, &v);
+    d = hd_decide(s, &t, &in, !s->held ? 0 : max_rows ? HD_MAY_REWRITE : HD_MAY_REWRITE | HD_MAY_ANSWER, &v);
     switch (d) {
     case HD_DECIDED_ANSWER:
         return answer_execute(s, &v);

@@ -126,22 +126,32 @@ static void give_back(struct hd_verdict *v)
         v->release(v->release_arg);
 }
 
-/* A verdict that replaces the statement, where that can be carried out. */
-static enum hd_decision replace(struct hd_session *s, uint32_t kind, struct hd_verdict *v)
+/* A verdict that changes what runs, or where. */
+static enum hd_decision change(struct hd_session *s, uint32_t kind, struct hd_verdict *v)
 {
-    switch (kind) {
-    case HD_VERDICT_ANSWER:
-        return HD_DECIDED_ANSWER;
-    case HD_VERDICT_REWRITE:
+    if (kind == HD_VERDICT_REWRITE)
         return rewrite(s, v->text) ? out_of_memory(s) : HD_DECIDED_GO;
-    default:
-        if (s->server) /* in the middle of a transaction: it is one server's */
-            return HD_DECIDED_GO;
-        return route(s, v->text) ? HD_DECIDED_GO : no_such_node(v);
-    }
+    if (s->server) /* in the middle of a transaction: it is one server's */
+        return HD_DECIDED_GO;
+    return route(s, v->text) ? HD_DECIDED_GO : no_such_node(v);
 }
 
-static enum hd_decision ask(struct hd_session *s, const struct hd_stmt_input *in, int may_replace,
+/* Is it known that the server would run the statement? Not in a failed transaction, nor behind batches of the
+ * pipeline that may have left one. */
+static int would_run(const struct hd_session *s)
+{
+    struct hd_expects *q = s->server ? &s->server->expects : NULL;
+
+    if (s->txn == HD_TXN_FAILED)
+        return 0;
+    for (uint32_t i = 0; q && i < q->count; i++)
+        if (hd_expects_at(q, i)->kind == HD_EXPECT_SYNC || hd_expects_at(q, i)->kind == HD_EXPECT_QUERY ||
+            hd_expects_at(q, i)->kind == HD_EXPECT_FUNCTION_CALL)
+            return 0;
+    return 1;
+}
+
+static enum hd_decision ask(struct hd_session *s, const struct hd_stmt_input *in, unsigned may,
                             struct hd_verdict *v)
 {
     for (;;) {
@@ -153,10 +163,14 @@ static enum hd_decision ask(struct hd_session *s, const struct hd_stmt_input *in
         case HD_VERDICT_PARK:
             return HD_DECIDED_PARK;
         case HD_VERDICT_ANSWER:
+            if ((may & HD_MAY_ANSWER) && would_run(s))
+                return HD_DECIDED_ANSWER;
+            give_back(v); /* not to be carried out here: the filters behind are asked */
+            continue;
         case HD_VERDICT_REWRITE:
         case HD_VERDICT_ROUTE:
-            if (may_replace)
-                return replace(s, kind, v);
+            if (may & HD_MAY_REWRITE)
+                return change(s, kind, v);
             give_back(v); /* not to be carried out here: the filters behind are asked */
             continue;
         default:
@@ -166,7 +180,7 @@ static enum hd_decision ask(struct hd_session *s, const struct hd_stmt_input *in
 }
 
 enum hd_decision hd_decide(struct hd_session *s, const struct hd_text *t, const struct hd_stmt_input *in,
-                           int may_replace, struct hd_verdict *v)
+                           unsigned may, struct hd_verdict *v)
 {
     enum hd_decision d = HD_DECIDED_GO;
 
@@ -176,7 +190,7 @@ enum hd_decision hd_decide(struct hd_session *s, const struct hd_text *t, const 
     if (!s->pending && !(s->pending = hd_stmt_begin(s, t, in->flags)))
         return out_of_memory(s);
     if (s->pending->want & HD_WANT_DECIDE)
-        d = ask(s, in, may_replace, v);
+        d = ask(s, in, may, v);
     s->decided = d == HD_DECIDED_GO;
     if (d == HD_DECIDED_PARK) {
         hd_stmt_wait(s->pending, hd_now_ns());

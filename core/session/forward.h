@@ -17,11 +17,14 @@ enum hd_decision {
     HD_DECIDED_ERROR,  /* no memory; the session is ending */
 };
 
+/* What can be carried out, as far as the messages go; verdicts beyond are passed by. */
+#define HD_MAY_REWRITE 1u /* and route: the text, and the messages before it, are still in hand */
+#define HD_MAY_ANSWER  2u /* so is the place where the answer belongs */
+
 /* Asks the filters about an execution: begins s->pending where somebody wants it (t->plan->want), or goes on
- * with one that was parked. `may_replace`: the messages before it are still in hand, so answers, rewrites and
- * routes can be carried out; else they are passed by. With HD_DECIDED_GO s->pending may be NULL. */
+ * with one that was parked. `may`: HD_MAY_…. With HD_DECIDED_GO s->pending may be NULL. */
 enum hd_decision hd_decide(struct hd_session *s, const struct hd_text *t, const struct hd_stmt_input *in,
-                           int may_replace, struct hd_verdict *v);
+                           unsigned may, struct hd_verdict *v);
 /* The execution that was decided goes to the server now: takes it out of the session. May be NULL. */
 struct hd_stmt *hd_take_pending(struct hd_session *s);
 /* Ends the execution as answered or refused, by a filter. */

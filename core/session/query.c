@@ -155,7 +155,8 @@ enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
         hd_session_fatal(s, "53200", "out of memory", NULL);
         return HD_TAKE_END;
     }
-    d = hd_decide(s, &t, &in, hd_frame_whole(f) && hd_reply_now(s), &v);
+    d = hd_decide(s, &t, &in,
+                  (hd_frame_whole(f) ? HD_MAY_REWRITE : 0u) | (hd_reply_now(s) ? HD_MAY_ANSWER : 0u), &v);
     if (d == HD_DECIDED_GO) {
         if (deallocate(s, &t)) {
             hd_finish_pending(s, 1, NULL);

@@ -1,7 +1,6 @@
 """The protocol, message by message: what PostgreSQL answers directly, it answers through howdahd, byte for byte."""
 
-import itertools
-import socket
+import os
 import struct
 import time
 
@@ -38,37 +37,49 @@ pg.execute("CREATE TABLE sink (id int, name text)")
 pg.execute("GRANT ALL ON item, sink TO app")
 sides.make_twin(pg)
 
-host = Host(
+SECTIONS = sides.pool_modes(
     pg,
-    sides.pool_modes(
-        pg,
-        {
-            "database shop_transaction": {"pool_size": 1},
-            "database small": {"node": "shop_transaction", "pool_mode": "transaction", "pool_size": 2}
-            | {"max_prepared_statements": 2},
-        },
-        pool_size=20,
-        queue_timeout="5s",
-    ),
+    {
+        "database shop_transaction": {"pool_size": 1},
+        "database small": {"node": "shop_transaction", "pool_mode": "transaction", "pool_size": 2}
+        | {"max_prepared_statements": 2},
+    },
+    pool_size=20,
+    queue_timeout="5s",
 )
+host = Host(pg, SECTIONS)
+
+# The same with a filter that asks to see and hold everything, and changes nothing.
+VERDICTS = os.path.abspath(os.path.join(harness.BUILDDIR, "tests/integration/plugins/.libs/verdicts.so"))
+WATCHING = {"enabled": "yes", "library": VERDICTS, "data": "yes", "before": "yes"}
+filtered = Host(pg, {**SECTIONS, "plugin verdicts": WATCHING})
+
+# How a conversation goes through: which host, which database.
+WAYS = {mode: (host, "shop_" + mode) for mode in sides.MODES}
+WAYS["filtered"] = (filtered, "shop_transaction")
+WAYS["filtered session"] = (filtered, "shop_session")
+KEEPING = ("session", "auto", "filtered session")
 
 
-def test(name):
-    """Registers a test that also fails when the host dies of it; the next starts it again."""
+def test(name, of=(host,)):
+    """Registers a test that also fails when a host dies of it; the next starts it again."""
 
     def register(function):
         def run_it():
-            if not host.alive():
-                host.start()
-            at = len(host.log_text())
+            for h in of:
+                if not h.alive():
+                    h.start()
+            at = [len(h.log_text()) for h in of]
             try:
                 function()
             except Exception as e:
-                time.sleep(0.5)
-                if not host.alive():
-                    raise AssertionError("howdahd died:\n" + host.log_text()[at:]) from e
+                time.sleep(0.2)
+                for h, begin in zip(of, at):
+                    if not h.alive():
+                        raise AssertionError("howdahd died:\n" + h.log_text()[begin:]) from e
                 raise
-            assert host.alive(), host.log_text()[at:]
+            for h, begin in zip(of, at):
+                assert h.alive(), h.log_text()[begin:]
 
         harness.test(name)(run_it)
         return function
@@ -76,20 +87,21 @@ def test(name):
     return register
 
 
-def scenario(name, modes=sides.MODES):
-    """One test for each pool mode; the function talks to both sides."""
+def scenario(name, ways=tuple(WAYS)):
+    """One test for each way; the function talks to both sides."""
 
     def register(function):
-        for mode in modes:
+        for way in ways:
+            through, database = WAYS[way]
 
-            def run_it(mode=mode):
-                with Sides(pg, host, "shop_" + mode, disturb=mode == "transaction") as s:
+            def run_it(through=through, database=database):
+                with Sides(pg, through, database, disturb=database == "shop_transaction") as s:
                     function(s)
                     # Whatever came before, both sides must be in step at the end.
                     s.query("SELECT 'the end'")
                     s.quiet(0.02)
 
-            test("%s [%s]" % (name, mode))(run_it)
+            test("%s [%s]" % (name, way), of=(through,))(run_it)
         return function
 
     return register
@@ -531,7 +543,7 @@ def settings_rolled_back(s):
     s.query("SHOW application_name")
 
 
-@scenario("settings that the server does not report", modes=("session", "auto"))
+@scenario("settings that the server does not report", ways=KEEPING)
 def settings_unreported(s):
     for sql in (
         "SET work_mem = '3MB'",
@@ -874,7 +886,7 @@ def deallocate_others():
             equal(kinds(a.exchange(bind("", "s"), execute(), sync())), "2DCZ", sql)
 
 
-@scenario("statements prepared by SQL", modes=("session", "auto"))
+@scenario("statements prepared by SQL", ways=KEEPING)
 def sql_prepare(s):
     s.query("PREPARE q (int) AS SELECT $1 + 1")
     s.query("EXECUTE q (41)")
@@ -963,7 +975,7 @@ def copies_in(s):
     s.query("SELECT count(*) FROM sink")
 
 
-@scenario("Flush and Sync in the middle of COPY in", modes=("session", "auto"))
+@scenario("Flush and Sync in the middle of COPY in", ways=KEEPING)
 def sync_in_copy(s):
     copy_in(s, query(COPY), copy_data("1\tone\n"), flush(), sync(), flush(), copy_fail("after Sync"))
     s.query("SELECT 1")
@@ -1255,7 +1267,8 @@ def cancel_gone():
 
 @harness.test("howdahd ends well")
 def ends():
-    equal(host.stop(), 0, host.log_text()[-4000:])
+    for h in (host, filtered):
+        equal(h.stop(), 0, h.log_text()[-4000:])
 
 
 main()
