@@ -83,7 +83,7 @@ static void check_distribution(uint64_t (*draw)(unsigned short *))
     static const double qs[] = {0, 0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1};
     static struct hd_sketch_total total;
     unsigned short seed[3] = {1, 2, 3};
-    struct hd_sketch parts[2] = {0};
+    struct hd_sketch parts[2] = {};
     uint64_t *all = malloc(SAMPLES * sizeof(*all)), sum = 0;
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(all);
@@ -133,7 +133,7 @@ static void test_every_magnitude(void)
     for (int bit = 0; bit < 64; bit++) {
         for (int off = -1; off <= 1; off++) {
             uint64_t value = (UINT64_C(1) << bit) + (uint64_t)off;
-            struct hd_sketch s = {0};
+            struct hd_sketch s = {};
 
             /* Between two others, so that the ends do not help. */
             hd_sketch_add(&s, 0);
@@ -152,7 +152,7 @@ static void test_every_magnitude(void)
 
 static void sketch_without_memory(void *arg)
 {
-    struct hd_sketch s = {0};
+    struct hd_sketch s = {};
 
     (void)arg;
     for (uint64_t v = 1; v < 100000; v *= 10)
