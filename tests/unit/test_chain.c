@@ -819,7 +819,7 @@ static void resumes_race_with_parking(void)
     pthread_join(racer.thread, NULL);
     rig_on(&rig, 0, stop_racing, NULL);
     close_rig();
-    CU_ASSERT(racer.resumed > 0); /* how often is the scheduler's to say */
+    CU_ASSERT(racer.resumed > 0);             /* how often is the scheduler's to say */
     CU_ASSERT_EQUAL(released, racer.resumed); /* each that was taken is let go exactly once */
 }
 
