@@ -19,17 +19,6 @@ enum hd_taken hd_extended_message(struct hd_session *s, const struct hd_frame *f
 enum hd_taken hd_extended_sync(struct hd_session *s, const struct hd_frame *f);
 enum hd_taken hd_extended_flush(struct hd_session *s, const struct hd_frame *f);
 
-/* A name that the client closed, in case the server skips the Close. */
-struct hd_closed_name {
-    struct hd_prep *prep;
-    uint32_t seq;
-    char name[];
-};
-void hd_closed_name_free(struct hd_prep_table *t, struct hd_closed_name *c);
-void hd_extended_unclose(struct hd_session *s, const struct hd_closed_name *c);
-
-/* The unnamed statement is gone on both sides. s may be NULL. */
-void hd_extended_unnamed_lost(struct hd_session *s, struct hd_server *v);
 /* Portals end with their transaction. */
 void hd_extended_transaction_ended(struct hd_session *s);
 /* What a session holds of this file's. */

@@ -11,6 +11,7 @@
 #include "plug/bus.h"
 #include "session/client.h"
 #include "session/pool.h"
+#include "session/prepared.h"
 #include "session/reply.h"
 #include "session/server.h"
 #include "wire/build.h"

@@ -29,6 +29,10 @@ int hd_held_add(struct hd_session *s, const struct hd_frame *f, uint32_t seq);
 const struct hd_held_message *hd_held_find(const struct hd_session *s, uint8_t type);
 /* Forwards what is kept, in order. 0: it waits for a server, offer the present message again. */
 int hd_held_release(struct hd_session *s);
+/* The same, with the Parse and Bind of another content where `instead` is not NULL. */
+int hd_held_release_as(struct hd_session *s, struct hd_prep *instead);
+/* A kept message as it came. */
+struct hd_frame hd_held_frame(const struct hd_held *h, const struct hd_held_message *m);
 /* Throws it away; `undo`: the Parse in it never happened. */
 void hd_held_drop(struct hd_session *s, int undo);
 

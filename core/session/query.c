@@ -11,6 +11,7 @@
 #include "session/forward.h"
 #include "session/held.h"
 #include "session/pool.h"
+#include "session/prepared.h"
 #include "session/reply.h"
 #include "session/server.h"
 #include "sql/facts.h"

@@ -61,7 +61,7 @@ struct hd_stmt {
     uint8_t answered_by;
 };
 
-/* --- server connections (server.c)
+/* --- server connections (server.c, relay.c, answers.c)
  * -------------------------------------------------------------------------- */
 
 enum hd_server_state {
@@ -140,7 +140,7 @@ struct hd_pool {
     uint8_t paused;
 };
 
-/* --- sessions (client.c, login.c, extended.c, query.c)
+/* --- sessions (client.c, login.c, query.c, extended.c and what it shares with others in extended_parts.h)
  * ------------------------------------------------------ */
 
 enum hd_session_state {

@@ -1,0 +1,422 @@
+/*
+ * What a server's messages mean: which of the replies that it owes each one is, and what it changes; see
+ * relay.h.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/units.h"
+#include "plug/bus.h"
+#include "session/client.h"
+#include "session/extended.h"
+#include "session/names.h"
+#include "session/pool.h"
+#include "session/prepared.h"
+#include "session/relay.h"
+#include "session/server.h"
+#include "session/statement.h"
+#include "wire/describe.h"
+
+static enum hd_fate pop(struct hd_relay *r, const struct hd_frame *f)
+{
+    struct hd_expect e = hd_expects_pop(&r->v->expects);
+    enum hd_fate fate = e.flags & HD_EXPECT_SWALLOW ? HD_DROP : HD_RELAY;
+
+    hd_server_forget(r->v, &e);
+    if (fate == HD_DROP) {
+        hd_relay_flush(r, f->data);
+        r->run = f->data + f->here;
+    }
+    hd_relay_locals(r, f->data + f->here);
+    return HD_RELAY; /* the run has been cut already */
+}
+
+static int is_batch(const struct hd_expect *e)
+{
+    return e->kind >= HD_EXPECT_PARSE && e->kind <= HD_EXPECT_CLOSE;
+}
+
+/* --- errors --- */
+
+/* An entry that the server skipped or failed: what was taken for granted when it was sent is taken back. */
+static void undo(struct hd_server *v, struct hd_expect *e, const char *sqlstate)
+{
+    struct hd_session *s = v->session;
+    struct hd_prep_table *t = v->w->all->preps;
+
+    switch (e->kind) {
+    case HD_EXPECT_PARSE:
+        if (e->flags & HD_EXPECT_UNNAMED)
+            hd_extended_unnamed_lost(s, v);
+        else if (e->ref) /* NULL: forwarded as it came, under a name that is not ours */
+            hd_server_preps_remove(&v->preps, t, e->ref);
+        if (s && e->seq)
+            hd_names_undo(&s->names, t, e->seq);
+        break;
+    case HD_EXPECT_CLOSE: /* the statement is still there */
+        if (e->ref && hd_server_preps_add(&v->preps, e->ref))
+            v->must_close = 1;
+        break;
+    case HD_EXPECT_LOCAL:
+        if (s && e->seq)
+            hd_names_undo(&s->names, t, e->seq);
+        if (s && (e->flags & HD_EXPECT_CLOSED))
+            hd_extended_unclose(s, e->ref);
+        break;
+    case HD_EXPECT_EXECUTE:
+    case HD_EXPECT_QUERY:
+        if (e->ref && !(e->flags & HD_EXPECT_REPLACE))
+            hd_stmt_fail(e->ref, sqlstate);
+        break;
+    default:
+        break;
+    }
+    hd_server_forget(v, e);
+}
+
+/* After an ErrorResponse in the extended protocol the server skips everything up to the next Sync. */
+static void skip_to_sync(struct hd_server *v, const char *sqlstate)
+{
+    struct hd_expects *q = &v->expects;
+
+    uint32_t n = 0;
+
+    while (n < q->count && hd_expects_at(q, n)->kind != HD_EXPECT_SYNC)
+        n++;
+    for (uint32_t i = n; i-- > 0;) /* the last first, so that what was there before stands in the end */
+        undo(v, hd_expects_at(q, i), sqlstate);
+    while (n--)
+        hd_expects_pop(q);
+    v->skipping = !q->count;
+}
+
+static void note_error(struct hd_server *v, struct hd_expect *e, const struct hd_report *rep)
+{
+    if (e && e->ref && !(e->flags & HD_EXPECT_REPLACE) &&
+        (e->kind == HD_EXPECT_QUERY || e->kind == HD_EXPECT_EXECUTE))
+        hd_stmt_fail(e->ref, rep->code);
+    if (!strcmp(rep->severity, "FATAL") || !strcmp(rep->severity, "PANIC")) {
+        v->must_close = 1;
+        v->relayed_fatal = 1;
+    }
+}
+
+/* A plan that the server refuses from now on, or a statement that it does not have any more: whatever it has
+ * is prepared anew before its next use. */
+static void suspect_preps(struct hd_server *v, const struct hd_expect *head, const struct hd_report *rep)
+{
+    int stale = !strcmp(rep->code, "0A000") && (is_batch(head) || head->kind == HD_EXPECT_EXECUTE);
+
+    if (stale || (!strcmp(rep->code, "26000") && hd_names_ours(rep->message)))
+        hd_server_preps_expire(&v->preps);
+}
+
+/* An error in a statement of the host's own that must not fail: the session cannot go on. */
+static void own_statement_failed(struct hd_server *v, const struct hd_report *rep)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text), "%s", rep->message);
+    v->must_close = 1;
+    if (v->session)
+        hd_session_fatal(v->session, *rep->code ? rep->code : "XX000", text, NULL);
+}
+
+static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
+{
+    struct hd_server *v = r->v;
+    struct hd_expect *head = hd_expects_head(&v->expects);
+    enum hd_fate fate = HD_RELAY;
+    struct hd_report rep;
+    struct hd_buf *renamed;
+    char code[6];
+    int batch;
+
+    hd_report_parse(hd_frame_body(f), hd_frame_body_len(f), &rep);
+    snprintf(code, sizeof(code), "%s", rep.code);
+    note_error(v, head, &rep);
+    if (!head)
+        return HD_RELAY; /* the server says why it ends */
+    suspect_preps(v, head, &rep);
+    batch = is_batch(head);
+    if (head->flags & HD_EXPECT_REPLACE) {
+        hd_relay_instead(r, f, head->ref);
+        fate = HD_DROP;
+    } else if (v->session && (renamed = hd_names_in_report(v->session, f->data, f->total))) {
+        hd_relay_instead(r, f, renamed);
+        hd_buf_drop(renamed);
+        fate = HD_DROP;
+    } else if ((head->flags & HD_EXPECT_SWALLOW) && head->kind == HD_EXPECT_QUERY) {
+        if (head->flags & HD_EXPECT_MUST)
+            own_statement_failed(v, &rep);
+        fate = HD_DROP;
+    }
+    if (v->state == HD_SERVER_CLOSED)
+        return fate; /* with its session, and the queue with it */
+    v->statement_error = 1;
+    v->copy_in = 0;
+    if (batch)
+        skip_to_sync(v, code);
+    return fate;
+}
+
+/* --- ends of commands --- */
+
+/* After DISCARD ALL: settings that the server does not report are its own again. A session whose startup
+ * packet had others gets them back with its next server. */
+static void forget_unreported(struct hd_server *v)
+{
+    struct hd_params *p = hd_params_reported(v->params);
+
+    if (p) {
+        hd_params_drop(v->params);
+        v->params = p;
+    } else {
+        v->must_close = 1;
+    }
+}
+
+/* Session state that a finished command took away. */
+static void on_tag(struct hd_server *v, const char *tag)
+{
+    struct hd_session *s = v->session;
+    struct hd_prep_table *t = v->w->all->preps;
+    int all = !strcmp(tag, "DISCARD ALL");
+
+    if (!all && strcmp(tag, "DEALLOCATE ALL"))
+        return;
+    hd_server_preps_clear(&v->preps, t);
+    if (all)
+        hd_extended_unnamed_lost(s, v);
+    if (all)
+        forget_unreported(v);
+    if (!s)
+        return;
+    hd_names_clear(&s->names, t);
+    if (all)
+        s->pins &= HD_PIN_MODE | HD_PIN_UNSURE | HD_PIN_PROTOCOL;
+}
+
+/* Syncs that the server read while it copied in were ignored. */
+static void drop_maybe_syncs(struct hd_server *v)
+{
+    struct hd_expects *q = &v->expects;
+
+    while (q->count && hd_expects_head(q)->kind == HD_EXPECT_SYNC &&
+           (hd_expects_head(q)->flags & HD_EXPECT_MAYBE))
+        hd_expects_pop(q);
+}
+
+/* Tells the bus of a command that may have changed the schema or privileges, as its tag says. */
+static void publish_ddl(struct hd_server *v, const char *tag)
+{
+    static const char *const words[] = {"CREATE ",  "ALTER ",  "HD_DROP ",  "GRANT",     "REVOKE",  "COMMENT",
+                                        "TRUNCATE", "IMPORT ", "SECURITY ", "REASSIGN ", "REFRESH "};
+    struct hd_bus *bus = v->w->all->env.bus;
+    struct hd_event_ddl ev = {.size = sizeof(ev)};
+    int hit = 0;
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(words) && !hit; i++)
+        hit = !strncmp(tag, words[i], strlen(words[i]));
+    if (!hit || !bus || !hd_bus_wanted(bus, HD_BUS_DDL_OBSERVED))
+        return;
+    ev.session_id = v->session ? v->session->id : 0;
+    snprintf(ev.tag, sizeof(ev.tag), "%s", tag);
+    snprintf(ev.database, sizeof(ev.database), "%s", v->pool->database);
+    hd_bus_publish(bus, HD_BUS_DDL_OBSERVED, &ev, sizeof(ev));
+}
+
+/* Tags of reads and row writes, which are nearly all: nothing more to look at. */
+static int plain_tag(const char *tag)
+{
+    return !strncmp(tag, "SELECT", 6) || !strncmp(tag, "INSERT", 6) || !strncmp(tag, "UPDATE", 6) ||
+           !strncmp(tag, "DELETE", 6);
+}
+
+static enum hd_fate on_command_complete(struct hd_relay *r, const struct hd_frame *f)
+{
+    struct hd_server *v = r->v;
+    struct hd_expect *head = hd_expects_head(&v->expects);
+    const char *tag = (const char *)hd_frame_body(f);
+
+    v->copy_in = 0;
+    if (!head || (head->kind != HD_EXPECT_EXECUTE && head->kind != HD_EXPECT_QUERY)) {
+        v->broken = 1; /* nobody asked for that */
+        return HD_RELAY;
+    }
+    if (hd_frame_body_len(f) == 0 || tag[hd_frame_body_len(f) - 1]) {
+        v->broken = 1; /* not a string */
+        tag = "";
+    }
+    if (!plain_tag(tag)) {
+        on_tag(v, tag);
+        publish_ddl(v, tag);
+    }
+    if (head->ref && !(head->flags & HD_EXPECT_REPLACE))
+        hd_stmt_tag(head->ref, tag);
+    if (head->kind != HD_EXPECT_EXECUTE)
+        return head->flags & HD_EXPECT_SWALLOW ? HD_DROP : HD_RELAY;
+    {
+        struct hd_expect e = hd_expects_pop(&v->expects);
+
+        hd_server_forget(v, &e); /* completes the statement, before the client sees the end */
+        drop_maybe_syncs(v);
+        hd_relay_locals(r, f->data + f->here);
+    }
+    return HD_RELAY;
+}
+
+/* --- the rest --- */
+
+/* COPY … FROM STDIN begins. What was sent behind the Execute is read in copy mode: Syncs there are ignored.
+ */
+static enum hd_fate on_copy_in(struct hd_relay *r)
+{
+    struct hd_server *v = r->v;
+    struct hd_expects *q = &v->expects;
+    struct hd_expect *head = hd_expects_head(q);
+
+    v->copy_in = 1;
+    if (!head || head->kind != HD_EXPECT_EXECUTE)
+        return HD_RELAY;
+    hd_expects_drop_syncs(q); /* the server answers none of them */
+    if (v->session && q->count == 1)
+        v->session->unsynced = 1; /* a Sync is still to come */
+    return HD_RELAY;
+}
+
+static enum hd_fate on_parameter_status(struct hd_relay *r, const struct hd_frame *f)
+{
+    struct hd_server *v = r->v;
+    struct hd_session *s = v->session;
+    struct hd_expect *head = hd_expects_head(&v->expects);
+    const char *name, *value;
+    struct hd_params *p;
+
+    if (hd_parameter_status_parse(hd_frame_body(f), hd_frame_body_len(f), &name, &value))
+        return HD_RELAY;
+    p = hd_params_with(v->params, name, value);
+    if (!p) {
+        v->must_close = 1;
+        return HD_RELAY;
+    }
+    hd_params_drop(v->params);
+    v->params = p;
+    if (head && (head->flags & HD_EXPECT_SWALLOW))
+        return HD_DROP; /* brought into step: the client knows this value */
+    if (s) {
+        hd_params_drop(s->params);
+        s->params = hd_params_hold(p);
+    }
+    return HD_RELAY;
+}
+
+static enum hd_fate on_ready(struct hd_relay *r, const struct hd_frame *f)
+{
+    struct hd_server *v = r->v;
+    struct hd_session *s = v->session;
+    struct hd_expect e;
+    uint8_t txn = hd_frame_body(f)[0];
+
+    if (!v->expects.count || is_batch(hd_expects_head(&v->expects))) {
+        v->broken = 1; /* it answers what nobody asked: its count is not ours */
+        return HD_RELAY;
+    }
+    e = hd_expects_pop(&v->expects);
+    v->txn = txn;
+    v->idle_ns = uv_now(&v->w->loop.uv) * 1000000;
+    v->copy_in = 0;
+    v->statement_error = 0;
+    hd_server_forget(v, &e);
+    if (e.flags & HD_EXPECT_SWALLOW) {
+        hd_relay_flush(r, f->data);
+        r->run = f->data + f->here;
+    } else if (s) {
+        s->txn = txn;
+        if (txn == HD_TXN_IDLE) {
+            s->transactions++;
+            v->pool->stats.transactions++;
+            hd_extended_transaction_ended(s);
+        }
+    }
+    hd_relay_locals(r, f->data + f->here);
+    return HD_RELAY;
+}
+
+static void count_row(struct hd_server *v, const struct hd_frame *f)
+{
+    struct hd_expect *head = hd_expects_head(&v->expects);
+
+    if (head && head->ref && !(head->flags & (HD_EXPECT_REPLACE | HD_EXPECT_SWALLOW)) && f->offset == 0 &&
+        (head->kind == HD_EXPECT_EXECUTE || head->kind == HD_EXPECT_QUERY))
+        hd_stmt_row(head->ref);
+}
+
+static enum hd_fate if_asked(struct hd_server *v)
+{
+    struct hd_expect *head = hd_expects_head(&v->expects);
+
+    return head && (head->flags & HD_EXPECT_SWALLOW) ? HD_DROP : HD_RELAY;
+}
+
+/* Pops when the head is of this kind; a server that answers out of turn is not used again. */
+static enum hd_fate answer_of(struct hd_relay *r, const struct hd_frame *f, enum hd_expect_kind kind)
+{
+    struct hd_expect *head = hd_expects_head(&r->v->expects);
+
+    if (head && head->kind == kind)
+        return pop(r, f);
+    if (!head || head->kind != HD_EXPECT_QUERY)
+        r->v->broken = 1;
+    return if_asked(r->v);
+}
+
+/* The head of what is owed was prepared. */
+static void note_proven(struct hd_server *v)
+{
+    const struct hd_expect *head = hd_expects_head(&v->expects);
+
+    if (head && head->kind == HD_EXPECT_PARSE && head->ref && !(head->flags & HD_EXPECT_UNNAMED))
+        atomic_store_explicit(&((struct hd_prep *)head->ref)->proven, v->pool->shared, memory_order_relaxed);
+}
+
+/* Decides about one message. Messages that are looked into are whole here. */
+enum hd_fate hd_relay_message(struct hd_relay *r, const struct hd_frame *f)
+{
+    struct hd_server *v = r->v;
+
+    switch (f->type) {
+    case HD_MSG_DATA_ROW:
+        count_row(v, f);
+        return if_asked(v);
+    case HD_MSG_READY_FOR_QUERY:
+        return on_ready(r, f);
+    case HD_MSG_COMMAND_COMPLETE:
+        return on_command_complete(r, f);
+    case HD_MSG_PARSE_COMPLETE:
+        note_proven(v);
+        return answer_of(r, f, HD_EXPECT_PARSE);
+    case HD_MSG_BIND_COMPLETE:
+        return answer_of(r, f, HD_EXPECT_BIND);
+    case HD_MSG_CLOSE_COMPLETE:
+        return answer_of(r, f, HD_EXPECT_CLOSE);
+    case HD_MSG_ROW_DESCRIPTION:
+    case HD_MSG_NO_DATA:
+        if (f->offset + f->here < f->total)
+            return if_asked(v); /* its end counts */
+        return answer_of(r, f, HD_EXPECT_DESCRIBE);
+    case HD_MSG_EMPTY_QUERY_RESPONSE:
+    case HD_MSG_PORTAL_SUSPENDED:
+        return answer_of(r, f, HD_EXPECT_EXECUTE);
+    case HD_MSG_ERROR_RESPONSE:
+        return on_error(r, f);
+    case HD_MSG_PARAMETER_STATUS:
+        return on_parameter_status(r, f);
+    case HD_MSG_COPY_IN_RESPONSE:
+    case HD_MSG_COPY_BOTH_RESPONSE:
+        return hd_frame_last(f) ? on_copy_in(r) : if_asked(v);
+    default:
+        return if_asked(v);
+    }
+}
