@@ -256,6 +256,7 @@ static void usage(FILE *out)
 {
     fputs("Usage: howdahctl [OPTION]... COMMAND [ARGUMENT]...\n"
           "Asks a running howdahd; COMMAND is one of its commands, SHOW may be left out.\n"
+          "Options may stand behind the command; after -- all is the command's.\n"
           "\n"
           "  -S, --socket PATH      control socket (else HOWDAH_CONTROL, else " DEFAULT_CONTROL ")\n"
           "  -j, --json             print JSON\n"
@@ -304,7 +305,7 @@ static int parse(int argc, char **argv, struct options *o)
         {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0}};
     int opt, help = 0;
 
-    while ((opt = getopt_long(argc, argv, "+S:jw:hV", longs, NULL)) != -1) {
+    while ((opt = getopt_long(argc, argv, "S:jw:hV", longs, NULL)) != -1) {
         switch (opt) {
         case 'S':
             o->control = optarg;

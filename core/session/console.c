@@ -56,6 +56,11 @@ void hd_console_free(struct hd_session *s)
     hd_free(c);
 }
 
+const char *hd_console_user(const struct hd_session *s)
+{
+    return s->console->user;
+}
+
 struct hd_params *hd_console_params(struct hd_worker *w, const char *user)
 {
     const struct hd_param_entry e[] = {{"server_version", "15.0 (howdah)"},

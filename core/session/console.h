@@ -8,6 +8,8 @@
 
 int hd_console_open(struct hd_session *s, const char *user);
 void hd_console_free(struct hd_session *s);
+/* Who logged in; valid while the session is. */
+const char *hd_console_user(const struct hd_session *s);
 /* The command that runs is given up (it may take effect yet); its session goes on. */
 void hd_console_cancel(struct hd_session *s);
 /* What a console session's greeting reports. NULL: no memory. */

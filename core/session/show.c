@@ -15,6 +15,7 @@
 #include "base/units.h"
 #include "plug/commands.h"
 #include "session/client.h"
+#include "session/console.h"
 #include "session/listener.h"
 #include "session/pool.h"
 #include "session/server.h"
@@ -123,7 +124,7 @@ static void client_rows(struct hd_worker *w, struct gather *g)
 
         hd_result_integer(g->r, (int64_t)s->id);
         hd_result_cstr(g->r, s->pool ? s->pool->database : s->console ? "howdah" : NULL);
-        hd_result_cstr(g->r, s->pool ? s->pool->user : NULL);
+        hd_result_cstr(g->r, s->pool ? s->pool->user : s->console ? hd_console_user(s) : NULL);
         hd_result_cstr(g->r, s->params ? hd_params_get(s->params, "application_name") : NULL);
         peer_text(s->link.fd, text, sizeof(text));
         hd_result_cstr(g->r, text);

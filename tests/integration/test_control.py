@@ -53,6 +53,10 @@ def as_json():
     equal(a["types"][:4], ["text", "text", "time", "real"])
     equal(len(a["rows"]), 1)
     equal(a["command"], "SHOW NODES")
+    behind = host.control("show", "nodes", "--json")
+    equal(behind.returncode, 0, behind.stderr)
+    equal(json.loads(behind.stdout)["columns"], a["columns"])
+    equal(host.control("--", "show", "nodes", "--json").returncode, 1)
 
 
 @test("exit statuses tell what went wrong")
@@ -131,6 +135,8 @@ def console():
     equal([r["node"] for r in host.console("SHOW NODES")], [r["node"] for r in rows("nodes")])
     names = {r["command"] for r in host.console("SHOW HELP")}
     equal(names, {r["command"] for r in rows("help")})
+    (me,) = [r for r in host.console("SHOW CLIENTS") if r["database"] == "howdah"]
+    equal(me["user"], "howdah")
 
 
 @test("a node that is there is up; NODE PING asks anew")
