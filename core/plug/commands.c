@@ -413,6 +413,15 @@ static int refuse_unknown(const struct hd_commands *c, const struct hd_words *w,
     return HD_ENOENT;
 }
 
+/* A command whose usage names no argument takes none. */
+static int refuse_arguments(const struct command *cmd, const struct hd_words *w, struct hd_error *err)
+{
+    if (cmd->usage[0] || w->count == cmd->words)
+        return HD_OK;
+    return hd_fail(err, HD_EINVAL, "%s takes no arguments, found \"%.40s\"", cmd->name,
+                   w->word[cmd->words].ptr);
+}
+
 /* Hands the call to the command's handler and takes what it says. */
 static void invoke(struct hd_command_call *call, const struct command *cmd, const struct hd_words *w)
 {
@@ -426,7 +435,6 @@ static void invoke(struct hd_command_call *call, const struct command *cmd, cons
     enum stage from;
     int code;
 
-    memcpy(call->name, cmd->name, sizeof(call->name));
     call->owner = cmd->owner;
     call->deadline_ns = hd_now_ns() + (uint64_t)CALL_SECONDS * 1000000000u;
     advance(call, STAGE_CALLED);
@@ -456,10 +464,11 @@ static void run(struct hd_command_call *call)
     call->code = hd_words_parse(&words, &call->arena, call->text, call->len, &call->err);
     if (!call->code && words.count) {
         cmd = find(c, &words);
-        if (!cmd)
-            call->code = refuse_unknown(c, &words, &call->err);
+        call->code = cmd ? refuse_arguments(cmd, &words, &call->err) : refuse_unknown(c, &words, &call->err);
     }
-    if (cmd) {
+    if (cmd)
+        memcpy(call->name, cmd->name, sizeof(call->name));
+    if (cmd && !call->code) {
         invoke(call, cmd, &words);
         return;
     }

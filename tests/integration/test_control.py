@@ -67,6 +67,9 @@ def statuses():
     done = host.control("show", "nods")
     equal(done.returncode, 1)
     assert "did you mean SHOW NODES?" in done.stderr, done.stderr
+    done = host.control("show", "nodes", "of", "mine")
+    equal(done.returncode, 1)
+    assert 'SHOW NODES takes no arguments, found "of"' in done.stderr, done.stderr
     done = host.control("nods")
     assert "did you mean SHOW NODES?" in done.stderr, done.stderr
     equal(host.control("--json", "frobnicate").returncode, 1)

@@ -172,8 +172,8 @@ static void set_up(void)
 
     CU_ASSERT_EQUAL_FATAL(hd_loop_init(&loop), HD_OK);
     commands = hd_commands_new(&loop);
-    hd_commands_add(commands, NULL, "ECHO", NULL, NULL, 0, echo, NULL, &err);
-    hd_commands_add(commands, NULL, "BIG", NULL, NULL, 0, big, NULL, &err);
+    hd_commands_add(commands, NULL, "ECHO", "[WORD]", NULL, 0, echo, NULL, &err);
+    hd_commands_add(commands, NULL, "BIG", "[WORD]", NULL, 0, big, NULL, &err);
     hd_commands_add(commands, NULL, "HOLD", NULL, NULL, 0, hold, NULL, &err);
     snprintf(dir, sizeof(dir), "/tmp/hd-control-XXXXXX");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));

@@ -35,9 +35,9 @@ struct hd_commands_v1 {
     uint32_t size;
     uint32_t reserved;
     /* Registers `name` (one to three upper-case words: "SHOW STATEMENTS", "CACHE STATS"). `usage` shows the
-     * arguments: "[TOP n]". The handler fills call->result and returns HD_OK or an error with text; or
-     * HD_PENDING, and later finish(). Removed when the plugin stops. HD_EEXIST when the name is taken.
-     * [control] */
+     * arguments: "[TOP n]"; where it is empty or NULL, the host refuses a call with any. The handler fills
+     * call->result and returns HD_OK or an error with text; or HD_PENDING, and later finish(). Removed when
+     * the plugin stops. HD_EEXIST when the name is taken. [control] */
     int32_t (*add)(hd_host *host, const char *name, const char *usage, const char *doc, uint32_t flags,
                    int32_t (*fn)(void *arg, const struct hd_call *call, struct hd_error *err), void *arg,
                    struct hd_error *err);

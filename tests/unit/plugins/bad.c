@@ -13,8 +13,8 @@ const int not_howdah_plugin = 1;
 
 #elif defined(BAD_TINY)
 
-/* A symbol of that name, but not of that kind. Clang's address sanitizer would make the symbol larger, by bytes
- * that must not be read. */
+/* A symbol of that name, but not of that kind. Clang's address sanitizer would make the symbol larger, by
+ * bytes that must not be read. */
 #ifdef __clang__
 __attribute__((no_sanitize("address")))
 #endif
