@@ -9,6 +9,7 @@
 #include "plug/commands.h"
 #include "plug/nearest.h"
 #include "plug/plugins.h"
+#include "session/worker.h"
 
 #include <howdah/plugin.h>
 #include <libpq-fe.h>
@@ -330,6 +331,18 @@ static void listener_rows(hd_result *r, const struct hd_settings *s)
             text_row(r, "listening", s->listeners[l].addresses[i].text);
 }
 
+static void io_row(hd_result *r, struct hd_workers *w)
+{
+    const char *reason, *io;
+    char text[200];
+
+    if (!w)
+        return;
+    io = hd_workers_io(w, &reason);
+    snprintf(text, sizeof(text), reason[0] ? "%s (no io_uring: %s)" : "%s%s", io, reason);
+    text_row(r, "io", text);
+}
+
 static int32_t status(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     struct hd_runtime *rt = arg;
@@ -347,6 +360,7 @@ static int32_t status(void *arg, const struct hd_call *call, struct hd_error *er
     number_row(r, "pid", getpid());
     duration_row(r, "up", now - rt->started_us);
     number_row(r, "workers", rt->config->settings->host.worker_count);
+    io_row(r, rt->workers);
     listener_rows(r, rt->config->settings);
     text_row(r, "configuration", rt->path);
     duration_row(r, "configured since", now - rt->loaded_us);

@@ -1,25 +1,26 @@
 /*
- * Links over libuv's poll handles: recv and send by hand, no allocation per read or write. See link.h.
+ * Links, as far as it does not matter which engine carries them: leftovers, back-pressure, TLS, life and
+ * moving. See link.h.
  *
- * A read goes behind what is left over from before or, mostly, into the thread's scratch buffer, which stays
- * hot in the cache; what on_data does not take is copied out of it. Writes wait until the event that caused
- * them has been handled and then leave in one call.
+ * A read goes behind what is left over from before or, mostly, into the thread's scratch buffer (or one of
+ * the engine's), which stays hot in the cache; what on_data does not take is copied out of it.
  */
 #include "io/link.h"
 
 #include <errno.h>
-#include <howdah/error.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/error.h"
+#include "io/engine.h"
 #include "io/tls.h"
 
-#define IOV_MAX_SLICES 32
-
-static void on_ready(struct hd_loop_watch *w, int status, int events);
+/* Bytes that belong to no thread's pool. */
+struct hd_link_carry {
+    uint32_t len;
+    uint8_t data[];
+};
 
 /* --- the thread's side -------------------------------------------------------------------------------------
  */
@@ -33,6 +34,7 @@ int hd_io_init(struct hd_io *io, struct hd_loop *loop, size_t buffer_limit)
 {
     memset(io, 0, sizeof(*io));
     io->loop = loop;
+    io->engine = &hd_engine_uv;
     hd_bufs_init(&io->bufs, buffer_limit);
     hd_list_init(&io->dirty);
     hd_list_init(&io->starved);
@@ -42,9 +44,24 @@ int hd_io_init(struct hd_io *io, struct hd_loop *loop, size_t buffer_limit)
     return io->scratch ? HD_OK : HD_ENOMEM;
 }
 
+int hd_io_use_uring(struct hd_io *io, struct hd_error *err)
+{
+    int code = hd_engine_uring.open(io, err);
+
+    if (!code)
+        io->engine = &hd_engine_uring;
+    return code;
+}
+
+const char *hd_io_engine(const struct hd_io *io)
+{
+    return io->engine->name;
+}
+
 void hd_io_close(struct hd_io *io)
 {
     HD_CHECK(hd_list_empty(&io->dirty));
+    io->engine->close(io);
     hd_list_remove(&io->flush.node);
     hd_buf_drop(io->scratch);
     hd_bufs_close(&io->bufs);
@@ -54,8 +71,12 @@ void hd_io_flush(struct hd_io *io)
 {
     struct hd_list *n;
 
-    while ((n = hd_list_pop_front(&io->dirty)))
-        hd_link_flush(HD_LIST_ITEM(n, struct hd_link, dirty));
+    while ((n = hd_list_pop_front(&io->dirty))) {
+        struct hd_link *l = HD_LIST_ITEM(n, struct hd_link, dirty);
+
+        if (hd_link_may_send(l))
+            io->engine->send(l);
+    }
 }
 
 void hd_io_retry(struct hd_io *io)
@@ -75,89 +96,51 @@ void hd_io_retry(struct hd_io *io)
     }
 }
 
-/* --- what the descriptor is watched for --------------------------------------------------------------------
- */
-
-static void rewatch(struct hd_link *l)
-{
-    int events = 0;
-
-    if (l->closed)
-        return;
-    if (!l->paused && !l->ended && hd_list_empty(&l->starved))
-        events |= UV_READABLE;
-    if (l->paused && l->watch_end && !l->ended)
-        events |= UV_DISCONNECT;
-    if (l->blocked)
-        events |= UV_WRITABLE;
-    hd_loop_watch_set(&l->watch, events);
-}
-
-static void drop_out(struct hd_link *l)
-{
-    for (uint32_t i = 0; i < l->out_count; i++)
-        hd_buf_drop(l->out[(l->out_head + i) & (l->out_cap - 1)].buf);
-    if (l->out != l->few)
-        hd_free(l->out);
-    l->out = l->few;
-    l->out_count = l->out_head = 0;
-    l->out_cap = HD_LINK_INLINE;
-    l->out_bytes = 0;
-}
-
-static void report_drained(struct hd_link *l)
-{
-    l->high = 0;
-    if (l->ops->on_drained)
-        l->ops->on_drained(l);
-}
-
-static void report_end(struct hd_link *l, int error)
+void hd_link_report_end(struct hd_link *l, int error)
 {
     if (l->ended || l->closed)
         return;
     l->ended = 1;
-    rewatch(l);
+    l->io->engine->update(l);
     l->ops->on_end(l, error);
 }
 
-/* The peer is gone as a reader. What it had to say before (why it ends, above all) may still wait to be read,
- * so the end is reported by the read that finds it; whoever feeds the link must not wait for it. */
-static void go_deaf(struct hd_link *l, int error)
+void hd_link_go_deaf(struct hd_link *l, int error)
 {
+    if (l->ended || l->closed || l->deaf)
+        return;
     if (l->paused && l->watch_end) {
-        report_end(l, error);
+        hd_link_report_end(l, error);
         return;
     }
     l->deaf = 1;
     l->blocked = 0;
     hd_list_remove(&l->dirty);
-    drop_out(l);
-    rewatch(l);
-    if (l->high)
-        report_drained(l);
+    hd_link_drop_out(l);
+    l->io->engine->update(l);
+    hd_link_check_drained(l);
 }
 
-/* Reading stops until hd_io_retry: there is no buffer. */
-static void starve(struct hd_link *l)
+void hd_link_starve(struct hd_link *l)
 {
     if (hd_list_empty(&l->starved))
         hd_list_push_back(&l->io->starved, &l->starved);
-    rewatch(l);
+    l->io->engine->update(l);
 }
 
 /* --- receiving ---------------------------------------------------------------------------------------------
  */
 
-/* Makes leftovers stand in a buffer with room for `want` bytes from their start, and for one more at least.
- */
-static int grow_leftovers(struct hd_link *l)
+/* Makes leftovers stand in a buffer with room for `want` bytes from their start, and for `more` at least. */
+static int grow_leftovers(struct hd_link *l, uint32_t more)
 {
-    uint32_t need = l->want > l->in_len           ? l->want
-                    : l->in_len < HD_BUF_STANDARD ? l->in_len + 1
-                                                  : l->in_len + HD_BUF_STANDARD;
+    uint32_t need = l->in_len + more;
     struct hd_buf *b;
 
+    if (need < l->want)
+        need = l->want;
+    else if (l->in_len >= HD_BUF_STANDARD && need < l->in_len + HD_BUF_STANDARD)
+        need = l->in_len + HD_BUF_STANDARD;
     if (l->in->cap - l->in_off >= need)
         return HD_OK;
     if (need < HD_BUF_STANDARD)
@@ -190,12 +173,12 @@ static struct hd_buf *scratch(struct hd_io *io)
 }
 
 /* Where the next bytes go: behind the leftovers, or into scratch. */
-static struct hd_buf *room(struct hd_link *l, uint8_t **ptr, uint32_t *cap)
+static struct hd_buf *find_room(struct hd_link *l, uint8_t **ptr, uint32_t *cap)
 {
     struct hd_buf *b;
 
     if (l->in_len) {
-        if (grow_leftovers(l))
+        if (grow_leftovers(l, 1))
             return NULL;
         *ptr = l->in->data + l->in_off + l->in_len;
         *cap = l->in->cap - l->in_off - l->in_len;
@@ -258,7 +241,7 @@ static size_t deliver_once(struct hd_link *l, struct hd_buf *buf, const uint8_t 
         code = keep(l, buf, ptr + taken, len - (uint32_t)taken);
     hd_buf_drop(buf);
     if (code)
-        report_end(l, ENOMEM);
+        hd_link_report_end(l, ENOMEM);
     return taken;
 }
 
@@ -269,7 +252,7 @@ static void deliver(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, u
 
     while (!l->closed && !l->ended && l->again && !l->paused && l->in_len) {
         if (!taken) { /* no progress: not in a circle, but with the next tick */
-            starve(l);
+            hd_link_starve(l);
             return;
         }
         taken = deliver_once(l, l->in, l->in->data + l->in_off, l->in_len);
@@ -289,43 +272,22 @@ void hd_link_offer(struct hd_link *l)
     deliver(l, l->in, l->in->data + l->in_off, l->in_len);
 }
 
-static void received(struct hd_link *l, struct hd_buf *b, uint32_t n)
+struct hd_buf *hd_link_room(struct hd_link *l, uint8_t **ptr, uint32_t *cap)
 {
+    struct hd_buf *b = find_room(l, ptr, cap);
+
+    if (!b)
+        hd_link_starve(l);
+    return b;
+}
+
+void hd_link_filled(struct hd_link *l, struct hd_buf *b, uint8_t *ptr, uint32_t n)
+{
+    b->len = (uint32_t)(ptr - b->data) + n;
     if (b == l->in)
         deliver(l, b, b->data + l->in_off, l->in_len + n);
     else
         deliver(l, b, b->data, n);
-}
-
-/* One read: level-triggered polling brings us back if there is more, and other links have their turn. Returns
- * 0 when there was nothing to read. */
-static int read_plain(struct hd_link *l)
-{
-    uint8_t *ptr;
-    uint32_t cap;
-    struct hd_buf *b = room(l, &ptr, &cap);
-    ssize_t n;
-
-    if (!b) {
-        starve(l);
-        return 1;
-    }
-    l->io->recv_calls++;
-    do
-        n = recv(l->fd, ptr, cap, MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
-    if (n > 0) {
-        l->io->recv_bytes += (uint64_t)n;
-        b->len = (uint32_t)(ptr - b->data) + (uint32_t)n;
-        received(l, b, (uint32_t)n);
-    } else if (n == 0) {
-        report_end(l, 0);
-    } else if (errno != EAGAIN) {
-        report_end(l, errno);
-    } else {
-        return 0;
-    }
-    return 1;
 }
 
 /* Takes what TLS has decrypted, until there is no more or the owner pauses. */
@@ -334,300 +296,48 @@ static void drain_tls(struct hd_link *l)
     while (!l->closed && !l->paused && !l->ended) {
         uint8_t *ptr;
         uint32_t cap;
-        struct hd_buf *b = room(l, &ptr, &cap);
+        struct hd_buf *b = hd_link_room(l, &ptr, &cap);
         int n;
 
-        if (!b) {
-            starve(l);
+        if (!b)
             return;
-        }
         n = hd_tls_read(l->tls, ptr, cap);
         if (n == 0)
             break;
         if (n < 0) {
             hd_link_flush(l); /* the alert that says why */
-            report_end(l, n == HD_ECANCELLED ? 0 : EPROTO);
+            hd_link_report_end(l, n == HD_ECANCELLED ? 0 : EPROTO);
             return;
         }
-        b->len = (uint32_t)(ptr - b->data) + (uint32_t)n;
-        received(l, b, (uint32_t)n);
+        hd_link_filled(l, b, ptr, (uint32_t)n);
     }
     /* Handshake, alerts, key updates; and what had to wait for the handshake. */
     if (!l->closed && (l->out_count || hd_tls_wants_send(l->tls)))
-        hd_link_flush(l);
+        hd_link_mark_dirty(l);
 }
 
-static int read_tls(struct hd_link *l)
+void hd_link_arrived_raw(struct hd_link *l, const uint8_t *raw, size_t n)
 {
-    uint8_t raw[HD_BUF_STANDARD];
-    ssize_t n;
-
-    l->io->recv_calls++;
-    do
-        n = recv(l->fd, raw, sizeof(raw), MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
-        return 0;
-    if (n <= 0) {
-        report_end(l, n ? errno : 0);
-        return 1;
-    }
-    l->io->recv_bytes += (uint64_t)n;
-    if (hd_tls_feed(l->tls, raw, (size_t)n))
-        report_end(l, ENOMEM);
+    if (hd_tls_feed(l->tls, raw, n))
+        hd_link_report_end(l, ENOMEM);
     else
         drain_tls(l);
-    return 1;
 }
 
-/* The socket has failed. What had arrived before is read all the same, and finds the reason at its end. */
-static void on_broken(struct hd_link *l, int error)
+void hd_link_arrived(struct hd_link *l, struct hd_buf *b, uint32_t n)
 {
-    if (l->paused)
-        go_deaf(l, error);
-    else if (!(l->tls ? read_tls(l) : read_plain(l)))
-        report_end(l, error);
-}
-
-static void on_ready(struct hd_loop_watch *w, int status, int events)
-{
-    struct hd_link *l = HD_CONTAINER_OF(w, struct hd_link, watch);
-    struct hd_io *io = l->io;
-
-    if (status < 0) {
-        if (!l->ended)
-            on_broken(l, -status);
+    if (l->tls) {
+        hd_link_arrived_raw(l, b->data, n);
+    } else if (!l->in_len) {
+        deliver(l, b, b->data, n);
+    } else if (grow_leftovers(l, n)) {
+        hd_link_report_end(l, ENOMEM);
     } else {
-        if (events & UV_WRITABLE) {
-            l->blocked = 0;
-            hd_link_flush(l);
-        }
-        if ((events & UV_READABLE) && !l->closed && !l->paused && !l->ended) {
-            if (l->tls)
-                read_tls(l);
-            else
-                read_plain(l);
-        }
-        if ((events & UV_DISCONNECT) && l->paused && l->watch_end)
-            report_end(l, 0);
+        uint8_t *end = l->in->data + l->in_off + l->in_len;
+
+        memcpy(end, b->data, n);
+        hd_link_filled(l, l->in, end, n);
     }
-    if (!l->closed)
-        rewatch(l);
-    hd_io_flush(io);
-}
-
-/* --- sending -----------------------------------------------------------------------------------------------
- */
-
-static int more_slices(struct hd_link *l)
-{
-    uint32_t cap = l->out_cap * 2;
-    struct hd_slice *ring = hd_malloc(cap * sizeof(*ring));
-
-    if (!ring)
-        return HD_ENOMEM;
-    for (uint32_t i = 0; i < l->out_count; i++)
-        ring[i] = l->out[(l->out_head + i) & (l->out_cap - 1)];
-    if (l->out != l->few)
-        hd_free(l->out);
-    l->out = ring;
-    l->out_head = 0;
-    l->out_cap = cap;
-    return HD_OK;
-}
-
-static void mark_dirty(struct hd_link *l)
-{
-    if (hd_list_empty(&l->dirty))
-        hd_list_push_back(&l->io->dirty, &l->dirty);
-    hd_loop_defer(l->io->loop, &l->io->flush);
-}
-
-static void queued(struct hd_link *l, size_t len)
-{
-    l->out_bytes += len;
-    if (l->out_bytes > HD_LINK_HIGH)
-        l->high = 1;
-    if (!l->blocked && hd_list_empty(&l->dirty))
-        mark_dirty(l);
-}
-
-int hd_link_send(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint32_t len)
-{
-    struct hd_slice *last;
-
-    if (l->closed || l->ended || l->deaf || !len)
-        return HD_OK; /* nobody is there to read it; the owner hears of the end by itself */
-    if (l->out_count) {
-        last = &l->out[(l->out_head + l->out_count - 1) & (l->out_cap - 1)];
-        if (last->buf == buf && last->ptr + last->len == ptr && last->len + len > last->len) {
-            last->len += len;
-            queued(l, len);
-            return HD_OK;
-        }
-    }
-    if (l->out_count == l->out_cap && more_slices(l))
-        return HD_ENOMEM;
-    l->out[(l->out_head + l->out_count++) & (l->out_cap - 1)] = (struct hd_slice){hd_buf_hold(buf), ptr, len};
-    queued(l, len);
-    return HD_OK;
-}
-
-int hd_link_send_copy(struct hd_link *l, const void *bytes, size_t len)
-{
-    struct hd_buf *b;
-    struct hd_slice *last;
-    int code;
-
-    if (l->closed || l->ended || l->deaf || !len)
-        return HD_OK;
-    if (l->out_count) { /* append where the last copy ended, if its buffer has room and nobody else fills it
-                         */
-        last = &l->out[(l->out_head + l->out_count - 1) & (l->out_cap - 1)];
-        b = last->buf;
-        if (b != l->in && b != l->io->scratch && last->ptr + last->len == b->data + b->len &&
-            b->cap - b->len >= len && b->refs == 1) {
-            memcpy(b->data + b->len, bytes, len);
-            b->len += (uint32_t)len;
-            last->len += (uint32_t)len;
-            queued(l, len);
-            return HD_OK;
-        }
-    }
-    b = hd_buf_new(&l->io->bufs, (uint32_t)len);
-    if (!b)
-        return HD_ENOMEM;
-    memcpy(b->data, bytes, len);
-    b->len = (uint32_t)len;
-    code = hd_link_send(l, b, b->data, b->len);
-    hd_buf_drop(b);
-    return code;
-}
-
-/* n bytes have gone out. */
-static void sent(struct hd_link *l, size_t n)
-{
-    l->out_bytes -= n;
-    while (n) {
-        struct hd_slice *s = &l->out[l->out_head & (l->out_cap - 1)];
-
-        if (n < s->len) {
-            s->ptr += n;
-            s->len -= (uint32_t)n;
-            break;
-        }
-        n -= s->len;
-        hd_buf_drop(s->buf);
-        l->out_head = (l->out_head + 1) & (l->out_cap - 1);
-        l->out_count--;
-    }
-    if (!l->out_count && l->out != l->few) { /* an idle link owns nothing but itself */
-        hd_free(l->out);
-        l->out = l->few;
-        l->out_cap = HD_LINK_INLINE;
-    }
-    if (!l->out_count)
-        l->out_head = 0;
-}
-
-static ssize_t send_slices(struct hd_link *l)
-{
-    struct iovec iov[IOV_MAX_SLICES];
-    struct msghdr m = {.msg_iov = iov};
-    uint32_t n = l->out_count < IOV_MAX_SLICES ? l->out_count : IOV_MAX_SLICES;
-    ssize_t done;
-
-    l->io->send_calls++;
-    do {
-        if (n == 1) {
-            struct hd_slice *s = &l->out[l->out_head];
-
-            done = send(l->fd, s->ptr, s->len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        } else {
-            for (uint32_t i = 0; i < n; i++) {
-                struct hd_slice *s = &l->out[(l->out_head + i) & (l->out_cap - 1)];
-
-                iov[i] = (struct iovec){(void *)(uintptr_t)s->ptr, s->len};
-            }
-            m.msg_iovlen = n;
-            done = sendmsg(l->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-        }
-    } while (done < 0 && errno == EINTR);
-    return done;
-}
-
-/* The socket took less than was offered, or failed. Returns 1 when flushing must stop. */
-static int stop_sending(struct hd_link *l, ssize_t done)
-{
-    if (done >= 0)
-        return 0;
-    if (errno == EAGAIN) {
-        l->blocked = 1;
-        rewatch(l);
-    } else if (errno == EPIPE || errno == ECONNRESET) {
-        go_deaf(l, errno);
-    } else {
-        report_end(l, errno);
-    }
-    return 1;
-}
-
-static void flush_plain(struct hd_link *l)
-{
-    while (l->out_count) {
-        ssize_t done = send_slices(l);
-
-        if (stop_sending(l, done))
-            return;
-        l->io->send_bytes += (uint64_t)done;
-        sent(l, (size_t)done);
-    }
-}
-
-/* Encrypts slices as long as the socket takes records. */
-static void flush_tls(struct hd_link *l)
-{
-    for (;;) {
-        const uint8_t *raw;
-        size_t len = hd_tls_pending_send(l->tls, &raw);
-        ssize_t done;
-
-        if (!len && l->out_count && hd_tls_ready(l->tls)) {
-            struct hd_slice *s = &l->out[l->out_head];
-            int n = hd_tls_write(l->tls, s->ptr, s->len);
-
-            if (n < 0) {
-                report_end(l, EPROTO);
-                return;
-            }
-            if (n > 0)
-                sent(l, (size_t)n);
-            len = hd_tls_pending_send(l->tls, &raw);
-        }
-        if (!len)
-            return;
-        l->io->send_calls++;
-        do
-            done = send(l->fd, raw, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        while (done < 0 && errno == EINTR);
-        if (stop_sending(l, done))
-            return;
-        l->io->send_bytes += (uint64_t)done;
-        hd_tls_sent(l->tls, (size_t)done);
-    }
-}
-
-void hd_link_flush(struct hd_link *l)
-{
-    hd_list_remove(&l->dirty);
-    if (l->closed || l->ended || l->deaf || l->blocked)
-        return;
-    if (l->tls)
-        flush_tls(l);
-    else
-        flush_plain(l);
-    if (l->high && l->out_bytes < HD_LINK_LOW && !l->closed && !l->ended)
-        report_drained(l);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------
@@ -647,22 +357,15 @@ static void init_fields(struct hd_link *l, struct hd_io *io, int fd, const struc
 
 int hd_link_init(struct hd_link *l, struct hd_io *io, int fd, const struct hd_link_ops *ops)
 {
-    int code;
-
     init_fields(l, io, fd, ops);
-    code = hd_loop_watch_init(io->loop, &l->watch, fd, on_ready);
-    if (!code)
-        rewatch(l);
-    return code;
+    return io->engine->attach(l);
 }
 
-static void on_watch_closed(struct hd_loop_watch *w)
+void hd_link_released(struct hd_link *l)
 {
-    struct hd_link *l = HD_CONTAINER_OF(w, struct hd_link, watch);
-    void (*released)(struct hd_link *) = (void (*)(struct hd_link *))(uintptr_t)w->uv.data;
-
-    if (released)
-        released(l);
+    hd_link_drop_out(l);
+    if (l->released)
+        l->released(l);
 }
 
 void hd_link_close(struct hd_link *l, void (*released)(struct hd_link *l))
@@ -671,13 +374,14 @@ void hd_link_close(struct hd_link *l, void (*released)(struct hd_link *l))
     l->closed = 1;
     hd_list_remove(&l->dirty);
     hd_list_remove(&l->starved);
-    drop_out(l);
+    if (!l->pinned)
+        hd_link_drop_out(l);
     if (!l->busy)
         drop_leftovers(l);
     hd_tls_free(l->tls);
     l->tls = NULL;
-    l->watch.uv.data = (void *)(uintptr_t)released;
-    hd_loop_watch_close(&l->watch, on_watch_closed);
+    l->released = released;
+    l->io->engine->detach(l);
     if (l->fd >= 0)
         close(l->fd);
     l->fd = -1;
@@ -687,7 +391,7 @@ void hd_link_pause(struct hd_link *l)
 {
     l->paused = 1;
     if (!l->busy)
-        rewatch(l);
+        l->io->engine->update(l);
 }
 
 void hd_link_resume(struct hd_link *l)
@@ -700,7 +404,9 @@ void hd_link_resume(struct hd_link *l)
     hd_link_offer(l);
     if (l->tls && !l->closed && !l->paused)
         drain_tls(l);
-    rewatch(l);
+    if (l->closed)
+        return;
+    l->io->engine->update(l);
     hd_loop_defer(l->io->loop, &l->io->flush);
 }
 
@@ -710,30 +416,64 @@ int hd_link_quiet(const struct hd_link *l)
            hd_list_empty(&l->dirty);
 }
 
+void hd_link_set_tls(struct hd_link *l, struct hd_tls *tls)
+{
+    HD_ASSERT(!l->tls && !l->out_count);
+    l->tls = tls;
+}
+
+/* --- moving ------------------------------------------------------------------------------------------------
+ */
+
+int hd_link_carry(struct hd_link *l, const uint8_t *data, size_t n)
+{
+    uint32_t had = l->carry ? l->carry->len : 0;
+    struct hd_link_carry *c = hd_realloc(l->carry, sizeof(*c) + had + n);
+
+    if (!c)
+        return HD_ENOMEM;
+    memcpy(c->data + had, data, n);
+    c->len = had + (uint32_t)n;
+    l->carry = c;
+    return HD_OK;
+}
+
+/* What came on the way becomes leftovers here; hd_io_retry offers them, when the owner is ready. */
+static int unload(struct hd_link *l)
+{
+    struct hd_link_carry *c = l->carry;
+
+    l->in = hd_buf_new(&l->io->bufs, c->len);
+    if (l->in) {
+        memcpy(l->in->data, c->data, c->len);
+        l->in->len = l->in_len = c->len;
+        hd_list_push_back(&l->io->starved, &l->starved);
+    }
+    l->carry = NULL;
+    hd_free(c);
+    return l->in ? HD_OK : HD_ENOMEM;
+}
+
 void hd_link_detach(struct hd_link *l, void (*detached)(struct hd_link *l))
 {
     HD_ASSERT(hd_link_quiet(l) && !l->closed);
     hd_list_remove(&l->starved);
     l->closed = 1; /* no event of the old thread counts any more */
-    l->watch.uv.data = (void *)(uintptr_t)detached;
-    hd_loop_watch_close(&l->watch, on_watch_closed);
+    l->leaving = 1;
+    l->released = detached;
+    l->io->engine->detach(l);
 }
 
 int hd_link_attach(struct hd_link *l, struct hd_io *io)
 {
-    int code = hd_loop_watch_init(io->loop, &l->watch, l->fd, on_ready);
+    int code;
 
-    if (code)
-        return code;
     l->io = io;
-    l->closed = 0;
-    l->paused = 0;
-    rewatch(l);
-    return HD_OK;
-}
-
-void hd_link_set_tls(struct hd_link *l, struct hd_tls *tls)
-{
-    HD_ASSERT(!l->tls && !l->out_count);
-    l->tls = tls;
+    l->closed = l->leaving = l->paused = 0;
+    code = io->engine->attach(l);
+    if (!code && l->carry) {
+        code = unload(l);
+        io->engine->update(l);
+    }
+    return code;
 }

@@ -12,11 +12,15 @@
 #ifndef HD_IO_LINK_H
 #define HD_IO_LINK_H
 
+#include <howdah/error.h>
+
 #include "io/buf.h"
 #include "io/loop.h"
 
 struct hd_link;
 struct hd_tls;
+struct hd_engine; /* io/engine.h */
+struct hd_uring;  /* io/engine_uring.c */
 
 struct hd_link_ops {
     /* Bytes have arrived (or are offered again). Returns how many of them, from the front, are done with. To
@@ -35,6 +39,8 @@ struct hd_link_ops {
 /* The reading side of one thread: its buffers, and the links that have something to send. */
 struct hd_io {
     struct hd_loop *loop;
+    const struct hd_engine *engine;
+    struct hd_uring *uring; /* NULL with another engine */
     struct hd_bufs bufs;
     struct hd_buf *scratch; /* what links without leftovers read into */
     struct hd_list dirty;   /* links with unsent slices */
@@ -45,15 +51,33 @@ struct hd_io {
 
 #define HD_LINK_INLINE 4
 
+/* What the io_uring engine has under way for a link. */
+struct hd_link_ring {
+    struct hd_list node; /* to be armed or cancelled, or leaving */
+    struct hd_buf *raw;  /* under TLS: what is being sent */
+    uint32_t raw_off;    /* of it, sent already */
+    int32_t end_error;   /* with `end`: how the stream ended */
+    uint8_t receiving;   /* a multishot receive is armed */
+    uint8_t cancelling;  /* ... and asked to end */
+    uint8_t sending, polling;
+    uint8_t full; /* bytes came while it was paused: no more of them */
+    uint8_t end;  /* the stream has ended; to be told when the owner reads again */
+};
+
 struct hd_link {
     const struct hd_link_ops *ops;
     struct hd_io *io;
-    struct hd_loop_watch watch;
+    union {
+        struct hd_loop_watch watch;
+        struct hd_link_ring ring;
+    } on; /* the engine's own */
+    void (*released)(struct hd_link *l);
     struct hd_tls *tls; /* NULL: plaintext */
     struct hd_list dirty;
     struct hd_list starved;
-    struct hd_buf *current; /* in on_data: what holds the bytes */
-    struct hd_buf *in;      /* leftovers: in_len bytes from in_off */
+    struct hd_buf *current;      /* in on_data: what holds the bytes */
+    struct hd_buf *in;           /* leftovers: in_len bytes from in_off */
+    struct hd_link_carry *carry; /* came while the link left its thread */
     uint32_t in_off, in_len;
     uint32_t want; /* on_data wants at least so many bytes; 0: any */
     uint32_t out_head, out_count, out_cap;
@@ -66,13 +90,20 @@ struct hd_link {
     uint8_t high;      /* was above HD_LINK_HIGH */
     uint8_t ended;     /* on_end was reported */
     uint8_t closed;
+    uint8_t leaving; /* closed, but to be attached elsewhere */
     uint8_t busy;    /* inside on_data: closing is completed after it */
     uint8_t again;   /* resumed while busy: leftovers are offered once more after it */
-    uint8_t blocked; /* the socket took no more: waiting for writability */
     uint8_t deaf;    /* the peer takes nothing more; what it has said is still read */
+    uint8_t blocked; /* a send is under way or the socket is full: the engine goes on by itself */
+    uint8_t pinned;  /* the kernel may still read the queue's buffers */
 };
 
+/* Begins with the engine `uv`. */
 int hd_io_init(struct hd_io *io, struct hd_loop *loop, size_t buffer_limit);
+/* Changes to io_uring before there is any link. HD_OK; else it stays with `uv`, and the error says why. */
+int hd_io_use_uring(struct hd_io *io, struct hd_error *err);
+/* "uv" or "uring". */
+const char *hd_io_engine(const struct hd_io *io);
 void hd_io_close(struct hd_io *io);
 /* Sends what is queued on all links now. */
 void hd_io_flush(struct hd_io *io);
@@ -90,7 +121,9 @@ void hd_link_close(struct hd_link *l, void (*released)(struct hd_link *l));
 int hd_link_send(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint32_t len) HD_MUST_USE;
 /* Copies bytes that stand in no buffer. */
 int hd_link_send_copy(struct hd_link *l, const void *bytes, size_t len) HD_MUST_USE;
-/* Sends this link's queue now. */
+/* Does anything that was queued still wait to go out? */
+int hd_link_unsent(const struct hd_link *l);
+/* Sends this link's queue now, as far as the socket takes it. */
 void hd_link_flush(struct hd_link *l);
 
 /* Stops handing over bytes (and reading them), or goes on; leftovers are offered again soon. */

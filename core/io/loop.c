@@ -43,9 +43,8 @@ static void on_wake(uv_async_t *a)
     run_inbox(a->data);
 }
 
-static void on_before_sleep(uv_prepare_t *h)
+static void run_deferred(struct hd_loop *l)
 {
-    struct hd_loop *l = h->data;
     struct hd_list *n;
 
     while ((n = hd_list_pop_front(&l->deferred))) {
@@ -53,6 +52,11 @@ static void on_before_sleep(uv_prepare_t *h)
 
         d->fn(d);
     }
+}
+
+static void on_before_sleep(uv_prepare_t *h)
+{
+    run_deferred(h->data);
 }
 
 int hd_loop_init(struct hd_loop *l)
@@ -74,10 +78,33 @@ int hd_loop_init(struct hd_loop *l)
     return HD_OK;
 }
 
+/* libuv tells by a timeout of 0 that it has something to do that no descriptor announces. */
+static void turn_with_waiter(struct hd_loop *l)
+{
+    int due;
+
+    do {
+        run_deferred(l);
+        l->waiter->prepare(l->waiter);
+    } while (!hd_list_empty(&l->deferred));
+    due = l->waiter->wait(l->waiter, uv_backend_timeout(&l->uv));
+    uv_update_time(&l->uv);
+    if (due || uv_backend_timeout(&l->uv) == 0)
+        uv_run(&l->uv, UV_RUN_NOWAIT);
+}
+
+void hd_loop_turn(struct hd_loop *l)
+{
+    if (l->waiter)
+        turn_with_waiter(l);
+    else
+        uv_run(&l->uv, UV_RUN_ONCE);
+}
+
 void hd_loop_run(struct hd_loop *l)
 {
     while (!l->stopping)
-        uv_run(&l->uv, UV_RUN_ONCE);
+        hd_loop_turn(l);
 }
 
 void hd_loop_stop(struct hd_loop *l)
@@ -89,6 +116,8 @@ void hd_loop_stop(struct hd_loop *l)
 void hd_loop_close(struct hd_loop *l)
 {
     run_inbox(l);
+    if (l->waiter)
+        l->waiter->drain(l->waiter);
     uv_close((uv_handle_t *)&l->wake, NULL);
     uv_close((uv_handle_t *)&l->before_sleep, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);

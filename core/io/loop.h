@@ -26,8 +26,20 @@ struct hd_deferred {
     void (*fn)(struct hd_deferred *d);
 };
 
+/* An engine that sleeps in libuv's stead; libuv's own descriptors and timers then are looked after by it. */
+struct hd_loop_waiter {
+    /* Gets ready what is to be done before sleeping; may queue deferred work, and is called again then. */
+    void (*prepare)(struct hd_loop_waiter *w);
+    /* Does it and sleeps until something has happened, at most that long (-1: without end), and handles what
+     * is the engine's. Returns 1 when libuv may have something to do. */
+    int (*wait)(struct hd_loop_waiter *w, int timeout_ms);
+    /* Waits until nothing that was closed is under way. */
+    void (*drain)(struct hd_loop_waiter *w);
+};
+
 struct hd_loop {
     uv_loop_t uv;
+    struct hd_loop_waiter *waiter; /* NULL: libuv itself */
     uv_async_t wake;
     uv_prepare_t before_sleep;
     pthread_mutex_t lock;        /* guards the inbox */
@@ -40,6 +52,8 @@ struct hd_loop {
 int hd_loop_init(struct hd_loop *l);
 /* Runs until hd_loop_stop. */
 void hd_loop_run(struct hd_loop *l);
+/* One round of it: sleeps until something happens, unless something is due. */
+void hd_loop_turn(struct hd_loop *l);
 /* Asks the loop to end after this iteration. Own thread. */
 void hd_loop_stop(struct hd_loop *l);
 /* Runs what is left in the inbox, closes all handles that the loop itself owns and frees it. Own thread. */

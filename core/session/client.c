@@ -297,7 +297,8 @@ void hd_session_close_soon(struct hd_session *s)
     hd_list_push_back(&s->w->closing, &s->waiting);
     hd_link_flush(&s->link);
     /* Nothing can be said before a handshake has come to its end. */
-    if (s->state == HD_SESSION_CLOSING && (!s->link.out_count || (s->link.tls && !hd_tls_ready(s->link.tls))))
+    if (s->state == HD_SESSION_CLOSING &&
+        (!hd_link_unsent(&s->link) || (s->link.tls && !hd_tls_ready(s->link.tls))))
         hd_session_close(s);
 }
 
@@ -607,7 +608,7 @@ static void time_out_logins(struct hd_worker *w, uint64_t now)
     {
         struct hd_session *s = HD_LIST_ITEM(c, struct hd_session, waiting);
 
-        if (!s->link.out_count || hd_elapsed_ns(now, s->since_ns) > CLOSING_NS)
+        if (!hd_link_unsent(&s->link) || hd_elapsed_ns(now, s->since_ns) > CLOSING_NS)
             hd_session_close(s);
     }
 }

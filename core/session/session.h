@@ -284,7 +284,8 @@ struct hd_workers {
     _Atomic int draining_left;
     struct hd_post drained_post;
     sem_t stopped;
-    int started; /* threads that run */
+    int started;         /* threads that run */
+    char io_reason[128]; /* why io_uring could not be had */
 };
 
 /* How long ago that was; 0 when it came after `now` was read, as it may within one tick. */

@@ -16,6 +16,7 @@
 
 struct hd_scram_verifier; /* wire/scram.h */
 
+enum hd_io_choice { HD_IO_AUTO = 0, HD_IO_UV, HD_IO_URING };
 enum hd_auth { HD_AUTH_TRUST = 0, HD_AUTH_SCRAM, HD_AUTH_CERT };
 enum hd_tls_mode { HD_TLS_OFF = 0, HD_TLS_ALLOW, HD_TLS_REQUIRE };
 enum hd_pool_mode { HD_POOL_AUTO = 0, HD_POOL_TRANSACTION, HD_POOL_SESSION };
@@ -44,7 +45,7 @@ struct hd_host_conf {
     int64_t plugin_failures; /* failures within a minute that quarantine a plugin */
     int64_t park_timeout;    /* ms, longest park */
     int32_t worker_count;    /* `workers`, resolved */
-    uint32_t reserved;
+    int32_t io;              /* enum hd_io_choice */
 };
 
 struct hd_network {

@@ -363,6 +363,7 @@ static void worker_row(struct hd_worker *w, struct gather *g)
     hd_result_integer(g->r, (int64_t)w->io.bufs.refused);
     hd_result_integer(g->r, (int64_t)w->io.recv_calls);
     hd_result_integer(g->r, (int64_t)w->io.send_calls);
+    hd_result_cstr(g->r, hd_io_engine(&w->io));
 }
 
 static int32_t show_workers(void *arg, const struct hd_call *call, struct hd_error *err)
@@ -371,7 +372,7 @@ static int32_t show_workers(void *arg, const struct hd_call *call, struct hd_err
                       "refused", HD_COL_INT, "logins", HD_COL_INT, "login_failures", HD_COL_INT, "cancels",
                       HD_COL_INT, "cancels_unknown", HD_COL_INT, "buffer_bytes", HD_COL_INT, "buffer_limit",
                       HD_COL_INT, "buffers_refused", HD_COL_INT, "recv_calls", HD_COL_INT, "send_calls",
-                      HD_COL_INT, NULL);
+                      HD_COL_INT, "io", HD_COL_TEXT, NULL);
     return start(begin(arg, call, worker_row), finish_rows, err);
 }
 

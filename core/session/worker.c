@@ -4,6 +4,7 @@
 #include "session/worker.h"
 
 #include <semaphore.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -70,6 +71,19 @@ static void on_tick(struct hd_loop_timer *t)
         drained_here(w);
 }
 
+/* Threads start one after the other, so that the reason is written and told once. */
+static void choose_io(struct hd_worker *w)
+{
+    enum hd_io_choice wanted = (enum hd_io_choice)w->settings->host.io;
+    struct hd_error err = HD_ERROR_INIT;
+
+    if (wanted == HD_IO_UV || !hd_io_use_uring(&w->io, &err) || w->all->io_reason[0])
+        return;
+    snprintf(w->all->io_reason, sizeof(w->all->io_reason), "%s", err.text);
+    hd_log(wanted == HD_IO_URING ? HD_LOG_WARNING : HD_LOG_INFO, "io_uring cannot be had, io is uv",
+           HD_KV("reason", err.text));
+}
+
 static int init(struct hd_worker *w)
 {
     int code = hd_loop_init(&w->loop);
@@ -79,6 +93,7 @@ static int init(struct hd_worker *w)
     code = hd_io_init(&w->io, &w->loop, (size_t)w->settings->host.buffer_memory);
     if (code)
         return code;
+    choose_io(w);
     w->params = hd_params_table_new();
     w->templates =
         hd_template_cache_new(w->all->templates, (size_t)w->settings->host.max_templates, hd_chain_plan_drop);
@@ -221,6 +236,12 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
 int hd_workers_count(const struct hd_workers *w)
 {
     return w->count;
+}
+
+const char *hd_workers_io(const struct hd_workers *w, const char **reason)
+{
+    *reason = w->io_reason;
+    return hd_io_engine(&w->worker[0].io);
 }
 
 struct hd_loop *hd_workers_loop(struct hd_workers *w, int worker)

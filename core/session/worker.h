@@ -40,6 +40,9 @@ void hd_workers_drain(struct hd_workers *w, uint64_t timeout_ms, void (*done)(vo
 /* Ends the threads (whatever sessions are left are cut) and frees all. [control] */
 void hd_workers_stop(struct hd_workers *w);
 
+/* The engine that carries the links, "uv" or "uring"; `reason` (empty when there is none) is why io_uring
+ * could not be had. */
+const char *hd_workers_io(const struct hd_workers *w, const char **reason);
 int hd_workers_count(const struct hd_workers *w);
 struct hd_loop *hd_workers_loop(struct hd_workers *w, int worker);
 /* Runs fn(worker, arg) on each worker's thread, and done(arg) on the control loop when all have. [control] */

@@ -213,9 +213,9 @@ PLUGINS = {
 
 
 class Howdahd(Way):
-    def __init__(self, name, pg, auth, clients, workers, plugins=()):
+    def __init__(self, name, pg, auth, clients, workers, plugins=(), io=None):
         changes = {
-            "host": {"workers": workers},
+            "host": {"workers": workers, **({"io": io} if io else {})},
             "listener main": {"auth": auth},
             "database *": {"pool_mode": "transaction", "pool_size": POOL_SIZE, "queue_timeout": "60s"},
         }
@@ -234,12 +234,12 @@ class Howdahd(Way):
 
 
 def howdahd_name(name):
-    """howdah-1, howdah-auto, howdah-2+statements+guard: (workers, plugins), or None."""
-    found = re.fullmatch(r"howdah-(auto|\d+)((?:\+\w+)*)", name)
+    """howdah-1, howdah-auto, howdah-2+statements+guard, howdah-1@uring: (workers, plugins, io), or None."""
+    found = re.fullmatch(r"howdah-(auto|\d+)((?:\+\w+)*)(?:@(auto|uv|uring))?", name)
     if not found:
         return None
     plugins = [p for p in found.group(2).split("+") if p]
-    return (found.group(1), plugins) if set(plugins) <= set(PLUGINS) else None
+    return (found.group(1), plugins, found.group(3)) if set(plugins) <= set(PLUGINS) else None
 
 
 # --- all ------------------------------------------------------------------------------------------------------
@@ -252,8 +252,8 @@ def start(name, pg, auth, clients):
     if name == "pgbouncer":
         way = PgBouncer(pg, auth, clients)
     else:
-        workers, plugins = howdahd_name(name)
-        way = Howdahd(name, pg, auth, clients, workers, plugins)
+        workers, plugins, io = howdahd_name(name)
+        way = Howdahd(name, pg, auth, clients, workers, plugins, io)
     way.name = name
     harness.wait_for(lambda: _answers(way), 10, "%s answers" % name)
     return way

@@ -384,6 +384,7 @@ def default_config(pg, port, directory, server_port=None):
             "workers": 2,
             "control": "unix:%s/control.sock" % directory,
             "drain_timeout": "5s",
+            "io": os.environ.get("HOWDAH_TEST_IO"),
         },
         "listener main": {"listen": "127.0.0.1:%d" % port, "auth": "scram-sha-256", "allow": "127.0.0.0/8"},
         "user app": {"password": "secret"},
