@@ -471,7 +471,9 @@ int hd_link_attach(struct hd_link *l, struct hd_io *io)
     l->io = io;
     l->closed = l->leaving = l->paused = 0;
     code = io->engine->attach(l);
-    if (!code && l->carry) {
+    if (code) {
+        l->closed = 1;
+    } else if (l->carry) {
         code = unload(l);
         io->engine->update(l);
     }

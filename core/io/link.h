@@ -135,7 +135,8 @@ void hd_link_offer(struct hd_link *l);
 /* In on_data: the buffer that holds `data`, for keeping slices of it. */
 struct hd_buf *hd_link_buf(struct hd_link *l);
 
-/* Takes a quiet link (nothing queued, no leftovers) off its thread, and puts it on another. */
+/* Takes a quiet link (nothing queued, no leftovers) off its thread, and puts it on another. When attaching
+ * fails, the link is closed already if `closed` says so, and else is to be closed. */
 void hd_link_detach(struct hd_link *l, void (*detached)(struct hd_link *l));
 int hd_link_attach(struct hd_link *l, struct hd_io *io);
 int hd_link_quiet(const struct hd_link *l);
