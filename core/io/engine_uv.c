@@ -7,19 +7,26 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+/* A pause shows in the watch only once something has arrived during it: most pauses end before that, and each
+ * change costs two system calls. */
+static int wanted_events(const struct hd_link *l)
+{
+    int events = l->blocked ? UV_WRITABLE : 0;
+
+    if (l->ended)
+        return events;
+    if ((!l->paused || !l->on.poll.heard) && hd_list_empty(&l->starved))
+        return events | UV_READABLE | UV_DISCONNECT;
+    return l->paused && l->watch_end ? events | UV_DISCONNECT : events;
+}
+
 static void update(struct hd_link *l)
 {
-    int events = 0;
-
     if (l->closed)
         return;
-    if (!l->paused && !l->ended && hd_list_empty(&l->starved))
-        events |= UV_READABLE;
-    if (l->paused && l->watch_end && !l->ended)
-        events |= UV_DISCONNECT;
-    if (l->blocked)
-        events |= UV_WRITABLE;
-    hd_loop_watch_set(&l->on.watch, events);
+    if (!l->paused)
+        l->on.poll.heard = 0;
+    hd_loop_watch_set(&l->on.poll.watch, wanted_events(l));
 }
 
 /* n <= 0: nothing was received; the end is reported, unless there is only nothing yet: 0. */
@@ -103,9 +110,11 @@ static void on_events(struct hd_link *l, int events)
 
 static void on_ready(struct hd_loop_watch *w, int status, int events)
 {
-    struct hd_link *l = HD_CONTAINER_OF(w, struct hd_link, on.watch);
+    struct hd_link *l = HD_CONTAINER_OF(w, struct hd_link, on.poll.watch);
     struct hd_io *io = l->io;
 
+    if (l->paused && (status < 0 || (events & (UV_READABLE | UV_DISCONNECT))))
+        l->on.poll.heard = 1;
     if (status < 0)
         on_broken(l, -status);
     else
@@ -128,8 +137,9 @@ static void uv_shut(struct hd_io *io)
 
 static int attach(struct hd_link *l)
 {
-    int code = hd_loop_watch_init(l->io->loop, &l->on.watch, l->fd, on_ready);
+    int code = hd_loop_watch_init(l->io->loop, &l->on.poll.watch, l->fd, on_ready);
 
+    l->on.poll.heard = 0;
     if (!code)
         update(l);
     return code;
@@ -137,12 +147,12 @@ static int attach(struct hd_link *l)
 
 static void on_watch_closed(struct hd_loop_watch *w)
 {
-    hd_link_released(HD_CONTAINER_OF(w, struct hd_link, on.watch));
+    hd_link_released(HD_CONTAINER_OF(w, struct hd_link, on.poll.watch));
 }
 
 static void detach(struct hd_link *l)
 {
-    hd_loop_watch_close(&l->on.watch, on_watch_closed);
+    hd_loop_watch_close(&l->on.poll.watch, on_watch_closed);
 }
 
 static void blocked(struct hd_link *l)

@@ -51,6 +51,12 @@ struct hd_io {
 
 #define HD_LINK_INLINE 4
 
+/* How the uv engine watches a link. */
+struct hd_link_poll {
+    struct hd_loop_watch watch;
+    uint8_t heard; /* something arrived, or the peer ended, during this pause */
+};
+
 /* What the io_uring engine has under way for a link. */
 struct hd_link_ring {
     struct hd_list node; /* to be armed or cancelled, or leaving */
@@ -68,7 +74,7 @@ struct hd_link {
     const struct hd_link_ops *ops;
     struct hd_io *io;
     union {
-        struct hd_loop_watch watch;
+        struct hd_link_poll poll;
         struct hd_link_ring ring;
     } on; /* the engine's own */
     void (*released)(struct hd_link *l);
