@@ -218,6 +218,7 @@ static void build_user(struct hd_build *b, const struct hd_config_section *s, st
     u->admin = k->admin;
     u->pool_size = k->pool_size;
     u->max_clients = k->max_clients;
+    u->max_servers = k->max_servers;
     if (k->password.len && k->verifier.len)
         hd_problem(b->problems, hd_raw_origin(s->raw, "verifier"),
                    "%s has both a password and a verifier; keep one of them", s->raw->label);
@@ -283,6 +284,7 @@ static void build_node(struct hd_build *b, const struct hd_config_section *s, st
     n->origin = hd_build_strdup(b, s->raw->origin);
     n->conninfo = k->conninfo.ptr;
     n->connect_timeout = k->connect_timeout;
+    n->max_servers = k->max_servers;
     options = PQconninfoParse(n->conninfo, &why);
     if (!options) {
         conninfo_problem(b, s, n->conninfo, why);
@@ -327,13 +329,21 @@ static void build_database(struct hd_build *b, const struct hd_config_section *s
     d->origin = hd_build_strdup(b, s->raw->origin);
     d->pool_mode = (enum hd_pool_mode)k->pool_mode;
     d->pool_size = k->pool_size;
+    d->min_pool_size = k->min_pool_size;
+    d->reserve_pool_size = k->reserve_pool_size;
+    d->reserve_pool_timeout = k->reserve_pool_timeout;
     d->max_clients = k->max_clients;
+    d->max_servers = k->max_servers;
     d->queue_timeout = k->queue_timeout;
     d->idle_transaction_timeout = k->idle_transaction_timeout;
     d->client_idle_timeout = k->client_idle_timeout;
     d->server_idle_timeout = k->server_idle_timeout;
     d->server_lifetime = k->server_lifetime;
     d->max_prepared_statements = k->max_prepared_statements;
+    if (k->min_pool_size > k->pool_size)
+        hd_problem(b->problems, hd_raw_origin(s->raw, "min_pool_size"),
+                   "min_pool_size (%lld) must not be above pool_size (%lld)", (long long)k->min_pool_size,
+                   (long long)k->pool_size);
     d->node = hd_settings_node(b->settings, k->node.ptr);
     if (!d->node && hd_raw_find(s->raw, "node"))
         unknown_node(b, s, k->node.ptr);

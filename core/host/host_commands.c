@@ -207,7 +207,8 @@ static int32_t show_databases(void *arg, const struct hd_call *call, struct hd_e
         return code;
     hd_result_columns(r, "name", HD_COL_TEXT, "node", HD_COL_TEXT, "server_database", HD_COL_TEXT,
                       "server_user", HD_COL_TEXT, "pool_mode", HD_COL_TEXT, "pool_size", HD_COL_INT,
-                      "max_clients", HD_COL_INT, "queue_timeout", HD_COL_TEXT, "origin", HD_COL_TEXT, NULL);
+                      "max_clients", HD_COL_INT, "max_servers", HD_COL_INT, "queue_timeout", HD_COL_TEXT,
+                      "origin", HD_COL_TEXT, NULL);
     for (uint32_t i = 0; i < s->database_count; i++) {
         const struct hd_database_conf *d = &s->databases[i];
 
@@ -218,6 +219,7 @@ static int32_t show_databases(void *arg, const struct hd_call *call, struct hd_e
         hd_result_cstr(r, modes[d->pool_mode]);
         hd_result_integer(r, d->pool_size);
         hd_result_integer(r, d->max_clients);
+        hd_result_integer(r, d->max_servers);
         duration(r, d->queue_timeout);
         hd_result_cstr(r, d->origin);
     }

@@ -85,6 +85,8 @@ static const struct hd_option user_table[] = {
          "Server connections at a time per database; the database's when 0"),
     USER(INT, max_clients, "0", 0, 1000000, RELOAD,
          "Clients at a time of this user; no limit of its own when 0"),
+    USER(INT, max_servers, "0", 0, 100000, RELOAD,
+         "Server connections at a time of this user, over all databases; no limit when 0"),
 };
 
 #define DATABASE(type, key, def, lo, hi, flags, doc)                                                         \
@@ -94,8 +96,15 @@ static const struct hd_option database_table[] = {
     CHOICE(hd_database_keys, pool_mode, "auto", "auto|transaction|session", RELOAD,
            "When a server connection may serve another client"),
     DATABASE(INT, pool_size, "20", 1, 10000, RELOAD, "Server connections at a time per user"),
+    DATABASE(INT, min_pool_size, "0", 0, 10000, RELOAD,
+             "Server connections that are kept ready for a user while the user has clients"),
+    DATABASE(INT, reserve_pool_size, "0", 0, 10000, RELOAD,
+             "Server connections per user beyond pool_size, for who waits too long"),
+    DATABASE(DURATION, reserve_pool_timeout, "5s", 0, DAY, RELOAD, "Wait after which the reserve is used"),
     DATABASE(INT, max_clients, "0", 0, 1000000, RELOAD,
              "Clients at a time of this database; no limit of its own when 0"),
+    DATABASE(INT, max_servers, "0", 0, 100000, RELOAD,
+             "Server connections at a time, over all users; no limit when 0"),
     DATABASE(DURATION, queue_timeout, "30s", 0, DAY, RELOAD,
              "Longest wait for a server connection; for ever when 0"),
     DATABASE(DURATION, idle_transaction_timeout, "0", 0, 365 * DAY, RELOAD,
@@ -120,6 +129,8 @@ static const struct hd_option node_table[] = {
     NODE(SECRET, control_password, NULL, 0, 0, RELOAD, "That user's password"),
     NODE(DURATION, connect_timeout, "0", 0, DAY, RELOAD,
          "Longest time for one connection; that of [host] when 0"),
+    NODE(INT, max_servers, "0", 0, 100000, RELOAD,
+         "Connections at a time, over all databases and users; no limit when 0"),
 };
 
 #define PLUGIN(type, key, def, lo, hi, flags, doc)                                                           \

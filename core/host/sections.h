@@ -25,6 +25,7 @@ struct hd_user_keys {
     struct hd_str verifier;
     int64_t pool_size;
     int64_t max_clients;
+    int64_t max_servers;
     int32_t admin;
     int32_t reserved;
 };
@@ -32,7 +33,11 @@ struct hd_user_keys {
 struct hd_database_keys {
     struct hd_str node;
     int64_t pool_size;
+    int64_t min_pool_size;
+    int64_t reserve_pool_size;
+    int64_t reserve_pool_timeout;
     int64_t max_clients;
+    int64_t max_servers;
     int64_t queue_timeout;
     int64_t idle_transaction_timeout;
     int64_t client_idle_timeout;
@@ -48,6 +53,7 @@ struct hd_node_keys {
     struct hd_str control_user;
     struct hd_str control_password;
     int64_t connect_timeout;
+    int64_t max_servers;
 };
 
 /* Of every [plugin X], beside the plugin's own. */

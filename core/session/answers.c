@@ -378,7 +378,8 @@ static void note_proven(struct hd_server *v)
     const struct hd_expect *head = hd_expects_head(&v->expects);
 
     if (head && head->kind == HD_EXPECT_PARSE && head->ref && !(head->flags & HD_EXPECT_UNNAMED))
-        atomic_store_explicit(&((struct hd_prep *)head->ref)->proven, v->pool->shared, memory_order_relaxed);
+        atomic_store_explicit(&((struct hd_prep *)head->ref)->proven, hd_pool_identity(v->pool),
+                              memory_order_relaxed);
 }
 
 /* Decides about one message. Messages that are looked into are whole here. */

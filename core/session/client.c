@@ -252,11 +252,13 @@ static void let_go(struct hd_session *s)
         s->in_clients = 0;
     }
     for (size_t i = 0; i < HD_ARRAY_LEN(s->tallies); i++) {
-        hd_tally_leave(s->tallies[i]);
+        if (s->tallies[i])
+            hd_tally_leave(s->tallies[i]);
+        hd_tally_put(s->w->all, s->tallies[i]);
         s->tallies[i] = NULL;
     }
     if (s->pool && s->counted) {
-        s->pool->sessions--;
+        hd_pool_leave(s->pool);
         s->counted = 0;
     }
     hd_params_drop(s->params);
@@ -267,6 +269,9 @@ static void on_released(struct hd_link *l)
 {
     struct hd_session *s = session_of(l);
 
+    hd_session_set_route(s, NULL);
+    if (s->pool)
+        s->pool->refs--;
     s->magic = 0;
     hd_free(s);
 }
@@ -330,6 +335,15 @@ static void on_end(struct hd_link *l, int error)
 /* --- servers
  * ------------------------------------------------------------------------------------------------- */
 
+void hd_session_set_route(struct hd_session *s, struct hd_pool *p)
+{
+    if (p)
+        p->refs++;
+    if (s->route)
+        s->route->refs--;
+    s->route = p;
+}
+
 int hd_session_want_server(struct hd_session *s)
 {
     struct hd_pool *p = s->route ? s->route : s->pool;
@@ -338,7 +352,7 @@ int hd_session_want_server(struct hd_session *s)
         hd_session_fatal(s, "57P01", "terminating connection due to administrator command", NULL);
         return 0;
     }
-    s->route = NULL;
+    hd_session_set_route(s, NULL);
     s->queue = p;
     if (hd_pool_acquire(p, s)) {
         s->queue = NULL;

@@ -34,6 +34,8 @@ void hd_session_release(struct hd_session *s);
 /* The reason for which the other side was paused has gone. */
 void hd_session_unpause(struct hd_session *s);
 
+/* The pool that the next statement goes to; NULL: the session's own. */
+void hd_session_set_route(struct hd_session *s, struct hd_pool *p);
 /* Gets a server for the next statement: 1, or 0 and the session waits (its input stays where it is). */
 int hd_session_want_server(struct hd_session *s);
 /* A parked session goes on; from outside its own on_data. */

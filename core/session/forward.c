@@ -83,10 +83,10 @@ static int route(struct hd_session *s, struct hd_str name)
         return 0;
     memcpy(node_name, name.ptr, name.len);
     node_name[name.len] = 0;
-    node = hd_settings_node(s->w->settings, node_name);
+    node = hd_settings_node(s->pool->settings, node_name);
     if (node)
-        s->route =
-            hd_pool_get(s->w, s->pool->conf, s->pool->user_conf, node, s->pool->database, s->pool->user);
+        hd_session_set_route(s, hd_pool_get(s->w, s->pool->settings, s->pool->conf, s->pool->user_conf, node,
+                                            s->pool->database, s->pool->user));
     return node && s->route;
 }
 

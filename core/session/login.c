@@ -379,19 +379,21 @@ void hd_session_welcomed(struct hd_pool *p)
 static int count_in_at(struct hd_session *s, enum hd_tally_kind kind, const char *name, int64_t max)
 {
     static const char *const words[] = {"max_clients of the database", "max_clients of the user"};
+    struct hd_tally *t = hd_tally_get(s->w->all, kind, name);
     char text[80];
 
-    switch (hd_tally_enter(s->w->all, kind, name, max, &s->tallies[kind])) {
-    case HD_OK:
-        return 1;
-    case HD_EFULL:
-        snprintf(text, sizeof(text), "sorry, too many clients already (%s)", words[kind]);
-        refuse(s, "53300", text, 0);
-        return 0;
-    default:
+    if (!t) {
         hd_session_fatal(s, "53200", "out of memory", NULL);
         return 0;
     }
+    if (!hd_tally_enter(t, max, s)) {
+        hd_tally_put(s->w->all, t);
+        snprintf(text, sizeof(text), "sorry, too many clients already (%s)", words[kind]);
+        refuse(s, "53300", text, 0);
+        return 0;
+    }
+    s->tallies[kind] = t;
+    return 1;
 }
 
 /* Counts the client in, unless one of the limits says no. */
@@ -410,7 +412,7 @@ static int count_in(struct hd_session *s)
     if (!count_in_at(s, HD_TALLY_DATABASE, s->pool->database, s->pool->conf->max_clients) ||
         !count_in_at(s, HD_TALLY_USER, s->pool->user, s->pool->user_conf->max_clients))
         return 0;
-    s->pool->sessions++;
+    hd_pool_enter(s->pool);
     s->counted = 1;
     return 1;
 }
@@ -444,11 +446,12 @@ static void enter_database(struct hd_session *s)
         refuse(s, "3D000", text, 0);
         return;
     }
-    s->pool = hd_pool_get(s->w, conf, user, conf->node, g->database, g->user);
+    s->pool = hd_pool_get(s->w, s->w->settings, conf, user, conf->node, g->database, g->user);
     if (!s->pool) {
         hd_session_fatal(s, "53200", "out of memory", NULL);
         return;
     }
+    s->pool->refs++;
     if (!count_in(s))
         return;
     hd_list_remove(&s->waiting); /* from here queue_timeout holds */

@@ -18,6 +18,7 @@ struct now {
     int64_t transactions, statements, bytes_in, bytes_out;
     int64_t waits, wait_ms, timeouts, connects, connect_failures, answered, refused;
     int64_t buffer_bytes, buffers_refused, templates;
+    int64_t pools, reserved, evicted;
 };
 
 static const struct {
@@ -61,6 +62,10 @@ static const struct {
             "Times that reading stopped for want of buffers"),
     GAUGE(templates, "howdah_cached_templates",
           "Templates in the workers' caches; bound: max_templates each"),
+    GAUGE(pools, "howdah_pools", "Pools of server connections, each worker's counted"),
+    COUNTER(reserved, "howdah_reserve_connects_total", "Server connections made from the reserve"),
+    COUNTER(evicted, "howdah_evicted_total",
+            "Idle server connections closed because another pool needed the place"),
 #undef GAUGE
 #undef COUNTER
 };
@@ -81,12 +86,15 @@ int hd_meter_init(struct hd_workers *all, struct hd_error *err)
 
 static void add_pool(struct now *n, const struct hd_pool *p)
 {
-    const struct hd_pool_stats *s = &p->stats;
-
+    n->pools++;
     n->waiting += p->waiting_count;
     n->busy += p->busy_count;
     n->idle += p->idle_count;
     n->connecting += p->connecting;
+}
+
+static void add_stats(struct now *n, const struct hd_pool_stats *s)
+{
     n->transactions += (int64_t)s->transactions;
     n->statements += (int64_t)s->queries;
     n->bytes_in += (int64_t)s->bytes_in;
@@ -98,6 +106,8 @@ static void add_pool(struct now *n, const struct hd_pool *p)
     n->connect_failures += (int64_t)s->connect_failures;
     n->answered += (int64_t)s->answered;
     n->refused += (int64_t)s->refused;
+    n->reserved += (int64_t)s->reserved;
+    n->evicted += (int64_t)s->evicted;
 }
 
 static void add_worker(struct now *n, const struct hd_worker *w)
@@ -124,8 +134,11 @@ void hd_meter_update(struct hd_worker *w)
     if (!m)
         return;
     add_worker(&n, w);
-    for (const struct hd_pool *p = w->pools; p; p = p->next)
+    add_stats(&n, &w->retired);
+    for (const struct hd_pool *p = w->pools; p; p = p->next) {
         add_pool(&n, p);
+        add_stats(&n, &p->stats);
+    }
     for (size_t i = 0; i < HD_METER_COUNT; i++) {
         int64_t value;
 

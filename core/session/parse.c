@@ -33,7 +33,7 @@ int hd_read_parse(const uint8_t *body, uint32_t len, struct hd_parse_message *ou
 static int proven(const struct hd_session *s, const struct hd_prep *prep)
 {
     return !s->server && !s->route &&
-           atomic_load_explicit(&prep->proven, memory_order_relaxed) == (const void *)s->pool->shared;
+           atomic_load_explicit(&prep->proven, memory_order_relaxed) == hd_pool_identity(s->pool);
 }
 
 enum hd_taken hd_forward_named_parse(struct hd_session *s, struct hd_prep *prep, uint32_t seq)

@@ -2,24 +2,31 @@
  * The pool of one (database, user, node) on one worker, and its limit, which holds over all workers.
  *
  * Waiting is first come first served within a worker. A worker whose sessions wait while it has no server at
- * all is given the next one that another worker frees.
+ * all is given the next one that another worker frees. Beside the pool's own limit there are those of the
+ * database, the user and the node over several pools (max_servers). A pool that nobody uses is freed after
+ * some seconds.
  */
 #ifndef HD_SESSION_POOL_H
 #define HD_SESSION_POOL_H
 
 #include "session/session.h"
 
-/* The pool, found or made; NULL: no memory. The settings are the worker's present ones. */
-struct hd_pool *hd_pool_get(struct hd_worker *w, const struct hd_database_conf *conf,
-                            const struct hd_user_conf *user, const struct hd_node_conf *node,
-                            const char *database, const char *user_name);
+/* The pool, found or made; NULL: no memory. conf, user and node are of `settings`. Whoever keeps it counts
+ * himself among its refs. */
+struct hd_pool *hd_pool_get(struct hd_worker *w, struct hd_settings *settings,
+                            const struct hd_database_conf *conf, const struct hd_user_conf *user,
+                            const struct hd_node_conf *node, const char *database, const char *user_name);
+/* A number of its own, as a pointer: the same on all workers, and never another pool's. */
+const void *hd_pool_identity(const struct hd_pool *p);
+/* A client of the pool, counted in and out. */
+void hd_pool_enter(struct hd_pool *p);
+void hd_pool_leave(struct hd_pool *p);
 /* Goes over to new settings; pools whose database or user is gone keep the old until they are empty. */
 void hd_pools_apply(struct hd_worker *w, struct hd_settings *s);
 /* Closes all servers; no session is left. Own thread. */
 void hd_pools_close(struct hd_worker *w);
-/* Frees the pools, and what they shared; every worker's thread has ended. */
+/* Frees the pools, and with the last worker's what they shared; every worker's thread has ended. */
 void hd_pools_free(struct hd_worker *w);
-void hd_pools_free_shared(struct hd_workers *all);
 
 /* Gives the session a server now (1), or puts it in the queue (0). */
 int hd_pool_acquire(struct hd_pool *p, struct hd_session *s);
@@ -44,5 +51,6 @@ void hd_pool_pause(struct hd_pool *p, int on);
 /* Servers of this pool over all workers. */
 int hd_pool_total(const struct hd_pool *p);
 int64_t hd_pool_limit(const struct hd_pool *p);
+void hd_pool_stats_add(struct hd_pool_stats *to, const struct hd_pool_stats *a);
 
 #endif

@@ -31,6 +31,7 @@ struct hd_server;
 struct hd_pool;
 struct hd_pool_shared;
 struct hd_tally;
+struct hd_pool_farewell;
 struct hd_login;
 struct hd_console;
 struct hd_held;
@@ -112,6 +113,8 @@ struct hd_server {
 struct hd_pool_stats {
     uint64_t transactions, queries, bytes_in, bytes_out, wait_ns, waits, connects, connect_failures, timeouts;
     uint64_t answered, refused;
+    uint64_t reserved; /* servers made beyond pool_size */
+    uint64_t evicted;  /* idle servers closed for another pool */
 };
 
 /* Servers of one (database, user, node) on one worker. */
@@ -127,8 +130,13 @@ struct hd_pool {
     struct hd_list idle, busy, waiting;
     uint32_t idle_count, busy_count, waiting_count, connecting;
     uint32_t sessions;
-    unsigned published;            /* what the other workers were told last */
-    unsigned turns;                /* sessions served here since a server was given to another worker */
+    uint32_t refs;                     /* sessions that point here */
+    uint64_t unused_ns;                /* since when nobody uses it; 0: somebody does */
+    struct hd_pool_farewell *farewell; /* on its way round the workers, before it is freed */
+    struct hd_tally *capped;           /* the common limit that was found reached last */
+    struct hd_tally *promised;         /* whose next place is this pool's */
+    unsigned published;                /* what the other workers were told last */
+    unsigned turns;                    /* sessions served here since a server was given to another worker */
     unsigned forgotten;            /* of the shared part, when this one's `welcome` was learned or dropped */
     struct hd_params *welcome;     /* what a new server connection has; NULL until the first */
     struct hd_login_cache *logins; /* what startup parameters come to */
@@ -138,6 +146,7 @@ struct hd_pool {
     char fail_message[400];
     struct hd_pool_stats stats;
     uint8_t paused;
+    uint8_t plea; /* another worker is being asked to make room */
 };
 
 /* --- sessions (client.c, login.c, query.c, extended.c and what it shares with others in extended_parts.h)
@@ -251,11 +260,13 @@ struct hd_worker {
     struct hd_stmt *free_stmts;
     uint32_t free_stmt_count;
     struct hd_worker_stats stats;
+    struct hd_pool_stats retired; /* of pools that are gone */
     struct hd_meter meter;
     uint64_t drain_deadline_ns;
     uint64_t second_ns; /* when what is done each second was done last */
     uint32_t session_count;
-    uint32_t moving; /* servers that have not left yet, though they are on their way to another worker */
+    uint32_t
+        moving; /* servers on their way to another worker that have not left yet, and requests under way */
     uint8_t draining, stopping;
     struct hd_post stop_post;
     uint8_t told_drained;
@@ -276,7 +287,7 @@ struct hd_workers {
     pthread_mutex_t pools_lock; /* of both lists */
     struct hd_settings *settings, *prepared;
     struct hd_sockets *sockets, *new_sockets; /* listener.c */
-    _Atomic uint64_t next_session;
+    _Atomic uint64_t next_session, next_pool;
     _Atomic int64_t clients; /* in all */
     uint8_t mock_secret[32]; /* for users that do not exist */
     void (*drained)(void *arg);

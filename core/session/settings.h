@@ -84,6 +84,7 @@ struct hd_user_conf {
     int admin;
     int64_t pool_size;   /* 0: the database's */
     int64_t max_clients; /* 0: no limit of its own */
+    int64_t max_servers; /* over all databases; 0: no limit */
 };
 
 /* [node NAME] */
@@ -95,6 +96,7 @@ struct hd_node_conf {
     const char *control_user;     /* resolved by the rule of the documentation; NULL: jobs cannot run here */
     const char *control_password; /* or NULL */
     int64_t connect_timeout;      /* ms; 0: [host]'s */
+    int64_t max_servers;          /* over all databases and users; 0: no limit */
 };
 
 /* [database NAME]; name "*" is any. */
@@ -104,7 +106,10 @@ struct hd_database_conf {
     const struct hd_node_conf *node;
     enum hd_pool_mode pool_mode;
     int64_t pool_size;
-    int64_t max_clients; /* 0: no limit of its own */
+    int64_t min_pool_size;
+    int64_t reserve_pool_size, reserve_pool_timeout; /* ms */
+    int64_t max_clients;                             /* 0: no limit of its own */
+    int64_t max_servers;                             /* over all users; 0: no limit */
     int64_t queue_timeout, idle_transaction_timeout, client_idle_timeout,
         server_idle_timeout;         /* ms; 0: never */
     int64_t server_lifetime;         /* ms; 0: for ever */

@@ -199,7 +199,7 @@ static int32_t show_servers(void *arg, const struct hd_call *call, struct hd_err
 struct pool_sum {
     char database[64], user[64], node[64];
     int mode;
-    int64_t size, sessions, waiting, busy, idle, connecting;
+    int64_t size, min_size, reserve, sessions, waiting, busy, idle, connecting;
     double longest_wait;
     int paused;
     char failure[200];
@@ -232,22 +232,9 @@ static struct pool_sum *sum_of(struct gather *g, const struct hd_pool *p)
     snprintf(s->node, sizeof(s->node), "%s", p->node->name);
     s->mode = p->conf->pool_mode;
     s->size = hd_pool_limit(p);
+    s->min_size = p->conf->min_pool_size;
+    s->reserve = p->conf->reserve_pool_size;
     return s;
-}
-
-static void add_stats(struct hd_pool_stats *to, const struct hd_pool_stats *a)
-{
-    to->transactions += a->transactions;
-    to->queries += a->queries;
-    to->bytes_in += a->bytes_in;
-    to->bytes_out += a->bytes_out;
-    to->wait_ns += a->wait_ns;
-    to->waits += a->waits;
-    to->connects += a->connects;
-    to->connect_failures += a->connect_failures;
-    to->timeouts += a->timeouts;
-    to->answered += a->answered;
-    to->refused += a->refused;
 }
 
 static void pool_rows(struct hd_worker *w, struct gather *g)
@@ -271,7 +258,7 @@ static void pool_rows(struct hd_worker *w, struct gather *g)
         }
         if (p->fail_message[0])
             snprintf(s->failure, sizeof(s->failure), "%.199s", p->fail_message);
-        add_stats(&s->stats, &p->stats);
+        hd_pool_stats_add(&s->stats, &p->stats);
     }
 }
 
@@ -296,6 +283,8 @@ static void finish_pools(void *arg)
         hd_result_real(g->r, s->longest_wait);
         hd_result_integer(g->r, s->paused);
         hd_result_cstr(g->r, s->failure[0] ? s->failure : NULL);
+        hd_result_integer(g->r, s->min_size);
+        hd_result_integer(g->r, s->reserve);
     }
     finish_rows(g);
 }
@@ -305,7 +294,8 @@ static int32_t show_pools(void *arg, const struct hd_call *call, struct hd_error
     hd_result_columns(call->result, "database", HD_COL_TEXT, "user", HD_COL_TEXT, "node", HD_COL_TEXT, "mode",
                       HD_COL_TEXT, "pool_size", HD_COL_INT, "clients", HD_COL_INT, "waiting", HD_COL_INT,
                       "busy", HD_COL_INT, "idle", HD_COL_INT, "connecting", HD_COL_INT, "longest_wait",
-                      HD_COL_REAL, "paused", HD_COL_BOOL, "failure", HD_COL_TEXT, NULL);
+                      HD_COL_REAL, "paused", HD_COL_BOOL, "failure", HD_COL_TEXT, "min_pool_size", HD_COL_INT,
+                      "reserve_pool_size", HD_COL_INT, NULL);
     return start(begin(arg, call, pool_rows), finish_pools, err);
 }
 
@@ -331,6 +321,8 @@ static void finish_stats(void *arg)
         hd_result_integer(g->r, (int64_t)t->connect_failures);
         hd_result_integer(g->r, (int64_t)t->answered);
         hd_result_integer(g->r, (int64_t)t->refused);
+        hd_result_integer(g->r, (int64_t)t->reserved);
+        hd_result_integer(g->r, (int64_t)t->evicted);
     }
     finish_rows(g);
 }
@@ -341,7 +333,8 @@ static int32_t show_stats(void *arg, const struct hd_call *call, struct hd_error
                       "transactions", HD_COL_INT, "statements", HD_COL_INT, "bytes_in", HD_COL_INT,
                       "bytes_out", HD_COL_INT, "waits", HD_COL_INT, "wait_seconds", HD_COL_REAL, "timeouts",
                       HD_COL_INT, "connects", HD_COL_INT, "connect_failures", HD_COL_INT, "answered",
-                      HD_COL_INT, "refused", HD_COL_INT, NULL);
+                      HD_COL_INT, "refused", HD_COL_INT, "reserve_connects", HD_COL_INT, "evicted",
+                      HD_COL_INT, NULL);
     return start(begin(arg, call, pool_rows), finish_stats, err);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Clients of databases and users; see tally.h. A tally stays once it was made: there are as many as names
- * that clients have logged in with, and those are known ones.
+ * Counts that several pools share; see tally.h. A tally lasts as long as somebody holds it, so that names
+ * which come and go leave nothing behind.
  */
 #include "session/tally.h"
 
@@ -10,13 +10,14 @@
 
 struct hd_tally {
     struct hd_tally *next;
-    _Atomic int64_t clients;
+    uint32_t refs; /* under the workers' lock */
+    _Atomic int64_t count;
+    _Atomic(const void *) promised; /* compared, never followed */
     enum hd_tally_kind kind;
     char name[];
 };
 
-/* The tally of that name, found or made. */
-static struct hd_tally *tally_of(struct hd_workers *all, enum hd_tally_kind kind, const char *name)
+struct hd_tally *hd_tally_get(struct hd_workers *all, enum hd_tally_kind kind, const char *name)
 {
     struct hd_tally *t;
 
@@ -29,29 +30,63 @@ static struct hd_tally *tally_of(struct hd_workers *all, enum hd_tally_kind kind
         t->next = all->tallies;
         all->tallies = t;
     }
+    if (t)
+        t->refs++;
     pthread_mutex_unlock(&all->pools_lock);
     return t;
 }
 
-int hd_tally_enter(struct hd_workers *all, enum hd_tally_kind kind, const char *name, int64_t max,
-                   struct hd_tally **out)
+void hd_tally_put(struct hd_workers *all, struct hd_tally *t)
 {
-    struct hd_tally *t = tally_of(all, kind, name);
+    struct hd_tally **at;
 
     if (!t)
-        return HD_ENOMEM;
-    if (atomic_fetch_add(&t->clients, 1) >= max && max) {
-        atomic_fetch_sub(&t->clients, 1);
-        return HD_EFULL;
+        return;
+    pthread_mutex_lock(&all->pools_lock);
+    if (--t->refs) {
+        t = NULL;
+    } else {
+        for (at = &all->tallies; *at != t; at = &(*at)->next)
+            ;
+        *at = t->next;
     }
-    *out = t;
-    return HD_OK;
+    pthread_mutex_unlock(&all->pools_lock);
+    hd_free(t);
+}
+
+int hd_tally_promised(const struct hd_tally *t, const void *who)
+{
+    const void *to = atomic_load_explicit(&t->promised, memory_order_relaxed);
+
+    return to && to != who;
+}
+
+int hd_tally_enter(struct hd_tally *t, int64_t max, const void *who)
+{
+    if (hd_tally_promised(t, who))
+        return 0;
+    if (atomic_fetch_add(&t->count, 1) >= max && max) {
+        atomic_fetch_sub(&t->count, 1);
+        return 0;
+    }
+    return 1;
 }
 
 void hd_tally_leave(struct hd_tally *t)
 {
-    if (t)
-        atomic_fetch_sub(&t->clients, 1);
+    atomic_fetch_sub(&t->count, 1);
+}
+
+void hd_tally_promise(struct hd_tally *t, const void *who)
+{
+    const void *nobody = NULL;
+
+    atomic_compare_exchange_strong(&t->promised, &nobody, who);
+}
+
+void hd_tally_waive(struct hd_tally *t, const void *who)
+{
+    atomic_compare_exchange_strong(&t->promised, &who, NULL);
 }
 
 void hd_tallies_free(struct hd_workers *all)

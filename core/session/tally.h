@@ -1,19 +1,35 @@
 /*
- * How many clients a database and a user have, counted over all workers, for their max_clients.
+ * Counts that several pools share, over all workers: the clients of a database and of a user, for their
+ * max_clients, and the servers of a database, a user and a node, for their max_servers.
  */
 #ifndef HD_SESSION_TALLY_H
 #define HD_SESSION_TALLY_H
 
 #include "session/session.h"
 
-enum hd_tally_kind { HD_TALLY_DATABASE, HD_TALLY_USER };
+enum hd_tally_kind {
+    HD_TALLY_DATABASE,
+    HD_TALLY_USER,
+    HD_TALLY_DATABASE_SERVERS,
+    HD_TALLY_USER_SERVERS,
+    HD_TALLY_NODE_SERVERS,
+};
 
-/* Counts one client in, unless there are `max` already (0: no limit). HD_OK with *out, which leave() wants
- * back; HD_EFULL or HD_ENOMEM. [worker] */
-int hd_tally_enter(struct hd_workers *all, enum hd_tally_kind kind, const char *name, int64_t max,
-                   struct hd_tally **out) HD_MUST_USE;
-void hd_tally_leave(struct hd_tally *t); /* NULL is allowed [worker] */
-/* Everybody has left. */
+/* The tally of that name, found or made, and held; NULL: no memory. [worker] */
+struct hd_tally *hd_tally_get(struct hd_workers *all, enum hd_tally_kind kind, const char *name) HD_MUST_USE;
+void hd_tally_put(struct hd_workers *all, struct hd_tally *t); /* NULL is allowed [worker] */
+
+/* Counts one in, unless there are `max` already (0: no limit) or the next place is promised to somebody else
+ * than `who`. 1, or 0. [worker] */
+int hd_tally_enter(struct hd_tally *t, int64_t max, const void *who) HD_MUST_USE;
+void hd_tally_leave(struct hd_tally *t); /* [worker] */
+/* The next place goes to `who`, unless it is promised already; and the promise is taken back. [worker] */
+void hd_tally_promise(struct hd_tally *t, const void *who);
+void hd_tally_waive(struct hd_tally *t, const void *who);
+/* Is the next place promised to somebody else? */
+int hd_tally_promised(const struct hd_tally *t, const void *who);
+
+/* All have left. */
 void hd_tallies_free(struct hd_workers *all);
 
 #endif

@@ -179,7 +179,6 @@ static void free_all(struct hd_workers *w)
         hd_params_table_free(w->worker[i].params);
         hd_settings_release(w->worker[i].settings);
     }
-    hd_pools_free_shared(w);
     hd_tallies_free(w);
     hd_templates_free(w->templates);
     hd_prep_table_free(w->preps);
@@ -206,6 +205,7 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
     w->count = s->host.worker_count;
     w->settings = hd_settings_hold(s);
     atomic_init(&w->next_session, 1);
+    atomic_init(&w->next_pool, 1);
     pthread_mutex_init(&w->pools_lock, NULL);
     hd_random_bytes(w->mock_secret, sizeof(w->mock_secret));
     w->worker = hd_calloc((size_t)w->count, sizeof(*w->worker));

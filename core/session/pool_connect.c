@@ -1,0 +1,167 @@
+/*
+ * Connections that pools make, and nodes that refuse them; see pool.h.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "session/client.h"
+#include "session/pool_parts.h"
+#include "session/server.h"
+
+#define RETRY_FIRST_MS 50
+#define RETRY_MAX_MS   1000
+
+struct pool_connect {
+    struct hd_connect c;
+    struct hd_pool *pool;
+    struct hd_settings *settings; /* the strings that c points to */
+    const char *conninfo;
+};
+
+static void node_up(struct hd_pool *p)
+{
+    if (p->fail_message[0])
+        hd_log(HD_LOG_INFO, "node answers again", HD_KV("node", p->node->name),
+               HD_KV("database", p->database));
+    p->fail_message[0] = p->fail_sqlstate[0] = 0;
+    p->retry_step = 0;
+    p->retry_ns = 0;
+}
+
+/* Some refusals will not change by waiting: whoever waits is told at once, as PostgreSQL would. */
+static int is_final(const char *sqlstate)
+{
+    static const char *const codes[] = {"28000", "28P01", "3D000", "42501"};
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(codes); i++)
+        if (!strcmp(sqlstate, codes[i]))
+            return 1;
+    return 0;
+}
+
+static void refuse_waiting(struct hd_pool *p)
+{
+    struct hd_list *n;
+
+    while ((n = hd_list_first(&p->waiting))) {
+        struct hd_session *s = HD_LIST_ITEM(n, struct hd_session, waiting);
+
+        hd_pool_dequeue(p, s);
+        hd_session_fatal(s, p->fail_sqlstate, p->fail_message, NULL);
+    }
+}
+
+static void node_down(struct hd_pool *p, const struct hd_connect *c)
+{
+    uint64_t ms = RETRY_FIRST_MS << (p->retry_step < 5 ? p->retry_step : 5);
+
+    p->stats.connect_failures++;
+    p->retry_step++;
+    p->retry_ns = hd_now_ns() + (ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS) * 1000000;
+    if (strcmp(p->fail_message, c->message))
+        hd_log(HD_LOG_WARNING, "cannot connect to node", HD_KV("node", p->node->name),
+               HD_KV("database", p->database), HD_KV("user", p->user), HD_KV("sqlstate", c->sqlstate),
+               HD_KV("reason", c->message));
+    snprintf(p->fail_message, sizeof(p->fail_message), "%s", c->message);
+    snprintf(p->fail_sqlstate, sizeof(p->fail_sqlstate), "%s", c->sqlstate);
+    if (is_final(c->sqlstate)) {
+        hd_pool_forget_welcome(p);
+        refuse_waiting(p);
+    }
+}
+
+static void on_connected(struct hd_connect *c)
+{
+    struct pool_connect *pc = HD_CONTAINER_OF(c, struct pool_connect, c);
+    struct hd_pool *p = pc->pool;
+    struct hd_server *v = NULL;
+    int outdated = 0;
+
+    p->connecting--;
+    if (c->conn && (p->w->stopping || strcmp(pc->conninfo, p->node->conninfo))) {
+        PQfinish(c->conn); /* the node is another one by now */
+        c->conn = NULL;
+        outdated = 1;
+    }
+    if (c->conn && !(v = hd_server_new(p, c->conn)))
+        snprintf(c->message, sizeof(c->message), "out of memory");
+    if (v) {
+        p->stats.connects++;
+        node_up(p);
+        v->node_hash = hd_pool_node_hash(p);
+        hd_pool_set_state(v, HD_SERVER_CLEANING);
+        hd_pool_learn_welcome(p, v->params);
+        hd_pool_put(v);
+    } else {
+        hd_pool_unreserve(p);
+        if (!p->w->stopping && !outdated)
+            node_down(p, c);
+    }
+    hd_settings_release(pc->settings);
+    hd_free(pc);
+    if (!p->w->stopping)
+        hd_pool_connect_more(p, 0);
+}
+
+static void add(struct hd_connect *c, int *n, const char *key, const char *value)
+{
+    if (!value)
+        return;
+    c->keywords[*n] = key;
+    c->values[(*n)++] = value;
+}
+
+static int start_connect(struct hd_pool *p)
+{
+    struct pool_connect *pc = hd_calloc(1, sizeof(*pc));
+    struct hd_connect *c;
+    int64_t ms;
+    int n = 0;
+
+    if (!pc) {
+        hd_pool_unreserve(p);
+        return HD_ENOMEM; /* the next tick tries again */
+    }
+    c = &pc->c;
+    pc->pool = p;
+    pc->conninfo = p->node->conninfo;
+    pc->settings = hd_settings_hold(p->settings);
+    add(c, &n, "dbname", p->node->conninfo);
+    if (!p->node->user) {
+        add(c, &n, "user", p->user);
+        add(c, &n, "password", p->user_conf->password);
+    }
+    if (!p->node->dbname)
+        add(c, &n, "dbname", p->database);
+    add(c, &n, "gssencmode", "disable");
+    ms = p->node->connect_timeout ? p->node->connect_timeout : p->settings->host.connect_timeout;
+    c->timeout_ms = (uint64_t)ms;
+    c->loop = &p->w->loop;
+    c->done = on_connected;
+    p->connecting++;
+    hd_connector_connect(p->w->all->connector, c);
+    return HD_OK;
+}
+
+void hd_pool_connect_more(struct hd_pool *p, int64_t extra)
+{
+    if (p->w->stopping || hd_now_ns() < p->retry_ns)
+        return;
+    while (p->connecting < p->waiting_count && hd_pool_reserve(p, extra)) {
+        p->stats.reserved += hd_pool_total(p) > hd_pool_limit(p);
+        if (start_connect(p))
+            break;
+    }
+}
+
+void hd_pool_keep_minimum(struct hd_pool *p, uint64_t now)
+{
+    if (p->w->stopping || p->w->draining || p->paused || p->connecting || now < p->retry_ns ||
+        !atomic_load(&p->shared->clients))
+        return;
+    if (hd_pool_total(p) < p->conf->min_pool_size && hd_pool_reserve(p, 0))
+        start_connect(p);
+}

@@ -1,0 +1,243 @@
+/*
+ * Handing servers to sessions: who waits, which server is next, and what becomes of one that comes free. All
+ * state changes of a server with regard to its pool are here.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/units.h"
+#include "session/client.h"
+#include "session/pool_parts.h"
+#include "session/server.h"
+
+/* An idle server that was used within this time is not asked whether it still lives. */
+#define FRESH_NS 50000000u
+
+/* --- states of a server
+ * ------------------------------------------------------------------------------------- */
+
+/* Tells the other workers how it stands here, when that has changed. */
+static void publish(struct hd_pool *p)
+{
+    unsigned flags = (p->waiting_count ? HD_PLACE_WAITS : 0) | (p->busy_count ? HD_PLACE_BUSY : 0);
+
+    if (flags == p->published)
+        return;
+    p->published = flags;
+    atomic_store_explicit(&p->shared->places[p->w->index].flags, flags, memory_order_relaxed);
+}
+
+void hd_pool_set_state(struct hd_server *v, enum hd_server_state to)
+{
+    struct hd_pool *p = v->pool;
+
+    if (v->state == HD_SERVER_IDLE)
+        p->idle_count--;
+    else if (v->state == HD_SERVER_LINKED || v->state == HD_SERVER_CLEANING)
+        p->busy_count--;
+    hd_list_remove(&v->node);
+    v->state = to;
+    if (to == HD_SERVER_IDLE) {
+        hd_list_push_front(&p->idle, &v->node); /* the last used is the next used: its caches are warm */
+        p->idle_count++;
+        v->idle_ns = hd_now_ns();
+    } else if (to == HD_SERVER_LINKED || to == HD_SERVER_CLEANING) {
+        hd_list_push_back(&p->busy, &v->node);
+        p->busy_count++;
+    }
+    publish(p);
+}
+
+/* --- waiting
+ * ------------------------------------------------------------------------------------------------ */
+
+static void enqueue(struct hd_pool *p, struct hd_session *s)
+{
+    s->since_ns = hd_now_ns();
+    hd_list_push_back(&p->waiting, &s->waiting);
+    p->waiting_count++;
+    p->stats.waits++;
+    publish(p);
+}
+
+void hd_pool_dequeue(struct hd_pool *p, struct hd_session *s)
+{
+    hd_list_remove(&s->waiting);
+    s->queue = NULL;
+    p->waiting_count--;
+    p->stats.wait_ns += hd_now_ns() - s->since_ns;
+    publish(p);
+}
+
+static void link_up(struct hd_server *v, struct hd_session *s)
+{
+    hd_pool_set_state(v, HD_SERVER_LINKED);
+    v->session = s;
+    s->server = v;
+}
+
+/* Is the connection still there, as far as the socket tells? An error that waits to be read is its last word.
+ */
+static int alive(struct hd_server *v)
+{
+    char c;
+    ssize_t n;
+
+    if (hd_now_ns() - v->idle_ns < FRESH_NS || v->link.tls)
+        return 1;
+    n = recv(v->link.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n > 0 ? c != HD_MSG_ERROR_RESPONSE : n < 0 && errno == EAGAIN;
+}
+
+struct hd_server *hd_pool_take_idle(struct hd_pool *p)
+{
+    struct hd_list *n;
+
+    while ((n = hd_list_first(&p->idle))) {
+        struct hd_server *v = HD_LIST_ITEM(n, struct hd_server, node);
+
+        if (!v->must_close && !v->cancels && alive(v))
+            return v;
+        hd_server_close(v, "found dead in the pool");
+    }
+    return NULL;
+}
+
+static void wait_for_one(struct hd_pool *p, struct hd_session *s)
+{
+    enqueue(p, s);
+    hd_pool_connect_more(p, 0);
+    if (p->waiting_count <= p->connecting)
+        return;
+    hd_pool_ask_others(p);
+    hd_pool_make_room(p);
+}
+
+int hd_pool_acquire(struct hd_pool *p, struct hd_session *s)
+{
+    struct hd_server *v = p->waiting_count || p->paused ? NULL : hd_pool_take_idle(p);
+
+    if (v) {
+        link_up(v, s);
+        hd_session_linked(s, v);
+        return 1;
+    }
+    wait_for_one(p, s);
+    return 0;
+}
+
+void hd_pool_give_up(struct hd_pool *p, struct hd_session *s)
+{
+    hd_pool_dequeue(p, s);
+}
+
+void hd_pool_want_welcome(struct hd_pool *p, struct hd_session *s)
+{
+    wait_for_one(p, s);
+}
+
+int hd_pool_serve_waiting(struct hd_pool *p, struct hd_server *v)
+{
+    struct hd_list *n;
+    struct hd_session *s;
+
+    if (p->paused || !(n = hd_list_first(&p->waiting)))
+        return 0;
+    s = HD_LIST_ITEM(n, struct hd_session, waiting);
+    p->turns++;
+    hd_pool_dequeue(p, s);
+    link_up(v, s);
+    hd_session_granted(s, v);
+    return 1;
+}
+
+/* --- coming free
+ * -------------------------------------------------------------------------------------------- */
+
+int hd_pool_expired(const struct hd_pool *p, const struct hd_server *v, uint64_t now)
+{
+    return p->conf->server_lifetime &&
+           hd_elapsed_ns(now, v->connected_ns) > (uint64_t)p->conf->server_lifetime * 1000000;
+}
+
+/* A server that is inside its own event cannot leave this worker yet. It stays in nobody's hands until the
+ * loop comes round; held, as by a cancel, so that it does not go meanwhile. */
+static void on_put_later(struct hd_post *post)
+{
+    struct hd_server *v = HD_CONTAINER_OF(post, struct hd_server, later);
+
+    v->cancels--;
+    if (v->freed && !v->cancels)
+        hd_server_free(v);
+    else if (v->state == HD_SERVER_CLEANING && !v->expects.count)
+        hd_pool_cleaned(v);
+}
+
+static void put_later(struct hd_server *v)
+{
+    hd_pool_set_state(v, HD_SERVER_CLEANING);
+    v->cancels++;
+    v->later.fn = on_put_later;
+    hd_loop_post(&v->w->loop, &v->later);
+}
+
+/* Does the pool keep a server that comes free? Those of the reserve stay while somebody waits; an old one
+ * goes when nobody does, or else while no other is being made, so that they go one by one. */
+static int wanted(struct hd_pool *p, struct hd_server *v, int needed_elsewhere)
+{
+    int over = hd_pool_total(p) - (int)hd_pool_limit(p);
+    int waits = p->waiting_count || needed_elsewhere;
+
+    if (v->must_close || over > (waits ? p->conf->reserve_pool_size : 0) || hd_pool_owes_room(p))
+        return 0;
+    return (waits && p->connecting) || !hd_pool_expired(p, v, hd_now_ns());
+}
+
+void hd_pool_put(struct hd_server *v)
+{
+    struct hd_pool *p = v->pool, *to;
+
+    HD_ASSERT(!v->session && !v->expects.count && v->txn == HD_TXN_IDLE);
+    v->orphan = 0;
+    to = hd_pool_needier(p);
+    if (!wanted(p, v, to != NULL)) {
+        hd_server_close(v, "not wanted any more");
+        return;
+    }
+    if (v->cancels) { /* the cancel must not hit the next one's statement */
+        hd_pool_set_state(v, HD_SERVER_CLEANING);
+        return;
+    }
+    if (to && v->link.busy) {
+        put_later(v);
+        return;
+    }
+    hd_pool_set_state(v, HD_SERVER_IDLE);
+    if (!to || !hd_pool_give_away(to, v))
+        hd_pool_serve_waiting(p, v);
+}
+
+void hd_pool_put_cleaning(struct hd_server *v)
+{
+    hd_pool_set_state(v, HD_SERVER_CLEANING);
+}
+
+void hd_pool_cleaned(struct hd_server *v)
+{
+    if (v->cancels)
+        return;
+    if (v->txn != HD_TXN_IDLE)
+        hd_server_close(v, "left in a transaction");
+    else
+        hd_pool_put(v);
+}
+
+void hd_pool_remove(struct hd_server *v)
+{
+    struct hd_pool *p = v->pool;
+
+    hd_pool_set_state(v, HD_SERVER_CLOSED);
+    hd_pool_unreserve(p);
+    if (p->waiting_count && !p->w->stopping)
+        hd_pool_connect_more(p, 0);
+}
