@@ -9,6 +9,8 @@
 #include "host/daemon.h"
 #include "host/environment.h"
 #include "host/runtime.h"
+#include "host/supervisor.h"
+#include "host/upgrade.h"
 
 #include <getopt.h>
 #include <howdah/plugin.h>
@@ -203,10 +205,70 @@ static int print_sample(const char *kind)
     return bad;
 }
 
-static int run(const char *path, int background)
+/* As the child of a supervisor, which has shown what there is to be warned of. */
+static int run_supervised(const char *path)
+{
+    struct hd_problems problems = HD_PROBLEMS_INIT;
+    struct hd_supervised *supervised = NULL;
+    struct hd_error err = HD_ERROR_INIT;
+    struct hd_config *c;
+
+    if (hd_supervised_attach(&supervised, &err)) {
+        fprintf(stderr, "howdahd: %s\n", err.text);
+        return 1;
+    }
+    c = hd_config_load(path, NULL, 0, &problems);
+    if (!c && hd_supervised_first(supervised))
+        hd_problems_show(&problems);
+    else if (!hd_supervised_first(supervised))
+        hd_problems_log(&problems);
+    hd_problems_free(&problems);
+    if (c)
+        return hd_runtime_run(path, c, supervised, -1);
+    hd_supervised_free(supervised);
+    return 1;
+}
+
+/* The configuration goes, but for what the supervisor needs of it; it lives for long and should stay small.
+ */
+static int supervise(const char *path, struct hd_config *c, int ready_fd)
+{
+    const struct hd_host_conf *h = &c->settings->host;
+    char *pid_file = hd_strdup(h->pid_file.ptr), *log_file = hd_strdup(h->log_file.ptr);
+    struct hd_supervisor_conf conf = {.path = path,
+                                      .pid_file = pid_file,
+                                      .log_file = log_file,
+                                      .log_level = h->log_level,
+                                      .ready_fd = ready_fd};
+    int code = 1;
+
+    hd_config_free(c);
+    if (pid_file && log_file)
+        code = hd_supervisor_run(&conf);
+    else
+        fputs("howdahd: no memory\n", stderr);
+    hd_free(pid_file);
+    hd_free(log_file);
+    return code;
+}
+
+/* Without a supervisor: what was only looked at is loaded in full. */
+static int run_alone(const char *path, struct hd_config *seen, int ready_fd)
 {
     struct hd_problems problems = HD_PROBLEMS_INIT;
     struct hd_config *c = hd_config_load(path, NULL, 0, &problems);
+
+    hd_config_free(seen);
+    if (!c)
+        hd_problems_show(&problems); /* the files have changed meanwhile */
+    hd_problems_free(&problems);
+    return c ? hd_runtime_run(path, c, NULL, ready_fd) : 1;
+}
+
+static int run(const char *path, int background)
+{
+    struct hd_problems problems = HD_PROBLEMS_INIT;
+    struct hd_config *c = hd_config_load(path, NULL, HD_CONFIG_CHECK, &problems);
     struct hd_error err = HD_ERROR_INIT;
     int fd = -1;
 
@@ -221,7 +283,7 @@ static int run(const char *path, int background)
         hd_config_free(c);
         return 1;
     }
-    return hd_runtime_run(path, c, fd);
+    return c->settings->host.supervisor ? supervise(path, c, fd) : run_alone(path, c, fd);
 }
 
 static int with_config(const struct hd_cli *cli)
@@ -233,7 +295,10 @@ static int with_config(const struct hd_cli *cli)
         fputs("howdahd: no memory\n", stderr);
         return 1;
     }
-    code = cli->action == HD_CLI_RUN ? run(path, cli->background) : check(path, cli->action == HD_CLI_DUMP);
+    if (cli->action != HD_CLI_RUN)
+        code = check(path, cli->action == HD_CLI_DUMP);
+    else
+        code = hd_supervised_is() ? run_supervised(path) : run(path, cli->background);
     hd_free(path);
     return code;
 }

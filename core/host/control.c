@@ -14,11 +14,13 @@
 #include "base/strbuf.h"
 #include "host/render.h"
 #include "plug/commands.h"
+#include "session/keeper.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -51,6 +53,8 @@ struct hd_control {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     dev_t dev; /* of the file that is ours */
     ino_t ino;
+    const struct hd_keeper *keeper;
+    int left; /* another host listens */
     struct hd_list clients;
     size_t count;
     int handles, stopped; /* the memory goes when no handle is left */
@@ -370,13 +374,55 @@ static int bind_path(struct hd_control *c, struct hd_error *err)
     return HD_OK;
 }
 
+/* The name that the keeper knows the socket by. */
+static void name_of(const struct hd_control *c, char *out, size_t cap)
+{
+    snprintf(out, cap, "unix:%s#control", c->path);
+}
+
+/* Takes up the socket of an earlier host, with its file. 0: there is none. */
+static int take_kept(struct hd_control *c)
+{
+    char name[sizeof(c->path) + 20];
+    struct stat st;
+
+    if (!c->keeper)
+        return 0;
+    name_of(c, name, sizeof(name));
+    c->fd = c->keeper->take(c->keeper->arg, name);
+    if (c->fd < 0)
+        return 0;
+    if (lstat(c->path, &st)) { /* somebody has removed the file: what is behind it cannot be found */
+        close(c->fd);
+        c->fd = -1;
+        return 0;
+    }
+    c->dev = st.st_dev;
+    c->ino = st.st_ino;
+    return 1;
+}
+
+static int listen_anew(struct hd_control *c, struct hd_error *err)
+{
+    char name[sizeof(c->path) + 20];
+    int code = clear_path(c, err);
+
+    if (!code)
+        code = bind_path(c, err);
+    if (code || !c->keeper)
+        return code;
+    name_of(c, name, sizeof(name));
+    c->keeper->keep(c->keeper->arg, name, c->fd);
+    return HD_OK;
+}
+
 static void on_listener_closed(struct hd_loop_watch *w)
 {
     drop_handle(HD_CONTAINER_OF(w, struct hd_control, watch));
 }
 
 int hd_control_start(struct hd_loop *loop, struct hd_commands *commands, const char *address,
-                     struct hd_control **out, struct hd_error *err)
+                     const struct hd_keeper *keeper, struct hd_control **out, struct hd_error *err)
 {
     struct hd_control *c = hd_calloc(1, sizeof(*c));
     int code;
@@ -385,13 +431,12 @@ int hd_control_start(struct hd_loop *loop, struct hd_commands *commands, const c
         return hd_fail(err, HD_ENOMEM, "no memory for the control socket");
     c->loop = loop;
     c->commands = commands;
+    c->keeper = keeper;
     c->fd = -1;
     hd_list_init(&c->clients);
     code = set_path(c, address, err);
-    if (!code)
-        code = clear_path(c, err);
-    if (!code)
-        code = bind_path(c, err);
+    if (!code && !take_kept(c))
+        code = listen_anew(c, err);
     if (!code && hd_loop_watch_init(loop, &c->watch, c->fd, on_connection))
         code = hd_fail(err, HD_EIO, "control socket %s: it cannot be watched", c->path);
     if (code) {
@@ -406,17 +451,39 @@ int hd_control_start(struct hd_loop *loop, struct hd_commands *commands, const c
     return HD_OK;
 }
 
+void hd_control_leave(struct hd_control *c)
+{
+    if (!c || c->left)
+        return;
+    c->left = 1;
+    hd_loop_watch_set(&c->watch, 0);
+}
+
+/* The file goes with the socket, if it still is ours. */
+static void remove_path(const struct hd_control *c)
+{
+    char name[sizeof(c->path) + 20];
+    struct stat st;
+
+    if (c->left)
+        return;
+    if (!lstat(c->path, &st) && st.st_dev == c->dev && st.st_ino == c->ino)
+        unlink(c->path);
+    if (!c->keeper)
+        return;
+    name_of(c, name, sizeof(name));
+    c->keeper->drop(c->keeper->arg, name);
+}
+
 void hd_control_stop(struct hd_control *c)
 {
     struct hd_list *n;
-    struct stat st;
 
     if (!c)
         return;
     while ((n = hd_list_first(&c->clients)))
         close_client(HD_LIST_ITEM(n, struct client, node));
-    if (!lstat(c->path, &st) && st.st_dev == c->dev && st.st_ino == c->ino)
-        unlink(c->path);
+    remove_path(c);
     c->stopped = 1;
     hd_loop_watch_close(&c->watch, on_listener_closed);
     close(c->fd);

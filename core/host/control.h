@@ -12,14 +12,18 @@
 
 struct hd_commands;
 struct hd_control;
+struct hd_keeper;
 
 #define HD_CONTROL_LINE (128 * 1024) /* bytes of a request */
 
-/* Listens on `address`: "unix:/path" or a path. A socket file that nobody serves is replaced, one that
- * another host serves is HD_EEXIST. [control] */
+/* Listens on `address`: "unix:/path" or a path; on the socket of an earlier host where `keeper` (may be NULL)
+ * has one. A socket file that nobody serves is replaced, one that another host serves is HD_EEXIST. [control]
+ */
 int hd_control_start(struct hd_loop *loop, struct hd_commands *commands, const char *address,
-                     struct hd_control **out, struct hd_error *err);
-/* Ends listening, removes the file, drops the clients. [control] */
+                     const struct hd_keeper *keeper, struct hd_control **out, struct hd_error *err);
+/* Another host listens from now on: accepts no more. Clients that are here have their answers. [control] */
+void hd_control_leave(struct hd_control *c);
+/* Ends listening, removes the file (unless it was left), drops the clients. [control] */
 void hd_control_stop(struct hd_control *c);
 
 #endif

@@ -65,16 +65,22 @@ int hd_daemon_start(struct hd_error *err)
     return fds[1];
 }
 
-void hd_daemon_ready(int fd)
+void hd_daemon_leave_terminal(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    ssize_t n;
 
     for (int out = STDOUT_FILENO; out <= STDERR_FILENO && null >= 0; out++)
         if (isatty(out))
             dup2(null, out);
     if (null > STDERR_FILENO)
         close(null);
+}
+
+void hd_daemon_ready(int fd)
+{
+    ssize_t n;
+
+    hd_daemon_leave_terminal();
     do
         n = write(fd, "r", 1);
     while (n < 0 && errno == EINTR);
@@ -158,33 +164,64 @@ unsigned long hd_daemon_raise_files(void)
 /* --- systemd ---------------------------------------------------------------------------------------------
  */
 
+static void (*notify_send)(void *arg, const char *text);
+static void *notify_arg;
+
+void hd_notify_through(void (*send)(void *arg, const char *text), void *arg)
+{
+    notify_send = send;
+    notify_arg = arg;
+}
+
+void hd_notify_status(const char *status)
+{
+    char text[200];
+
+    snprintf(text, sizeof(text), "STATUS=%s", status);
+    hd_notify_text(text);
+}
+
 #ifdef HAVE_LIBSYSTEMD
 
 static struct hd_loop_timer watchdog;
 static int watching;
 
+void hd_notify_text(const char *text)
+{
+    if (notify_send)
+        notify_send(notify_arg, text);
+    else
+        sd_notify(0, text);
+}
+
 void hd_notify_ready(const char *status)
 {
-    sd_notifyf(0, "READY=1\nSTATUS=%s", status);
+    char text[200];
+
+    snprintf(text, sizeof(text), "READY=1\nSTATUS=%s", status);
+    hd_notify_text(text);
 }
 
 void hd_notify_reloading(void)
 {
     struct timespec ts;
+    char text[80];
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+    snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld",
+             (long long)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+    hd_notify_text(text);
 }
 
 void hd_notify_stopping(void)
 {
-    sd_notify(0, "STOPPING=1");
+    hd_notify_text("STOPPING=1");
 }
 
 static void alive(struct hd_loop_timer *t)
 {
     (void)t;
-    sd_notify(0, "WATCHDOG=1");
+    hd_notify_text("WATCHDOG=1");
 }
 
 void hd_notify_watchdog(struct hd_loop *loop)
@@ -206,6 +243,11 @@ void hd_notify_watchdog_stop(void)
 }
 
 #else
+
+void hd_notify_text(const char *text)
+{
+    (void)text;
+}
 
 void hd_notify_ready(const char *status)
 {

@@ -27,7 +27,13 @@ void hd_pid_file_drop(const char *path, int fd);
 /* Raises the limit of open files as far as may be; returns the limit. */
 unsigned long hd_daemon_raise_files(void);
 
-/* For systemd; nothing where it is not there. */
+/* The process leaves its terminal: output that goes there goes to /dev/null. */
+void hd_daemon_leave_terminal(void);
+
+/* For systemd; nothing where it is not there. A host that has a supervisor tells systemd through that. */
+void hd_notify_through(void (*send)(void *arg, const char *text), void *arg);
+void hd_notify_text(const char *text);
+void hd_notify_status(const char *status);
 void hd_notify_ready(const char *status);
 void hd_notify_reloading(void);
 void hd_notify_stopping(void);

@@ -60,6 +60,12 @@ const char *hd_environment_get(const char *name)
     return getenv(name);
 }
 
+void hd_environment_give_back(void)
+{
+    for (char **e = kept; e && *e; e++)
+        putenv(*e);
+}
+
 void hd_environment_free(void)
 {
     for (char **e = kept; e && *e; e++)

@@ -11,6 +11,8 @@
 int hd_environment_keep_pg(void);
 /* The value of a variable, as it was at start; NULL where it was not set. */
 const char *hd_environment_get(const char *name);
+/* Puts them back into the process, for a program that it is about to become. */
+void hd_environment_give_back(void);
 /* Forgets what was kept. */
 void hd_environment_free(void);
 

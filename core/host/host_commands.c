@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "host/upgrade.h"
 #include "plug/commands.h"
 #include "plug/nearest.h"
 #include "plug/plugins.h"
@@ -345,6 +346,17 @@ static void io_row(hd_result *r, struct hd_workers *w)
     text_row(r, "io", text);
 }
 
+static void supervisor_rows(hd_result *r, const struct hd_supervised *s)
+{
+    if (!s) {
+        text_row(r, "supervisor", "none");
+        return;
+    }
+    number_row(r, "supervisor", getppid());
+    number_row(r, "generation", hd_supervised_generation(s));
+    number_row(r, "crashes", hd_supervised_crashes(s));
+}
+
 static int32_t status(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     struct hd_runtime *rt = arg;
@@ -360,6 +372,7 @@ static int32_t status(void *arg, const struct hd_call *call, struct hd_error *er
     text_row(r, "state", hd_runtime_state_name(rt->state));
     text_row(r, "version", PACKAGE_VERSION);
     number_row(r, "pid", getpid());
+    supervisor_rows(r, rt->supervised);
     duration_row(r, "up", now - rt->started_us);
     number_row(r, "workers", rt->config->settings->host.worker_count);
     io_row(r, rt->workers);

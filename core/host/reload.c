@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "host/daemon.h"
 #include "host/runtime.h"
+#include "host/upgrade.h"
 #include "plug/bus.h"
 #include "session/worker.h"
 
@@ -56,7 +57,8 @@ static void take_back(struct hd_runtime *rt)
 
 /* The log goes where the new configuration says; the same file is opened again, for it may have been rotated.
  */
-static void change_log(const struct hd_host_conf *was, const struct hd_host_conf *is)
+static void change_log(struct hd_supervised *supervised, const struct hd_host_conf *was,
+                       const struct hd_host_conf *is)
 {
     int same = was->log_file.len == is->log_file.len && !strcmp(was->log_file.ptr, is->log_file.ptr);
     int e = same ? hd_log_reopen() : hd_log_open(is->log_file.len ? is->log_file.ptr : NULL);
@@ -65,6 +67,8 @@ static void change_log(const struct hd_host_conf *was, const struct hd_host_conf
         hd_log(HD_LOG_ERROR, "cannot open the log", HD_KV("file", is->log_file.ptr),
                HD_KV("reason", strerror(e)));
     hd_log_set_level((enum hd_log_level)is->log_level);
+    if (supervised)
+        hd_supervised_log(supervised, is->log_file.ptr, is->log_level);
 }
 
 static int change_over(struct hd_runtime *rt, struct hd_config *next, struct hd_error *err)
@@ -79,7 +83,7 @@ static int change_over(struct hd_runtime *rt, struct hd_config *next, struct hd_
     hd_workers_commit(rt->workers);
     if (hd_parts_reload(&rt->parts, next->settings, &jobs))
         hd_log(HD_LOG_ERROR, "jobs keep the old nodes", HD_KV("reason", jobs.text));
-    change_log(&rt->config->settings->host, &next->settings->host);
+    change_log(rt->supervised, &rt->config->settings->host, &next->settings->host);
     hd_config_free(rt->config);
     rt->config = next;
     rt->loaded_us = hd_wall_us();

@@ -8,17 +8,19 @@
 #include "host/control.h"
 #include "host/daemon.h"
 #include "host/host_commands.h"
+#include "host/upgrade.h"
 #include "plug/plugins.h"
 #include "session/worker.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const int signal_numbers[] = {SIGHUP, SIGTERM, SIGINT};
+static const int signal_numbers[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR2};
 
 const char *hd_runtime_state_name(enum hd_runtime_state state)
 {
@@ -87,6 +89,8 @@ static void plugins_stopped(void *arg)
     rt->workers = NULL;
     hd_parts_quiet(&rt->parts);
     hd_notify_watchdog_stop();
+    if (rt->supervised)
+        hd_supervised_unwatch(rt->supervised);
     end_signals(rt);
     /* Behind everything that those have posted. */
     if (hd_loop_call(&rt->parts.loop, stop_loop, rt))
@@ -122,8 +126,11 @@ void hd_runtime_shutdown(struct hd_runtime *rt, int now)
     }
     now = now || rt->state == HD_DRAINING;
     hd_log(HD_LOG_INFO, now ? "stopping" : "draining", HD_KV("timeout_ms", now ? (uint64_t)0 : timeout));
-    if (rt->state != HD_DRAINING)
+    if (rt->state != HD_DRAINING) {
+        if (rt->supervised && rt->state == HD_RUNNING)
+            hd_supervised_stopping(rt->supervised);
         hd_notify_stopping();
+    }
     rt->state = HD_DRAINING;
     if (rt->workers)
         hd_workers_drain(rt->workers, now ? 0 : timeout, drained, rt);
@@ -139,12 +146,25 @@ static void on_signal(uv_signal_t *signal, int number)
     struct hd_runtime *rt = signal->data;
     struct hd_error err = HD_ERROR_INIT;
 
-    if (number != SIGHUP) {
+    if (number == SIGUSR2) {
+        if (!rt->supervised || hd_supervised_upgrade(rt->supervised))
+            hd_log(HD_LOG_WARNING, "no upgrade: there is no supervisor");
+    } else if (number != SIGHUP) {
         hd_log(HD_LOG_INFO, "signal", HD_KV("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
         hd_runtime_shutdown(rt, 0);
     } else if (rt->state == HD_RUNNING) {
         (void)hd_runtime_reload(rt, &err); /* which says in the log how it went */
     }
+}
+
+static void hear_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < HD_ARRAY_LEN(signal_numbers); i++)
+        sigaddset(&set, signal_numbers[i]);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int start_signals(struct hd_runtime *rt, struct hd_error *err)
@@ -160,6 +180,7 @@ static int start_signals(struct hd_runtime *rt, struct hd_error *err)
     rt->has_signals = 1;
     for (size_t i = 0; i < HD_ARRAY_LEN(signal_numbers) && !rc; i++)
         rc = uv_signal_start(&rt->signals[i], on_signal, signal_numbers[i]);
+    hear_signals(); /* a supervisor has held them back until now */
     return rc ? hd_fail(err, HD_EIO, "signals cannot be watched: %s", uv_strerror(rc)) : HD_OK;
 }
 
@@ -191,6 +212,11 @@ static int start_plugins(struct hd_runtime *rt, struct hd_error *err)
     return code;
 }
 
+static const struct hd_keeper *keeper(struct hd_runtime *rt)
+{
+    return rt->supervised ? hd_supervised_keeper(rt->supervised) : NULL;
+}
+
 /* A control socket that nobody asked for in the INI may be missing: its folder often is, for an ordinary
  * user. */
 static int start_control(struct hd_runtime *rt, struct hd_error *err)
@@ -200,7 +226,7 @@ static int start_control(struct hd_runtime *rt, struct hd_error *err)
 
     if (!address->len)
         return HD_OK;
-    code = hd_control_start(&rt->parts.loop, rt->parts.commands, address->ptr, &rt->control, err);
+    code = hd_control_start(&rt->parts.loop, rt->parts.commands, address->ptr, keeper(rt), &rt->control, err);
     if (code && !hd_raw_find(rt->config->host, "control")) {
         hd_log(HD_LOG_WARNING, "no control socket; set [host] control", HD_KV("reason", err->text));
         return HD_OK;
@@ -214,7 +240,8 @@ static int start_workers(struct hd_runtime *rt, struct hd_error *err)
                                        .plugins = rt->parts.plugins,
                                        .commands = rt->parts.commands,
                                        .bus = rt->parts.bus,
-                                       .metrics = rt->parts.metrics};
+                                       .metrics = rt->parts.metrics,
+                                       .keeper = keeper(rt)};
 
     return hd_workers_start(rt->config->settings, &env, &rt->workers, err);
 }
@@ -231,11 +258,63 @@ static void log_ready(const struct hd_runtime *rt)
            HD_KV("workers", s->host.worker_count), HD_KV("config", rt->path));
 }
 
+/* --- the supervisor --------------------------------------------------------------------------------------
+ */
+
+/* Another host serves. */
+static void retire(void *arg)
+{
+    struct hd_runtime *rt = arg;
+
+    if (rt->state != HD_RUNNING)
+        return;
+    hd_log(HD_LOG_INFO, "another host serves");
+    hd_control_leave(rt->control);
+    hd_workers_succeeded(rt->workers);
+    hd_runtime_shutdown(rt, 0);
+}
+
+static void upgraded(void *arg, pid_t pid, const char *why)
+{
+    (void)arg;
+    (void)pid;
+    (void)why;
+}
+
+static void peer(void *arg, int fd)
+{
+    (void)arg;
+    close(fd);
+}
+
+static int start_supervised(struct hd_runtime *rt, struct hd_error *err)
+{
+    const struct hd_supervised_ops ops = {rt, retire, upgraded, peer};
+
+    if (!rt->supervised || !hd_supervised_watch(rt->supervised, &rt->parts.loop, &ops))
+        return HD_OK;
+    return hd_fail(err, HD_EIO, "the supervisor cannot be listened to");
+}
+
+static void tell_ready(struct hd_runtime *rt)
+{
+    if (rt->supervised)
+        hd_supervised_ready(rt->supervised);
+    hd_notify_ready("ready");
+    if (rt->ready_fd >= 0)
+        hd_daemon_ready(rt->ready_fd);
+    else if (rt->supervised && hd_supervised_background(rt->supervised))
+        hd_daemon_leave_terminal();
+    rt->ready_fd = -1;
+}
+
 /* All but the parts, which are there already. */
 static int start(struct hd_runtime *rt, struct hd_error *err)
 {
     int code = start_signals(rt, err);
 
+    if (!code)
+        code = start_supervised(rt, err);
     if (!code)
         code = hd_host_commands_add(rt, err);
     if (!code)
@@ -249,10 +328,7 @@ static int start(struct hd_runtime *rt, struct hd_error *err)
     rt->state = HD_RUNNING;
     log_ready(rt);
     hd_notify_watchdog(&rt->parts.loop);
-    hd_notify_ready("ready");
-    if (rt->ready_fd >= 0)
-        hd_daemon_ready(rt->ready_fd);
-    rt->ready_fd = -1;
+    tell_ready(rt);
     return HD_OK;
 }
 
@@ -272,14 +348,15 @@ static int take_pid_file(struct hd_runtime *rt, struct hd_error *err)
 {
     const struct hd_str *path = &rt->config->settings->host.pid_file;
 
-    if (path->len)
+    if (path->len && !rt->supervised) /* else it is the supervisor's */
         rt->pid_fd = hd_pid_file_take(path->ptr, err);
     return rt->pid_fd < -1 ? rt->pid_fd : HD_OK;
 }
 
-int hd_runtime_run(const char *path, struct hd_config *config, int ready_fd)
+int hd_runtime_run(const char *path, struct hd_config *config, struct hd_supervised *supervised, int ready_fd)
 {
-    struct hd_runtime rt = {.path = path, .config = config, .ready_fd = ready_fd, .pid_fd = -1};
+    struct hd_runtime rt = {
+        .path = path, .config = config, .supervised = supervised, .ready_fd = ready_fd, .pid_fd = -1};
     const struct hd_host_conf *h = &config->settings->host;
     struct hd_error err = HD_ERROR_INIT;
 
@@ -305,5 +382,6 @@ out:
     if (rt.pid_fd >= 0)
         hd_pid_file_drop(rt.config->settings->host.pid_file.ptr, rt.pid_fd);
     hd_config_free(rt.config);
+    hd_supervised_free(rt.supervised);
     return rt.exit_code;
 }

@@ -15,6 +15,7 @@
 #include "host/parts.h"
 
 struct hd_control;
+struct hd_supervised;
 struct hd_workers;
 
 enum hd_runtime_state { HD_STARTING = 0, HD_RUNNING, HD_DRAINING, HD_STOPPING };
@@ -25,8 +26,9 @@ struct hd_runtime {
     struct hd_config *config; /* in force; owned */
     struct hd_parts parts;
     struct hd_workers *workers;
-    struct hd_control *control; /* NULL: there is no socket */
-    uv_signal_t signals[3];
+    struct hd_control *control;       /* NULL: there is no socket */
+    struct hd_supervised *supervised; /* NULL: there is no supervisor */
+    uv_signal_t signals[4];
     int has_signals;
     int ready_fd;       /* the waiting process of -d, or -1 */
     int pid_fd;         /* the locked pid file, or -1 */
@@ -36,9 +38,11 @@ struct hd_runtime {
     int exit_code;
 };
 
-/* Runs the host until it is stopped; takes `config`. `ready_fd` is hd_daemon_start's, or -1. Returns the exit
- * code of the process; what went wrong at the start has been said on stderr. */
-int hd_runtime_run(const char *path, struct hd_config *config, int ready_fd);
+/* Runs the host until it is stopped; takes `config` and `supervised` (NULL: there is none). `ready_fd` is
+ * hd_daemon_start's, or -1. Returns the exit code of the process; what went wrong at the start has been said
+ * on stderr. */
+int hd_runtime_run(const char *path, struct hd_config *config, struct hd_supervised *supervised,
+                   int ready_fd);
 
 /* Changes over to what the files say now, or changes nothing; why stands in `err`, and all of it in the log.
  */

@@ -31,6 +31,8 @@ static const struct hd_option host_table[] = {
     HOST(STRING, pid_file, NULL, 0, 0, 0,
          "File that holds the number of the running process, and keeps a second one out"),
     HOST(STRING, control, HD_DEFAULT_CONTROL, 0, 0, 0, "Socket for howdahctl, unix:PATH; none when empty"),
+    HOST(BOOL, supervisor, "yes", 0, 0, 0,
+         "A parent process holds the sockets, starts the host again when it crashes, and can upgrade it"),
     HOST(STRING, log_file, NULL, 0, 0, RELOAD, "File for the log, reopened on SIGHUP; stderr when empty"),
     CHOICE(hd_host_conf, log_level, "info", "error|warning|info|debug", RELOAD, "How much is logged"),
     HOST(DURATION, drain_timeout, "30s", 0, DAY, RELOAD,

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,14 +14,20 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "session/client.h"
+#include "session/keeper.h"
 
 #define ACCEPT_BATCH 32
+#define SOCKET_NAME  300
 
 /* One address with its sockets. */
 struct bound {
     char *text;
     char *path;     /* of a Unix socket, to be removed at the end; else NULL */
-    int *fds;       /* one per worker; -1 once the worker has it */
+    int *fds;       /* `count`; number i is for worker i % workers; -1 once that has it */
+    int count;      /* one per worker, or more where an earlier host had more workers */
+    int room;       /* of fds */
+    int inherited;  /* so many of them were kept */
+    int sockets;    /* that the keeper knows, from whichever table */
     int taken_over; /* the numbers are another table's now */
 };
 
@@ -100,21 +107,68 @@ static int in_use(const struct hd_address *a)
     return e;
 }
 
-static int open_all(const struct hd_listener_conf *c, const struct hd_address *a, int workers,
-                    struct bound *b)
+static const char *unix_path(const struct hd_address *a)
 {
-    int e = in_use(a);
+    return ((const struct sockaddr_un *)(const void *)&a->sa)->sun_path;
+}
 
-    for (int i = 0; i < workers && !e; i++) {
+/* The name that the keeper knows a socket by. */
+static int name_socket(char *out, size_t cap, const char *address, int number)
+{
+    return snprintf(out, cap, "%s#%d", address, number);
+}
+
+/* Takes up what an earlier host has left under this address: sockets that are open, and have never been
+ * anything else since. */
+static int take_kept(const struct hd_listener_conf *c, const struct hd_address *a,
+                     const struct hd_keeper *keeper, struct bound *b)
+{
+    char name[SOCKET_NAME];
+    int fd;
+
+    for (;;) {
+        name_socket(name, sizeof(name), a->text, b->count);
+        fd = keeper ? keeper->take(keeper->arg, name) : -1;
+        if (fd < 0)
+            break;
+        if (b->count == b->room) {
+            int *more = hd_realloc(b->fds, (size_t)b->room * 2 * sizeof(*more));
+
+            if (!more) {
+                close(fd);
+                return ENOMEM;
+            }
+            b->fds = more;
+            b->room *= 2;
+        }
+        b->fds[b->count++] = fd;
+        listen(fd, (int)(c->backlog ? c->backlog : 4096));
+    }
+    b->inherited = b->count;
+    if (b->count && a->sa.ss_family == AF_UNIX)
+        (void)!chmod(unix_path(a), (mode_t)c->unix_mode);
+    return 0;
+}
+
+static int open_all(const struct hd_listener_conf *c, const struct hd_address *a, int workers,
+                    const struct hd_keeper *keeper, struct bound *b)
+{
+    int e = take_kept(c, a, keeper, b);
+
+    if (!e && !b->count)
+        e = in_use(a);
+    for (int i = b->count; i < workers && !e; i++) {
         if (i && a->sa.ss_family == AF_UNIX) {
             b->fds[i] = fcntl(b->fds[0], F_DUPFD_CLOEXEC, 0);
             e = b->fds[i] < 0 ? errno : 0;
         } else {
             e = open_one(c, a, &b->fds[i]);
         }
+        b->count = e ? b->count : i + 1;
     }
+    b->sockets = b->count;
     if (!e && a->sa.ss_family == AF_UNIX)
-        b->path = hd_strdup(((const struct sockaddr_un *)(const void *)&a->sa)->sun_path);
+        b->path = hd_strdup(unix_path(a));
     return e;
 }
 
@@ -127,7 +181,8 @@ static const struct bound *find(const struct hd_sockets *k, const char *text)
 }
 
 static int prepare_bound(const struct hd_listener_conf *c, const struct hd_address *a,
-                         const struct hd_sockets *old, int workers, struct bound *b, struct hd_error *err)
+                         const struct hd_sockets *old, int workers, const struct hd_keeper *keeper,
+                         struct bound *b, struct hd_error *err)
 {
     int e;
 
@@ -135,13 +190,12 @@ static int prepare_bound(const struct hd_listener_conf *c, const struct hd_addre
     b->fds = hd_malloc((size_t)workers * sizeof(int));
     if (!b->text || !b->fds)
         return hd_fail(err, HD_ENOMEM, "no memory for listener \"%s\"", c->name);
-    for (int i = 0; i < workers; i++)
-        b->fds[i] = -1;
+    b->room = workers;
     if (find(old, a->text)) {
         b->taken_over = 1;
         return HD_OK;
     }
-    e = open_all(c, a, workers, b);
+    e = open_all(c, a, workers, keeper, b);
     if (e)
         return hd_fail(
             err, HD_EIO,
@@ -163,7 +217,7 @@ static int prepare_tls(const struct hd_listener_conf *c, struct hd_tls_context *
 }
 
 int hd_sockets_open(const struct hd_settings *s, const struct hd_sockets *old, int workers,
-                    struct hd_sockets **out, struct hd_error *err)
+                    const struct hd_keeper *keeper, struct hd_sockets **out, struct hd_error *err)
 {
     struct hd_sockets *k = hd_calloc(1, sizeof(*k));
     uint32_t total = 0;
@@ -185,7 +239,7 @@ int hd_sockets_open(const struct hd_settings *s, const struct hd_sockets *old, i
 
         code = prepare_tls(c, &k->tls[i], err);
         for (uint32_t j = 0; j < c->address_count && !code; j++)
-            code = prepare_bound(c, &c->addresses[j], old, workers, &k->bound[k->bound_count++], err);
+            code = prepare_bound(c, &c->addresses[j], old, workers, keeper, &k->bound[k->bound_count++], err);
     }
     if (code) {
         hd_sockets_drop(k);
@@ -214,28 +268,58 @@ void hd_sockets_drop(struct hd_sockets *k)
     for (uint32_t i = 0; i < k->bound_count; i++) {
         struct bound *b = &k->bound[i];
 
-        for (int w = 0; w < k->workers && b->fds; w++)
-            if (b->fds[w] >= 0)
-                close(b->fds[w]);
-        if (b->path)
+        for (int n = 0; n < b->count; n++)
+            if (b->fds[n] >= 0)
+                close(b->fds[n]);
+        if (b->path && !b->inherited)
             unlink(b->path);
     }
     free_table(k);
 }
 
-void hd_sockets_retire(struct hd_sockets *k, const struct hd_sockets *next)
+void hd_sockets_keep(const struct hd_sockets *k, const struct hd_keeper *keeper)
+{
+    char name[SOCKET_NAME];
+
+    for (uint32_t i = 0; i < k->bound_count && keeper; i++)
+        for (int n = k->bound[i].inherited; n < k->bound[i].count; n++) {
+            name_socket(name, sizeof(name), k->bound[i].text, n);
+            keeper->keep(keeper->arg, name, k->bound[i].fds[n]);
+        }
+}
+
+/* Nobody listens on this address any more. */
+static void forget(const struct bound *b, const struct hd_keeper *keeper)
+{
+    char name[SOCKET_NAME];
+
+    for (int n = 0; n < b->sockets && keeper; n++) {
+        name_socket(name, sizeof(name), b->text, n);
+        keeper->drop(keeper->arg, name);
+    }
+    if (b->path)
+        unlink(b->path);
+}
+
+void hd_sockets_retire(struct hd_sockets *k, const struct hd_sockets *next, const struct hd_keeper *keeper)
 {
     for (uint32_t i = 0; i < k->bound_count; i++) {
         struct bound *b = &k->bound[i];
         struct bound *to = (struct bound *)(uintptr_t)find(next, b->text);
 
-        if (to && !to->path) { /* who has the address removes its file */
+        if (to) { /* who has the address removes its file */
             to->path = b->path;
+            to->sockets = b->sockets;
             b->path = NULL;
+        } else {
+            forget(b, keeper);
         }
-        if (b->path)
-            unlink(b->path);
     }
+    free_table(k);
+}
+
+void hd_sockets_leave(struct hd_sockets *k)
+{
     free_table(k);
 }
 
@@ -353,6 +437,22 @@ static int take_over(struct hd_worker *w, const char *text)
     return -1;
 }
 
+/* The next socket of an address for this worker: one that it has already, or one that is for it in the table.
+ */
+static int next_socket(struct hd_worker *w, struct bound *b, const char *text, int *number, int workers)
+{
+    int fd = -1;
+
+    if (b->taken_over)
+        return take_over(w, text);
+    if (*number < b->count) {
+        fd = b->fds[*number];
+        b->fds[*number] = -1;
+    }
+    *number += workers;
+    return fd;
+}
+
 void hd_listeners_apply(struct hd_worker *w, struct hd_settings *s, struct hd_sockets *k)
 {
     struct hd_listener *fresh = NULL;
@@ -361,15 +461,17 @@ void hd_listeners_apply(struct hd_worker *w, struct hd_settings *s, struct hd_so
     for (uint32_t i = 0; i < s->listener_count; i++) {
         for (uint32_t j = 0; j < s->listeners[i].address_count; j++, n++) {
             const struct hd_address *a = &s->listeners[i].addresses[j];
-            int fd = k->bound[n].taken_over ? take_over(w, a->text) : k->bound[n].fds[w->index];
-            struct hd_listener *l = fd < 0 ? NULL : make(w, s, &s->listeners[i], a, k->tls[i], fd);
+            int fd, number = w->index;
 
-            k->bound[n].fds[w->index] = -1;
-            if (!l)
-                continue;
-            l->address = a->text;
-            l->next = fresh;
-            fresh = l;
+            while ((fd = next_socket(w, &k->bound[n], a->text, &number, k->workers)) >= 0) {
+                struct hd_listener *l = make(w, s, &s->listeners[i], a, k->tls[i], fd);
+
+                if (!l)
+                    continue;
+                l->address = a->text;
+                l->next = fresh;
+                fresh = l;
+            }
         }
     }
     hd_listeners_close(w);

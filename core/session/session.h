@@ -297,6 +297,8 @@ struct hd_workers {
     sem_t stopped;
     int started;         /* threads that run */
     char io_reason[128]; /* why io_uring could not be had */
+    int succeeded;       /* another host has the addresses now */
+    int failed;          /* never started */
 };
 
 /* How long ago that was; 0 when it came after `now` was read, as it may within one tick. */

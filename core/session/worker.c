@@ -182,8 +182,12 @@ static void free_all(struct hd_workers *w)
     hd_tallies_free(w);
     hd_templates_free(w->templates);
     hd_prep_table_free(w->preps);
-    if (w->sockets)
-        hd_sockets_retire(w->sockets, NULL);
+    if (w->sockets && w->succeeded)
+        hd_sockets_leave(w->sockets);
+    else if (w->sockets && w->failed)
+        hd_sockets_drop(w->sockets);
+    else if (w->sockets)
+        hd_sockets_retire(w->sockets, NULL, w->env.keeper);
     if (w->new_sockets)
         hd_sockets_drop(w->new_sockets);
     hd_settings_release(w->settings);
@@ -217,7 +221,9 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
     if (!w->worker || !w->preps || !w->templates || !w->connector)
         code = hd_fail(err, HD_ENOMEM, "no memory for workers");
     else
-        code = hd_sockets_open(s, NULL, w->count, &w->sockets, err);
+        code = hd_sockets_open(s, NULL, w->count, env->keeper, &w->sockets, err);
+    if (!code)
+        hd_sockets_keep(w->sockets, env->keeper);
     if (!code && env->metrics)
         code = hd_meter_init(w, err);
     for (int i = 0; i < w->count && !code; i++)
@@ -226,6 +232,7 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
     if (!code && env->commands)
         code = hd_session_add_commands(w, err);
     if (code) {
+        w->failed = 1;
         hd_workers_stop(w);
         return code;
     }
@@ -316,7 +323,7 @@ int hd_workers_each(struct hd_workers *w, void (*fn)(struct hd_worker *worker, v
 int hd_workers_prepare(struct hd_workers *w, struct hd_settings *s, struct hd_error *err)
 {
     struct hd_sockets *k = NULL;
-    int code = hd_sockets_open(s, w->sockets, w->count, &k, err);
+    int code = hd_sockets_open(s, w->sockets, w->count, NULL, &k, err);
 
     if (code)
         return code;
@@ -350,7 +357,7 @@ static void applied(void *arg)
 {
     struct apply *a = arg;
 
-    hd_sockets_retire(a->old, a->sockets);
+    hd_sockets_retire(a->old, a->sockets, a->w->env.keeper);
     hd_settings_release(a->settings);
     hd_free(a);
 }
@@ -364,6 +371,7 @@ void hd_workers_commit(struct hd_workers *w)
     hd_settings_release(w->settings);
     w->settings = hd_settings_hold(w->prepared);
     w->sockets = w->new_sockets;
+    hd_sockets_keep(w->sockets, w->env.keeper);
     w->prepared = NULL;
     w->new_sockets = NULL;
     HD_CHECK(hd_workers_each(w, apply_here, applied, a) == HD_OK);
@@ -445,6 +453,11 @@ void hd_workers_drain(struct hd_workers *w, uint64_t timeout_ms, void (*done)(vo
         atomic_store(&w->draining_left, w->count);
     }
     HD_CHECK(hd_workers_each(w, drain_here, hd_free, deadline) == HD_OK);
+}
+
+void hd_workers_succeeded(struct hd_workers *w)
+{
+    w->succeeded = 1;
 }
 
 static void end_sessions(struct hd_worker *w)

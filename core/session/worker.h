@@ -14,15 +14,17 @@ struct hd_worker;
 struct hd_workers;
 struct hd_commands;
 struct hd_bus;
+struct hd_keeper;
 struct hd_metrics;
 
 /* What the workers stand on; all of it outlives them. */
 struct hd_workers_env {
-    struct hd_loop *control;      /* the control thread's loop */
-    struct hd_plugins *plugins;   /* plug/plugins.h */
-    struct hd_commands *commands; /* plug/commands.h; the console on database "howdah" asks it */
-    struct hd_bus *bus;           /* plug/bus.h */
-    struct hd_metrics *metrics;   /* plug/metrics.h */
+    struct hd_loop *control;        /* the control thread's loop */
+    struct hd_plugins *plugins;     /* plug/plugins.h */
+    struct hd_commands *commands;   /* plug/commands.h; the console on database "howdah" asks it */
+    struct hd_bus *bus;             /* plug/bus.h */
+    struct hd_metrics *metrics;     /* plug/metrics.h */
+    const struct hd_keeper *keeper; /* of the listening sockets; NULL: nobody outlives the host */
 };
 
 /* Opens the listeners' sockets (all or nothing) and starts the threads. [control] */
@@ -37,6 +39,8 @@ void hd_workers_commit(struct hd_workers *w);
  * ended. `done` runs on the control loop once no session is left. Calling it again with 0 ends the wait.
  * [control] */
 void hd_workers_drain(struct hd_workers *w, uint64_t timeout_ms, void (*done)(void *arg), void *arg);
+/* Another host has the addresses: what is left of ours is closed, and no file removed. [control] */
+void hd_workers_succeeded(struct hd_workers *w);
 /* Ends the threads (whatever sessions are left are cut) and frees all. [control] */
 void hd_workers_stop(struct hd_workers *w);
 

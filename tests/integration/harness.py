@@ -514,6 +514,14 @@ class Host:
     def alive(self):
         return self.process.poll() is None
 
+    def host_pids(self):
+        """The processes that serve clients, the youngest last: the supervisor's children, or the process itself."""
+        with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as f:
+            return [int(pid) for pid in f.read().split()] or [self.process.pid]
+
+    def host_pid(self):
+        return self.host_pids()[-1]
+
     def log_text(self):
         with open(self.log_path, errors="replace") as f:
             return f.read()

@@ -522,7 +522,8 @@ def _():
         equal(host.console("SHOW VERSION")[0]["part"], "howdahd")
         status = {r["what"]: r["value"] for r in host.console("STATUS")}
         equal(status["state"], "running")
-        equal(int(status["pid"]), host.process.pid)
+        equal(int(status["supervisor"]), host.process.pid)
+        equal(int(status["pid"]), host.host_pid())
 
 
 main()

@@ -32,7 +32,7 @@ def small_host(pool_size=1, **keys):
 
 def memory(host):
     """The host's resident memory in bytes."""
-    with open("/proc/%d/status" % host.process.pid) as f:
+    with open("/proc/%d/status" % host.host_pid()) as f:
         for line in f:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
@@ -354,7 +354,7 @@ def many_connections():
                         w.exchange(parse("s%d" % i, "SELECT %d" % (i % 50)), bind("", "s%d" % i), execute(), sync())
 
         def descriptors():
-            return len(os.listdir("/proc/%d/fd" % host.process.pid))
+            return len(os.listdir("/proc/%d/fd" % host.host_pid()))
 
         cycle(200)
         wait_for(lambda: clients_left(host) == 0, what="sessions have ended")

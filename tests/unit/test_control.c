@@ -185,7 +185,7 @@ static int serve(struct hd_error *err)
     char address[128];
 
     snprintf(address, sizeof(address), "unix:%s", path);
-    return hd_control_start(&loop, commands, address, &control, err);
+    return hd_control_start(&loop, commands, address, NULL, &control, err);
 }
 
 static void start(void)
@@ -419,8 +419,8 @@ static void test_file(void)
     close(fd);
     CU_ASSERT_EQUAL(serve(&err), HD_EEXIST);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "is no socket"));
-    CU_ASSERT_EQUAL(hd_control_start(&loop, commands, "unix:", &control, &err), HD_EINVAL);
-    CU_ASSERT_EQUAL(hd_control_start(&loop, commands, "unix:/nonexistent/dir/x.sock", &control, &err),
+    CU_ASSERT_EQUAL(hd_control_start(&loop, commands, "unix:", NULL, &control, &err), HD_EINVAL);
+    CU_ASSERT_EQUAL(hd_control_start(&loop, commands, "unix:/nonexistent/dir/x.sock", NULL, &control, &err),
                     HD_EIO);
     clean_up();
 }

@@ -1,0 +1,169 @@
+"""The supervisor: hosts that crash are replaced, hosts are upgraded, and clients notice as little as can be."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+
+import harness
+import pgwire
+from harness import Host, Postgres, equal, expect_error, main, test, wait_for
+from pgwire import bind, execute, kinds, parse, query, sync
+
+pg = Postgres()
+
+
+def status(host):
+    return {r["what"]: r["value"] for r in host.console("STATUS")}
+
+
+class Knocking:
+    """Connects without end, in a thread, as a client that has no patience: a refused connection is a failure."""
+
+    def __init__(self, host, unix=None):
+        self.host, self.unix = host, unix
+        self.count, self.failures, self.ended = 0, [], False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _knock(self):
+        with socket.socket(socket.AF_UNIX if self.unix else socket.AF_INET) as s:
+            s.settimeout(10)
+            s.connect(self.unix or ("127.0.0.1", self.host.port))
+            self.count += 1
+
+    def _run(self):
+        while not self.ended:
+            try:
+                self._knock()
+            except OSError as e:
+                self.failures.append(repr(e))
+            time.sleep(0.001)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended = True
+        self.thread.join(20)
+
+
+def back_within(host, limit):
+    """How long until somebody is served; every attempt waits for its answer instead of trying again."""
+    began = time.monotonic()
+    with host.wire() as w:
+        equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
+    took = time.monotonic() - began
+    assert took < limit, "served again after %.2f s" % took
+    return took
+
+
+# --- crashes ----------------------------------------------------------------------------------------------------
+
+
+@test("a host that is killed is back within a second, and no connection is refused meanwhile")
+def _():
+    unix = harness.temp_dir() + "/s"
+    with Host(pg, {"listener local": {"listen": "unix:" + unix, "auth": "scram-sha-256"}}) as host:
+        back_within(host, 30)
+        with Knocking(host) as tcp, Knocking(host, unix) as local:
+            for crash in range(3):
+                wait_for(lambda: tcp.count > 50 * (crash + 1), what="connections")
+                pid = host.host_pid()
+                os.kill(pid, signal.SIGKILL)
+                took = back_within(host, 1 if crash == 0 else 3)
+                harness.comment("crash %d: served again after %.3f s" % (crash + 1, took))
+                assert host.host_pid() != pid
+        equal(tcp.failures, [])
+        equal(local.failures, [])
+        equal(status(host)["crashes"], "3")
+        equal(status(host)["generation"], "4")
+        host.wait_log("the host has crashed.*signal=Killed")
+        equal(host.control("status").returncode, 0)
+
+
+@test("a host that keeps crashing is started ever later, and the log says so")
+def _():
+    with Host(pg) as host:
+        back_within(host, 30)
+        for _ in range(4):
+            pid = host.host_pid()
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: host.host_pids() not in ([pid], [host.process.pid]), what="another host")
+            back_within(host, 10)
+        host.wait_log("the host keeps crashing.*in_succession=4 next_start_ms=400")
+
+
+@test("the supervisor ends with its host, with its status; the host dies with its supervisor")
+def _():
+    with Host(pg) as host:
+        back_within(host, 30)
+        equal(host.control("shutdown").returncode, 0)
+        equal(host.process.wait(20), 0)
+    host = Host(pg)
+    back_within(host, 30)
+    pid = host.host_pid()
+    host.kill()
+    wait_for(lambda: not os.path.exists("/proc/%d" % pid), what="the host goes")
+    with Host(pg) as host:
+        back_within(host, 30)
+        os.kill(host.host_pid(), signal.SIGTERM)
+        equal(host.process.wait(20), 0)
+
+
+@test("signals reach the host: reload, two for an end at once")
+def _():
+    host = Host(pg)
+    with host.wire() as w:
+        w.exchange(query("BEGIN"))
+        host.signal(signal.SIGHUP)
+        host.wait_log("configuration reloaded")
+        host.signal(signal.SIGTERM)
+        host.wait_log("draining")
+        host.signal(signal.SIGINT)
+        host.process.wait(4)
+
+
+@test("without a supervisor there is one process, and upgrade says why it cannot be")
+def _():
+    with Host(pg, {"host": {"supervisor": "no"}}) as host:
+        back_within(host, 30)
+        equal(host.host_pids(), [host.process.pid])
+        equal(status(host)["supervisor"], "none")
+
+
+@test("a reload's new address is kept and its old one given up, over a crash too")
+def _():
+    second = harness.free_port()
+    with Host(pg) as host:
+        back_within(host, 30)
+        host.configure({"listener more": {"listen": "127.0.0.1:%d" % second, "auth": "scram-sha-256"}})
+        equal(host.control("reload").returncode, 0)
+        os.kill(host.host_pid(), signal.SIGKILL)
+        with pgwire.Wire("127.0.0.1", second) as w:
+            w.login("app", "shop", "secret")
+        host.configure(None)
+        equal(host.control("reload").returncode, 0)
+        with contextlib.closing(socket.socket()) as s:
+            wait_for(lambda: s.connect_ex(("127.0.0.1", second)), what="the old address refuses")
+        os.kill(host.host_pid(), signal.SIGKILL)
+        back_within(host, 3)
+
+
+@test("a configuration that was broken while the host ran keeps a crashed host away until it is mended")
+def _():
+    with Host(pg) as host:
+        back_within(host, 30)
+        path = host.write("90-bad.ini", "[host]\nworkers = many\n")
+        os.kill(host.host_pid(), signal.SIGKILL)
+        host.wait_log("the host keeps crashing")
+        with Knocking(host) as tcp:
+            wait_for(lambda: tcp.count > 10, what="connections")
+            os.unlink(path)
+            back_within(host, 30)
+        equal(tcp.failures, [])
+
+
+main()
