@@ -14,6 +14,7 @@
 #include "session/console.h"
 #include "session/pool.h"
 #include "session/server.h"
+#include "session/tunnel.h"
 
 /* Process numbers are positive, and drivers show them: (session number × 64 + worker), without the sign. */
 #define WORKER_BITS 6
@@ -80,6 +81,10 @@ static void on_sent(struct hd_cancel_job *job)
     struct request *r = HD_CONTAINER_OF(job, struct request, job);
     struct hd_server *v = r->server;
 
+    if (!v) { /* on a connection that nobody shares */
+        finish(r);
+        return;
+    }
     v->cancels--;
     if (v->freed) {
         if (!v->cancels)
@@ -90,18 +95,24 @@ static void on_sent(struct hd_cancel_job *job)
     finish(r);
 }
 
-static void send_to(struct hd_server *v, struct request *r)
+static void send_by(PGconn *pg, struct hd_worker *w, struct hd_server *v, struct request *r)
 {
-    r->job.cancel = PQgetCancel(v->pg);
+    r->job.cancel = PQgetCancel(pg);
     if (!r->job.cancel) {
         finish(r);
         return;
     }
     r->server = v;
-    r->job.loop = &v->w->loop;
+    r->job.loop = &w->loop;
     r->job.done = on_sent;
-    v->cancels++;
-    hd_connector_cancel(v->w->all->connector, &r->job);
+    if (v)
+        v->cancels++;
+    hd_connector_cancel(w->all->connector, &r->job);
+}
+
+static void send_to(struct hd_server *v, struct request *r)
+{
+    send_by(v->pg, v->w, v, r);
 }
 
 static void on_target(struct hd_post *p)
@@ -120,7 +131,12 @@ static void on_target(struct hd_post *p)
         send_to(s->server, r);
         return;
     }
-    if (s->console) {
+    if (s->tunnel) {
+        if (hd_tunnel_connection(s)) {
+            send_by(hd_tunnel_connection(s), w, NULL, r);
+            return;
+        }
+    } else if (s->console) {
         hd_console_cancel(s);
     } else if (s->state == HD_SESSION_WAITING || s->state == HD_SESSION_PARKED) {
         if (s->state == HD_SESSION_WAITING)

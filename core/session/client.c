@@ -24,6 +24,7 @@
 #include "session/reply.h"
 #include "session/server.h"
 #include "session/tally.h"
+#include "session/tunnel.h"
 #include "wire/build.h"
 #include "wire/describe.h"
 
@@ -74,6 +75,8 @@ const char *hd_session_state_name(const struct hd_session *s)
     static const char *const names[] = {"",        "startup", "auth",    "login", "idle",
                                         "waiting", "parked",  "closing", "closed"};
 
+    if (s->state == HD_SESSION_READY && s->tunnel)
+        return "replication";
     if (s->state != HD_SESSION_READY || !s->server)
         return names[s->state];
     if (s->server->expects.count)
@@ -241,6 +244,7 @@ static void let_go(struct hd_session *s)
     leave_server(s);
     hd_extended_free(s);
     hd_console_free(s);
+    hd_tunnel_close(s);
     hd_login_free(s);
     if (s->logged_in) {
         publish_session(s, HD_BUS_SESSION_CLOSED);
@@ -313,6 +317,10 @@ void hd_session_fatal(struct hd_session *s, const char *sqlstate, const char *me
 
     if (s->state == HD_SESSION_CLOSED || s->state == HD_SESSION_CLOSING)
         return;
+    if (s->tunnel && s->state == HD_SESSION_READY) { /* it may stand in the middle of a message */
+        hd_session_close(s);
+        return;
+    }
     b = hd_reply_error_buf(s, "FATAL", sqlstate, message, NULL, hint);
     if (b && hd_link_send(&s->link, b, b->data, b->len))
         hd_log(HD_LOG_WARNING, "no memory for a client's last message", HD_KV("session", s->id));
@@ -570,6 +578,8 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
         if (s->state >= HD_SESSION_CLOSING)
             return len;
     }
+    if (s->tunnel && s->state == HD_SESSION_READY)
+        return hd_tunnel_data(s, data, len);
     while (p < end && s->state == HD_SESSION_READY && !l->paused) {
         int code = hd_frame_next(&s->scan, p, (size_t)(end - p), &f);
         enum hd_taken taken;
@@ -596,6 +606,8 @@ static void on_drained(struct hd_link *l)
 {
     struct hd_session *s = session_of(l);
 
+    if (s->tunnel)
+        hd_tunnel_client_drained(s);
     if (s->server && s->server->paused_by_client) {
         s->server->paused_by_client = 0;
         hd_link_resume(&s->server->link);
@@ -651,7 +663,7 @@ static void time_out_idle(struct hd_worker *w, uint64_t now)
         struct hd_session *s = HD_LIST_ITEM(n, struct hd_session, all);
         uint64_t limit;
 
-        if (s->state != HD_SESSION_READY || s->server || !s->pool)
+        if (s->state != HD_SESSION_READY || s->server || s->tunnel || !s->pool)
             continue;
         limit = (uint64_t)s->pool->conf->client_idle_timeout * 1000000;
         if (limit && hd_elapsed_ns(now, s->since_ns) > limit)

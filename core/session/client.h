@@ -47,6 +47,8 @@ void hd_session_opened(struct hd_session *s);
 /* login.c */
 size_t hd_login_data(struct hd_session *s, const uint8_t *data, size_t len);
 void hd_login_free(struct hd_session *s);
+/* Ready: from here on the session takes statements. */
+void hd_login_greet(struct hd_session *s);
 void hd_session_forget_logins(struct hd_pool *p);
 /* The pool knows what its servers are like: sessions in HD_SESSION_WELCOME may go on. */
 void hd_session_welcomed(struct hd_pool *p);

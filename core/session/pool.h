@@ -21,6 +21,9 @@ const void *hd_pool_identity(const struct hd_pool *p);
 /* A client of the pool, counted in and out. */
 void hd_pool_enter(struct hd_pool *p);
 void hd_pool_leave(struct hd_pool *p);
+/* A server connection of the pool's user that is not the pool's: counted where others count, too. 0: full. */
+int hd_pool_enter_apart(struct hd_pool *p);
+void hd_pool_leave_apart(struct hd_pool *p);
 /* Goes over to new settings; pools whose database or user is gone keep the old until they are empty. */
 void hd_pools_apply(struct hd_worker *w, struct hd_settings *s);
 /* Closes all servers; no session is left. Own thread. */

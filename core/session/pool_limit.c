@@ -35,6 +35,17 @@ static int enter_tallies(struct hd_pool *p)
     return 1;
 }
 
+int hd_pool_enter_apart(struct hd_pool *p)
+{
+    return enter_tallies(p);
+}
+
+void hd_pool_leave_apart(struct hd_pool *p)
+{
+    for (int i = 0; i < HD_POOL_TALLIES; i++)
+        hd_tally_leave(p->shared->tallies[i]);
+}
+
 int hd_pool_reserve(struct hd_pool *p, int64_t extra)
 {
     struct hd_pool_shared *s = p->shared;
@@ -49,11 +60,8 @@ int hd_pool_reserve(struct hd_pool *p, int64_t extra)
 
 void hd_pool_unreserve(struct hd_pool *p)
 {
-    struct hd_pool_shared *s = p->shared;
-
-    atomic_fetch_sub(&s->total, 1);
-    for (int i = 0; i < HD_POOL_TALLIES; i++)
-        hd_tally_leave(s->tallies[i]);
+    atomic_fetch_sub(&p->shared->total, 1);
+    hd_pool_leave_apart(p);
 }
 
 void hd_pool_waive_room(struct hd_pool *p)

@@ -44,7 +44,7 @@ static const char *const asked_params[] = {"application_name",
                                            "standard_conforming_strings",
                                            "TimeZone"};
 
-static struct hd_params *read_params(struct hd_worker *w, PGconn *pg)
+struct hd_params *hd_server_params(struct hd_worker *w, PGconn *pg)
 {
     struct hd_param_entry e[HD_ARRAY_LEN(asked_params)];
     uint32_t n = 0;
@@ -76,7 +76,7 @@ struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg)
     hd_server_preps_init(&v->preps);
     hd_frame_scan_init(&v->scan, hd_frame_backend);
     v->connected_ns = v->idle_ns = hd_now_ns();
-    v->params = read_params(w, pg);
+    v->params = hd_server_params(w, pg);
     if (!v->params)
         goto fail;
     if (PQsslInUse(pg) && !(tls = hd_tls_adopt(PQgetssl(pg))))

@@ -7,6 +7,8 @@
 
 #include "session/session.h"
 
+/* What the server at the other end of a new connection has told of its settings. */
+struct hd_params *hd_server_params(struct hd_worker *w, PGconn *pg);
 /* Takes over a connection that libpq has just made. NULL: no memory, and the connection is closed. */
 struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg);
 /* Ends it: expected replies are given up, its session (if any) hears of it through hd_session_server_lost. */

@@ -34,6 +34,7 @@ struct hd_tally;
 struct hd_pool_farewell;
 struct hd_login;
 struct hd_console;
+struct hd_tunnel;
 struct hd_held;
 struct hd_listener;
 
@@ -201,6 +202,7 @@ struct hd_session {
     const struct hd_params *lexical_of; /* `lexical` was read from this set (compared, never followed) */
     struct hd_login *login;             /* until ready */
     struct hd_tally *tallies[2];        /* that it is counted in; NULL: not */
+    struct hd_tunnel *tunnel;           /* a replication connection */
     struct hd_console *console;         /* a session on the host's own database */
     struct hd_listener *listener;
     struct hd_names names;

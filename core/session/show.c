@@ -19,6 +19,7 @@
 #include "session/listener.h"
 #include "session/pool.h"
 #include "session/server.h"
+#include "session/tunnel.h"
 
 /* One command under way on all workers. */
 struct gather {
@@ -131,6 +132,8 @@ static void client_rows(struct hd_worker *w, struct gather *g)
         hd_result_cstr(g->r, hd_session_state_name(s));
         if (s->server)
             hd_result_integer(g->r, PQbackendPID(s->server->pg));
+        else if (s->tunnel && hd_tunnel_connection(s))
+            hd_result_integer(g->r, PQbackendPID(hd_tunnel_connection(s)));
         else
             hd_result_null(g->r);
         hd_result_cstr(g->r, hd_session_pin_names(s->pins, text, sizeof(text)));

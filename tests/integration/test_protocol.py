@@ -261,11 +261,11 @@ def negotiation():
         assert "v" not in kinds(got)
 
 
-@test("replication sessions are refused")
+@test("a replication session of a user without the right is refused by the server")
 def replication():
     for value in ("true", "database", "on"):
         error = login_error(host.port, "shop", replication=value)
-        assert error and error != "closed" and error["V"] == "FATAL", error
+        assert error and error != "closed" and (error["V"], error["C"]) == ("FATAL", "42501"), error
     with pgwire.Wire("127.0.0.1", host.port) as w:
         w.login("app", "shop", "secret", replication="false")
         equal(w.query("SELECT 1"), [["1"]])

@@ -1,0 +1,111 @@
+/*
+ * Proving who one is: SCRAM, certificates, or trust.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "io/tls.h"
+#include "session/client.h"
+#include "session/listener.h"
+#include "session/login_parts.h"
+#include "wire/build.h"
+
+static void begin_scram(struct hd_session *s)
+{
+    static const char *const names[] = {HD_SCRAM_SHA_256_PLUS, HD_SCRAM_SHA_256};
+    struct hd_login *g = s->login;
+    const struct hd_user_conf *u = g->user_conf;
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+    struct hd_build b = hd_build_onto(&sb);
+    struct hd_scram_verifier mock;
+    uint8_t binding[64];
+    size_t binding_len = s->link.tls ? hd_tls_end_point(s->link.tls, binding) : 0;
+    int exists = u && u->verifier;
+
+    if (!exists && hd_scram_verifier_mock(s->w->all->mock_secret, g->user, &mock)) {
+        hd_session_fatal(s, "XX000", "cannot authenticate", NULL);
+        return;
+    }
+    hd_scram_server_init(&g->scram, exists ? u->verifier : &mock, exists, binding, binding_len);
+    hd_session_set_state(s, HD_SESSION_AUTH);
+    if (hd_login_send_built(
+            s, &sb, hd_build_authentication_sasl(&b, binding_len ? names : names + 1, binding_len ? 2 : 1)))
+        hd_session_close(s);
+}
+
+static void begin_cert(struct hd_session *s)
+{
+    char name[256];
+
+    if (!s->link.tls || hd_tls_client_name(s->link.tls, name, sizeof(name)))
+        hd_login_refuse(s, "28000", "connection requires a valid client certificate", 0);
+    else if (strcmp(name, s->login->user) || !s->login->user_conf)
+        hd_login_refuse(s, "28000", "the client certificate's common name is not the user's name", 0);
+    else
+        hd_login_enter(s);
+}
+
+void hd_login_authenticate(struct hd_session *s)
+{
+    struct hd_login *g = s->login;
+    char text[200];
+
+    g->config = hd_settings_hold(s->w->settings);
+    g->user_conf = hd_settings_user(g->config, g->user);
+    switch (s->listener->conf->auth) {
+    case HD_AUTH_SCRAM:
+        begin_scram(s);
+        return;
+    case HD_AUTH_CERT:
+        begin_cert(s);
+        return;
+    case HD_AUTH_TRUST:
+        break;
+    }
+    if (g->user_conf) {
+        hd_login_enter(s);
+        return;
+    }
+    snprintf(text, sizeof(text), "role \"%.100s\" does not exist", g->user);
+    hd_login_refuse(s, "28000", text, 0);
+}
+
+void hd_login_sasl(struct hd_session *s, const struct hd_frame *f)
+{
+    struct hd_login *g = s->login;
+    const void *data = hd_frame_body(f);
+    size_t len = hd_frame_body_len(f);
+    struct hd_error err = HD_ERROR_INIT;
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+    struct hd_build b = hd_build_onto(&sb);
+    struct hd_sasl_initial initial;
+    struct hd_scram_reply reply;
+    char text[200];
+    int code = HD_OK;
+
+    if (g->scram.state == HD_SCRAM_CHOOSE) {
+        if (hd_sasl_initial_parse(data, len, &initial)) {
+            hd_login_refuse(s, "08P01", "malformed SASLInitialResponse", 0);
+            return;
+        }
+        code = hd_scram_server_choose(&g->scram, initial.mechanism, &err);
+        data = initial.data;
+        len = initial.len;
+    }
+    if (!code)
+        code = hd_scram_server_step(&g->scram, data, len, &reply, &err);
+    if (code == HD_PENDING) {
+        if (hd_login_send_built(s, &sb, hd_build_authentication_sasl_continue(&b, reply.text, reply.len)))
+            hd_session_close(s);
+    } else if (code == HD_OK) {
+        if (hd_login_send_built(s, &sb, hd_build_authentication_sasl_final(&b, reply.text, reply.len)))
+            hd_session_close(s);
+        else
+            hd_login_enter(s);
+    } else if (code == HD_EPERM) {
+        snprintf(text, sizeof(text), "password authentication failed for user \"%.100s\"", g->user);
+        hd_login_refuse(s, "28P01", text, 0);
+    } else {
+        hd_login_refuse(s, g->scram.sqlstate ? g->scram.sqlstate : "08P01", err.text, 0);
+    }
+}
