@@ -237,6 +237,23 @@ static void check_nodes(struct hd_build *b)
     }
 }
 
+/* Who asks whom, and as whom. */
+static void check_auth_query(struct hd_build *b, const struct hd_database_conf *d)
+{
+    const char *origin = hd_raw_origin(raw_of(b, HD_KIND_DATABASE, d->name), "auth_query");
+
+    if (!d->auth_query || !d->node)
+        return;
+    if (!d->node->control_user)
+        hd_problem(b->problems, origin, "auth_query needs a control_user in [node %s]", d->node->name);
+    if (!d->node->user)
+        hd_problem_warning(
+            b->problems, origin,
+            "users that only auth_query knows can log in to [node %s] only where the server asks "
+            "for no password; name a user in its conninfo",
+            d->node->name);
+}
+
 static void check_databases(struct hd_build *b)
 {
     const struct hd_database_conf *any = hd_settings_database(b->settings, "*");
@@ -246,6 +263,8 @@ static void check_databases(struct hd_build *b)
             b->problems, any->origin,
             "[database *] leads every name to database %s, which the conninfo of [node %s] names",
             any->node->dbname, any->node->name);
+    for (uint32_t i = 0; i < b->settings->database_count; i++)
+        check_auth_query(b, &b->settings->databases[i]);
 }
 
 /* --- all -------------------------------------------------------------------------------------------------

@@ -321,6 +321,27 @@ static void unknown_node(struct hd_build *b, const struct hd_config_section *s, 
         hd_problem(b->problems, origin, "there is no [node %s]; add it, with a conninfo", name);
 }
 
+/* As it can stand in a FROM clause: without a semicolon at its end. */
+static const char *auth_query(struct hd_build *b, const struct hd_config_section *s,
+                              const struct hd_str *text)
+{
+    size_t n = text->len;
+    char *q;
+
+    while (n && strchr("; \t", text->ptr[n - 1]))
+        n--;
+    if (!n)
+        return NULL;
+    if (memchr(text->ptr, ';', n) || !strstr(text->ptr, "$1"))
+        hd_problem(b->problems, hd_raw_origin(s->raw, "auth_query"),
+                   "auth_query must be one statement that gives name and password of user $1, such as "
+                   "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1");
+    q = hd_build_alloc(b, n + 1);
+    if (q)
+        memcpy(q, text->ptr, n);
+    return q;
+}
+
 static void build_database(struct hd_build *b, const struct hd_config_section *s, struct hd_database_conf *d)
 {
     const struct hd_database_keys *k = s->keys;
@@ -328,6 +349,7 @@ static void build_database(struct hd_build *b, const struct hd_config_section *s
     d->name = hd_build_strdup(b, s->raw->name);
     d->origin = hd_build_strdup(b, s->raw->origin);
     d->pool_mode = (enum hd_pool_mode)k->pool_mode;
+    d->auth_query = auth_query(b, s, &k->auth_query);
     d->pool_size = k->pool_size;
     d->min_pool_size = k->min_pool_size;
     d->reserve_pool_size = k->reserve_pool_size;

@@ -241,6 +241,7 @@ static int start_workers(struct hd_runtime *rt, struct hd_error *err)
                                        .commands = rt->parts.commands,
                                        .bus = rt->parts.bus,
                                        .metrics = rt->parts.metrics,
+                                       .jobs = rt->parts.jobs,
                                        .keeper = keeper(rt)};
 
     return hd_workers_start(rt->config->settings, &env, &rt->workers, err);

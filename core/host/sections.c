@@ -53,6 +53,9 @@ static const struct hd_option host_table[] = {
     HOST(SIZE, buffer_memory, "256M", 1 << 20, 64.0 * (1 << 30), RELOAD,
          "Memory for buffers per worker; past it reading pauses"),
     HOST(INT, plugin_failures, "10", 1, 1000000, RELOAD, "Failures within a minute that quarantine a plugin"),
+    HOST(INT, auth_cache_size, "10000", 1, 1000000, 0,
+         "Users found by auth_query, or not, that are remembered"),
+    HOST(DURATION, auth_cache_time, "30s", 0, DAY, RELOAD, "How long they are remembered"),
     HOST(DURATION, park_timeout, "60s", 1, DAY, RELOAD, "Longest time that a filter may hold a statement"),
 };
 
@@ -95,6 +98,8 @@ static const struct hd_option user_table[] = {
     OPT(hd_database_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
 static const struct hd_option database_table[] = {
     DATABASE(STRING, node, NULL, 0, 0, RELOAD | HD_OPTF_REQUIRED, "Name of the [node] behind this database"),
+    DATABASE(STRING, auth_query, NULL, 0, 0, RELOAD,
+             "Query that gives name and password of user $1 where no [user] has one; run as control_user"),
     CHOICE(hd_database_keys, pool_mode, "auto", "auto|transaction|session", RELOAD,
            "When a server connection may serve another client"),
     DATABASE(INT, pool_size, "20", 1, 10000, RELOAD, "Server connections at a time per user"),

@@ -32,6 +32,7 @@ struct hd_user_keys {
 
 struct hd_database_keys {
     struct hd_str node;
+    struct hd_str auth_query;
     int64_t pool_size;
     int64_t min_pool_size;
     int64_t reserve_pool_size;

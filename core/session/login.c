@@ -35,6 +35,8 @@ void hd_login_free(struct hd_session *s)
     if (!g)
         return;
     s->login = NULL;
+    hd_auth_give_up(g->looking);
+    hd_scram_verifier_wipe(&g->found);
     hd_scram_server_wipe(&g->scram);
     hd_settings_release(g->config);
     hd_free(g->cache_key);
@@ -225,7 +227,7 @@ size_t hd_login_data(struct hd_session *s, const uint8_t *data, size_t len)
     while (done < len) {
         size_t n;
 
-        if (s->state == HD_SESSION_STARTUP)
+        if (s->state == HD_SESSION_STARTUP && !s->login)
             n = first_packet(s, data + done, len - done);
         else if (s->state == HD_SESSION_AUTH)
             n = auth_message(s, data + done, len - done);

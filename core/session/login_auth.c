@@ -10,27 +10,89 @@
 #include "session/login_parts.h"
 #include "wire/build.h"
 
-static void begin_scram(struct hd_session *s)
+/* `v` NULL: there is no such user, which he is told only after his proof. */
+static void begin_scram(struct hd_session *s, const struct hd_scram_verifier *v)
 {
     static const char *const names[] = {HD_SCRAM_SHA_256_PLUS, HD_SCRAM_SHA_256};
     struct hd_login *g = s->login;
-    const struct hd_user_conf *u = g->user_conf;
     struct hd_strbuf sb = HD_STRBUF_INIT;
     struct hd_build b = hd_build_onto(&sb);
     struct hd_scram_verifier mock;
     uint8_t binding[64];
     size_t binding_len = s->link.tls ? hd_tls_end_point(s->link.tls, binding) : 0;
-    int exists = u && u->verifier;
+    int exists = v != NULL;
 
     if (!exists && hd_scram_verifier_mock(s->w->all->mock_secret, g->user, &mock)) {
         hd_session_fatal(s, "XX000", "cannot authenticate", NULL);
         return;
     }
-    hd_scram_server_init(&g->scram, exists ? u->verifier : &mock, exists, binding, binding_len);
+    hd_scram_server_init(&g->scram, exists ? v : &mock, exists, binding, binding_len);
     hd_session_set_state(s, HD_SESSION_AUTH);
     if (hd_login_send_built(
             s, &sb, hd_build_authentication_sasl(&b, binding_len ? names : names + 1, binding_len ? 2 : 1)))
         hd_session_close(s);
+}
+
+/* --- users that the server knows
+ * ---------------------------------------------------------------------------- */
+
+static void found(struct hd_session *s, int code, const struct hd_scram_verifier *v)
+{
+    switch (code) {
+    case HD_OK:
+        s->login->found = *v;
+        begin_scram(s, &s->login->found);
+        return;
+    case HD_ENOENT:
+        begin_scram(s, NULL);
+        return;
+    case HD_EFULL:
+        hd_login_refuse(s, "53300", "too many logins at a time; try again", 0);
+        return;
+    default:
+        hd_login_refuse(s, "08001", "the server that knows the users cannot be asked", 0);
+    }
+}
+
+static void found_later(struct hd_session *s, int code, const struct hd_scram_verifier *v)
+{
+    s->login->looking = NULL;
+    s->link.watch_end = 0;
+    found(s, code, v);
+    if (s->state < HD_SESSION_CLOSING)
+        hd_link_resume(&s->link);
+}
+
+/* Of users without a password in the configuration the database's server may know one. */
+static void scram_or_ask(struct hd_session *s)
+{
+    struct hd_login *g = s->login;
+    const struct hd_user_conf *u = g->user_conf;
+    const struct hd_database_conf *d = hd_settings_database(g->config, g->database);
+    struct hd_scram_verifier v;
+    int code;
+
+    if ((u && u->verifier) || !d || !d->auth_query || !strcmp(g->database, HD_CONSOLE_DATABASE)) {
+        begin_scram(s, u ? u->verifier : NULL);
+        return;
+    }
+    g->asked = d;
+    code = hd_auth_find(s, d, g->user, found_later, &v, &g->looking);
+    if (code != HD_PENDING) {
+        found(s, code, &v);
+        return;
+    }
+    s->link.watch_end = 1;
+    hd_link_pause(&s->link);
+}
+
+/* The answer that the proof was held against may be out of date: asked again for the next login. */
+static void distrust_answer(struct hd_session *s)
+{
+    struct hd_login *g = s->login;
+
+    if (g->asked)
+        hd_auth_forget(s->w->all->auth, g->asked, g->user);
 }
 
 static void begin_cert(struct hd_session *s)
@@ -54,7 +116,7 @@ void hd_login_authenticate(struct hd_session *s)
     g->user_conf = hd_settings_user(g->config, g->user);
     switch (s->listener->conf->auth) {
     case HD_AUTH_SCRAM:
-        begin_scram(s);
+        scram_or_ask(s);
         return;
     case HD_AUTH_CERT:
         begin_cert(s);
@@ -103,6 +165,7 @@ void hd_login_sasl(struct hd_session *s, const struct hd_frame *f)
         else
             hd_login_enter(s);
     } else if (code == HD_EPERM) {
+        distrust_answer(s);
         snprintf(text, sizeof(text), "password authentication failed for user \"%.100s\"", g->user);
         hd_login_refuse(s, "28P01", text, 0);
     } else {

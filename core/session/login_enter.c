@@ -109,7 +109,7 @@ static void enter_database(struct hd_session *s)
 {
     struct hd_login *g = s->login;
     const struct hd_database_conf *conf = hd_settings_database(s->w->settings, g->database);
-    const struct hd_user_conf *user = hd_settings_user(s->w->settings, g->user);
+    const struct hd_user_conf *user = hd_settings_user_of(s->w->settings, conf, g->user);
     char text[200];
 
     if (!conf || !user) {

@@ -6,6 +6,7 @@
 #define HD_SESSION_LOGIN_PARTS_H
 
 #include "base/arena.h"
+#include "session/auth.h"
 #include "session/session.h"
 #include "wire/scram.h"
 #include "wire/startup.h"
@@ -22,6 +23,9 @@ struct hd_login {
     const struct hd_user_conf *user_conf;
     struct hd_settings *config; /* held: user_conf points into it */
     struct hd_scram_server scram;
+    struct hd_scram_verifier found;       /* by auth_query */
+    struct hd_auth_wait *looking;         /* for it; the client's messages stay where they are */
+    const struct hd_database_conf *asked; /* by whose auth_query; of `config` */
     char *cache_key;
     uint32_t cache_key_len;
 };

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "plug/metrics.h"
+#include "session/auth.h"
 #include "session/pool.h"
 #include "session/session.h"
 
@@ -19,6 +20,7 @@ struct now {
     int64_t waits, wait_ms, timeouts, connects, connect_failures, answered, refused;
     int64_t buffer_bytes, buffers_refused, templates;
     int64_t pools, reserved, evicted;
+    int64_t auth_asked, auth_failed, auth_entries;
 };
 
 static const struct {
@@ -66,6 +68,9 @@ static const struct {
     COUNTER(reserved, "howdah_reserve_connects_total", "Server connections made from the reserve"),
     COUNTER(evicted, "howdah_evicted_total",
             "Idle server connections closed because another pool needed the place"),
+    COUNTER(auth_asked, "howdah_auth_queries_total", "Times that a server was asked for a user"),
+    COUNTER(auth_failed, "howdah_auth_query_failures_total", "Times that it could not be asked"),
+    GAUGE(auth_entries, "howdah_auth_cached", "Users remembered; bound: auth_cache_size"),
 #undef GAUGE
 #undef COUNTER
 };
@@ -124,6 +129,14 @@ static void add_worker(struct now *n, const struct hd_worker *w)
     n->buffer_bytes = (int64_t)w->io.bufs.used;
     n->buffers_refused = (int64_t)w->io.bufs.refused;
     n->templates = (int64_t)t.entries;
+    if (w->index == 0) { /* one for all workers */
+        struct hd_auth_stats a;
+
+        hd_auth_get_stats(w->all->auth, &a);
+        n->auth_asked = (int64_t)a.asked;
+        n->auth_failed = (int64_t)a.failed;
+        n->auth_entries = a.entries;
+    }
 }
 
 void hd_meter_update(struct hd_worker *w)

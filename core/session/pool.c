@@ -276,7 +276,7 @@ void hd_pools_apply(struct hd_worker *w, struct hd_settings *s)
 {
     for (struct hd_pool *p = w->pools; p; p = p->next) {
         const struct hd_database_conf *conf = hd_settings_database(s, p->database);
-        const struct hd_user_conf *user = hd_settings_user(s, p->user);
+        const struct hd_user_conf *user = hd_settings_user_of(s, conf, p->user);
         const struct hd_node_conf *node = hd_settings_node(s, p->node->name);
 
         if (!conf || !user || !node)

@@ -35,6 +35,7 @@ struct hd_pool_farewell;
 struct hd_login;
 struct hd_console;
 struct hd_tunnel;
+struct hd_auth_cache;
 struct hd_held;
 struct hd_listener;
 
@@ -282,6 +283,7 @@ struct hd_workers {
     int count;
     struct hd_connector *connector;
     struct hd_meter_ids meter;
+    struct hd_auth_cache *auth;
     struct hd_prep_table *preps;
     struct hd_templates *templates;
     struct hd_pool_shared *pools;

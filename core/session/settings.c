@@ -39,6 +39,15 @@ const struct hd_user_conf *hd_settings_user(const struct hd_settings *s, const c
     return u ? u : find("*", s->users, s->user_count, sizeof(*u));
 }
 
+const struct hd_user_conf *hd_settings_user_of(const struct hd_settings *s, const struct hd_database_conf *d,
+                                               const char *name)
+{
+    static const struct hd_user_conf stranger = {.name = "*", .origin = "auth_query"};
+    const struct hd_user_conf *u = hd_settings_user(s, name);
+
+    return u || !d || !d->auth_query ? u : &stranger;
+}
+
 const struct hd_database_conf *hd_settings_database(const struct hd_settings *s, const char *name)
 {
     const struct hd_database_conf *d = find(name, s->databases, s->database_count, sizeof(*d));

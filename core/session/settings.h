@@ -45,6 +45,8 @@ struct hd_host_conf {
     int64_t buffer_memory;   /* bytes of buffers per worker; past it reading pauses */
     int64_t plugin_failures; /* failures within a minute that quarantine a plugin */
     int64_t park_timeout;    /* ms, longest park */
+    int64_t auth_cache_size; /* answers of auth_query */
+    int64_t auth_cache_time; /* ms */
     int32_t worker_count;    /* `workers`, resolved */
     int32_t io;              /* enum hd_io_choice */
 };
@@ -105,6 +107,7 @@ struct hd_database_conf {
     const char *name;
     const char *origin;
     const struct hd_node_conf *node;
+    const char *auth_query; /* asks for users that have no password here; or NULL */
     enum hd_pool_mode pool_mode;
     int64_t pool_size;
     int64_t min_pool_size;
@@ -134,6 +137,9 @@ void hd_settings_release(struct hd_settings *s);
 
 /* The exact name, else "*", else NULL. */
 const struct hd_user_conf *hd_settings_user(const struct hd_settings *s, const char *name);
+/* The same; where the database asks its server for users, one for those that are not written down. */
+const struct hd_user_conf *hd_settings_user_of(const struct hd_settings *s, const struct hd_database_conf *d,
+                                               const char *name);
 const struct hd_database_conf *hd_settings_database(const struct hd_settings *s, const char *name);
 const struct hd_node_conf *hd_settings_node(const struct hd_settings *s, const char *name);
 /* May a peer of this address connect? Unix sockets always may. */

@@ -15,6 +15,7 @@
 #include "base/units.h"
 #include "plug/commands.h"
 #include "plug/loop_service.h"
+#include "session/auth.h"
 #include "session/client.h"
 #include "session/listener.h"
 #include "session/pool.h"
@@ -180,6 +181,7 @@ static void free_all(struct hd_workers *w)
         hd_settings_release(w->worker[i].settings);
     }
     hd_tallies_free(w);
+    hd_auth_free(w->auth);
     hd_templates_free(w->templates);
     hd_prep_table_free(w->preps);
     if (w->sockets && w->succeeded)
@@ -216,9 +218,10 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
     w->preps = hd_prep_table_new();
     w->templates = hd_templates_new((size_t)s->host.max_templates);
     w->connector = hd_connector_new(CONNECT_THREADS);
+    w->auth = hd_auth_new((size_t)s->host.auth_cache_size);
     if (w->templates)
         hd_templates_set_text_limit(w->templates, (size_t)s->host.max_statement_length);
-    if (!w->worker || !w->preps || !w->templates || !w->connector)
+    if (!w->worker || !w->preps || !w->templates || !w->connector || !w->auth)
         code = hd_fail(err, HD_ENOMEM, "no memory for workers");
     else
         code = hd_sockets_open(s, NULL, w->count, env->keeper, &w->sockets, err);
@@ -517,6 +520,7 @@ static void do_on_all(struct hd_workers *w, void (*fn)(struct hd_post *post))
 void hd_workers_stop(struct hd_workers *w)
 {
     sem_init(&w->stopped, 0, 0);
+    hd_auth_close(w->auth);
     do_on_all(w, stop_first);
     hd_connector_free(w->connector);
     do_on_all(w, stop_settled);

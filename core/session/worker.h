@@ -16,6 +16,7 @@ struct hd_commands;
 struct hd_bus;
 struct hd_keeper;
 struct hd_metrics;
+struct hd_jobs;
 
 /* What the workers stand on; all of it outlives them. */
 struct hd_workers_env {
@@ -24,6 +25,7 @@ struct hd_workers_env {
     struct hd_commands *commands;   /* plug/commands.h; the console on database "howdah" asks it */
     struct hd_bus *bus;             /* plug/bus.h */
     struct hd_metrics *metrics;     /* plug/metrics.h */
+    struct hd_jobs *jobs;           /* plug/jobs.h; NULL: no auth_query */
     const struct hd_keeper *keeper; /* of the listening sockets; NULL: nobody outlives the host */
 };
 

@@ -1,0 +1,265 @@
+"""Who may log in, and as whom: auth_query, passwords of all kinds, and what an attacker would try."""
+
+import contextlib
+import threading
+import time
+
+import harness
+import pgwire
+from harness import Host, Postgres, equal, expect_error, main, test, wait_for
+from pgwire import query
+
+pg = Postgres()
+pg.execute("CREATE ROLE alice LOGIN PASSWORD 'alice-secret'")
+pg.execute("CREATE ROLE bob LOGIN PASSWORD 'bob-secret'")
+pg.execute("CREATE ROLE never LOGIN")
+pg.execute("CREATE ROLE group_only PASSWORD 'group-secret'")
+pg.execute("CREATE ROLE late LOGIN PASSWORD 'late-secret' VALID UNTIL '2000-01-01'")
+pg.execute("CREATE ROLE always LOGIN PASSWORD 'always-secret' VALID UNTIL 'infinity'")
+pg.execute("SET password_encryption = md5; CREATE ROLE old LOGIN PASSWORD 'old-secret'")
+
+QUERY = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
+
+
+def asking(query_text=QUERY, host_keys=None, node_user="trusted", **keys):
+    """A host that knows no user but its admin, and logs in to the server as one of its own."""
+    return Host(
+        pg,
+        {
+            "host": host_keys or {},
+            "user app": None,
+            "user other": None,
+            "database *": {"auth_query": query_text, **keys},
+            "node main": {
+                "conninfo": "host=%s port=%d user=%s" % (pg.host, pg.port, node_user),
+                "control_user": "howdah",
+                "control_password": "howdah-secret",
+            },
+        },
+    )
+
+
+def metric(host, name):
+    time.sleep(1.1)  # a worker tells its figures once a second
+    return sum(float(r["value"]) for r in host.console("SHOW METRICS " + name) if r["name"] == name)
+
+
+def login(host, user, secret, database="shop"):
+    with host.wire(user, database, secret) as w:
+        return w.query("SELECT 1")
+
+
+def refused(host, user, secret, sqlstate="28P01", database="shop"):
+    with expect_error(sqlstate):
+        login(host, user, secret, database)
+
+
+@test("auth_query lets the server's users in by their passwords, and nobody else")
+def lets_in():
+    with asking() as host:
+        equal(login(host, "alice", "alice-secret"), [["1"]])
+        equal(login(host, "bob", "bob-secret"), [["1"]])
+        equal(login(host, "always", "always-secret"), [["1"]])
+        refused(host, "alice", "bob-secret")
+        refused(host, "nobody", "alice-secret")
+        refused(host, "never", "")
+        refused(host, "never", "x")
+        refused(host, "old", "old-secret")
+        refused(host, "group_only", "group-secret")
+
+
+@test("VALID UNTIL is honoured, also for an answer that is remembered")
+def valid_until():
+    with asking() as host:
+        refused(host, "late", "late-secret")
+        pg.execute("ALTER ROLE bob VALID UNTIL '%s'" % in_seconds(2.5))
+        equal(login(host, "bob", "bob-secret"), [["1"]])
+        time.sleep(4)
+        refused(host, "bob", "bob-secret")
+        pg.execute("ALTER ROLE bob VALID UNTIL 'infinity'")
+
+
+def in_seconds(n):
+    return pg.execute("SELECT now() + interval '%s seconds'" % n)[0][0].isoformat()
+
+
+@test("users cannot be told apart from nobody, by words or salt")
+def mock():
+    with asking() as host:
+        first = {}
+        for user in ("alice", "nobody", "late", "never"):
+            for _ in range(2):
+                with pgwire.Wire("127.0.0.1", host.port) as w:
+                    w.send(pgwire.startup(user, "shop"))
+                    equal(w.recv().type, "R")
+                    scram = pgwire.Scram("wrong")
+                    w.send(scram.first())
+                    challenge = dict(p.split("=", 1) for p in w.recv().body[4:].decode().split(","))
+                    equal(first.setdefault(user, challenge["s"]), challenge["s"], "the same salt each time")
+                    equal(challenge["i"], "4096")
+                    w.send(scram.final(b"r=%s,s=%s,i=4096" % tuple(challenge[k].encode() for k in "rs")))
+                    error = w.recv()
+                    fields = error.fields()
+                    equal((error.type, fields["C"]), ("E", "28P01"))
+                    equal(fields["M"], 'password authentication failed for user "%s"' % user)
+        equal(len(set(first.values())), 4)
+
+
+@test("a user of the INI goes before the server's, and the console asks nobody")
+def ini_first():
+    with asking() as host:
+        host.configure({**host_changes(host), "user alice": {"password": "of-the-ini"}})
+        equal(host.control("reload").returncode, 0)
+        wait_for(lambda: try_login(host, "alice", "of-the-ini"), 5, "the reload is done")
+        refused(host, "alice", "alice-secret")
+        equal(login(host, "bob", "bob-secret"), [["1"]])
+        refused(host, "bob", "bob-secret", "28P01", "howdah")
+        assert host.console("SHOW VERSION")
+
+
+def host_changes(host):
+    return {k: v for k, v in host.config.items() if k not in ("listener main",)} | {"user app": None, "user other": None}
+
+
+def try_login(host, user, secret):
+    with contextlib.suppress(pgwire.WireError, pgwire.WireClosed):
+        return login(host, user, secret)
+
+
+@test("a changed password is known at the second try at the latest")
+def changed():
+    with asking() as host:
+        equal(login(host, "alice", "alice-secret"), [["1"]])
+        pg.execute("ALTER ROLE alice PASSWORD 'alice-new'")
+        with contextlib.suppress(pgwire.WireError):
+            login(host, "alice", "alice-new")
+        equal(login(host, "alice", "alice-new"), [["1"]])
+        refused(host, "alice", "alice-secret")
+        pg.execute("ALTER ROLE alice PASSWORD 'alice-secret'")
+
+
+@test("the server is asked once for many logins at a time, and not again for a while")
+def asked_once():
+    with asking(host_keys={"auth_cache_time": "60s"}) as host:
+        errors = []
+
+        def client():
+            try:
+                equal(login(host, "alice", "alice-secret"), [["1"]])
+            except Exception as e:
+                errors.append(e)
+
+        threads = [threading.Thread(target=client) for _ in range(30)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not errors, errors[:3]
+        equal(metric(host, "howdah_auth_queries_total"), 1)
+        equal(metric(host, "howdah_auth_cached"), 1)
+
+
+@test("what is remembered of strangers has a bound")
+def bounded():
+    with asking(host_keys={"auth_cache_size": 20}) as host:
+        for n in range(60):
+            refused(host, "stranger_%d" % n, "x")
+        assert metric(host, "howdah_auth_cached") <= 20
+        equal(login(host, "alice", "alice-secret"), [["1"]])
+
+
+@test("a user's search_path, or his objects, do not get between the query and the catalog")
+def search_path():
+    pg.execute("CREATE SCHEMA trap")
+    pg.execute("GRANT ALL ON SCHEMA trap, public TO PUBLIC")
+    for schema in ("trap", "public"):
+        pg.execute(
+            "CREATE VIEW %s.pg_authid AS SELECT 'nobody'::name AS rolname, 'plain'::text AS rolpassword" % schema
+        )
+    pg.execute("ALTER ROLE howdah SET search_path = trap, public, pg_catalog")
+    try:
+        with asking() as host:
+            with pgwire.Wire("127.0.0.1", host.port) as w, expect_error("28P01"):
+                w.login("nobody", "shop", "plain", options="-c search_path=trap", search_path="trap")
+            equal(login(host, "alice", "alice-secret"), [["1"]])
+    finally:
+        pg.execute("ALTER ROLE howdah RESET search_path")
+        pg.execute("DROP SCHEMA trap CASCADE")
+        pg.execute("DROP VIEW public.pg_authid")
+
+
+@test("a function may give the passwords, also plain ones")
+def function():
+    pg.execute("CREATE TABLE accounts (name text, password text)")
+    pg.execute("INSERT INTO accounts VALUES ('carol', 'carol-secret'), ('twice', 'a'), ('twice', 'b')")
+    pg.execute(
+        "CREATE FUNCTION lookup(text) RETURNS TABLE (n text, p text) LANGUAGE sql"
+        " AS $$ SELECT name, password FROM public.accounts WHERE name = $1 $$"
+    )
+    text = "SELECT n, p FROM public.lookup($1);"
+    with asking(text) as host:
+        host.configure({**host_changes(host), "database shop": {"node": "main", "auth_query": text}})
+        equal(host.control("reload").returncode, 0)
+        wait_for(lambda: try_login(host, "carol", "carol-secret"), 5, "the reload is done")
+        refused(host, "carol", "wrong")
+        refused(host, "twice", "a")
+        refused(host, "o'hara\"; --", "x")
+
+
+@test("a query that fails lets nobody in, and says why in the log")
+def failing():
+    with asking("SELECT rolname, rolpassword FROM nowhere WHERE rolname = $1") as host:
+        refused(host, "alice", "alice-secret", "08001")
+        host.wait_log("auth_query failed.*42P01")
+    with asking("SELECT rolname FROM pg_authid WHERE rolname = $1") as host:
+        refused(host, "alice", "alice-secret", "08001")
+    with asking() as host:
+        pg.stop()
+        try:
+            began = time.monotonic()
+            refused(host, "alice", "alice-secret", "08001")
+            assert time.monotonic() - began < 15
+        finally:
+            pg.start()
+
+
+@test("clients that leave while the server is asked, and a host that stops meanwhile")
+def leaving():
+    text = "SELECT rolname, rolpassword FROM pg_authid, pg_sleep(2) WHERE rolname = $1"
+    with asking(text) as host:
+        for reset in (0, 1) * 5:
+            w = pgwire.Wire("127.0.0.1", host.port)
+            w.send(pgwire.startup("alice", "shop"))
+            time.sleep(0.02)
+            w.reset() if reset else w.close()
+        equal(login(host, "alice", "alice-secret"), [["1"]])
+        waiting = pgwire.Wire("127.0.0.1", host.port)
+        waiting.send(pgwire.startup("bob", "shop"))
+        time.sleep(0.2)
+        began = time.monotonic()
+        equal(host.stop(), 0)
+        assert time.monotonic() - began < 8
+        waiting.close()
+
+
+@test("what is wrong with an auth_query is said by -t")
+def checked():
+    host = asking()
+    host.stop()
+    for text, words in (
+        ("SELECT 1, 2", "must be one statement"),
+        ("SELECT $1, 'x'; DROP TABLE t", "must be one statement"),
+    ):
+        host.configure({**host_changes(host), "database *": {"auth_query": text}})
+        result = host.run("-t")
+        assert result.returncode and words in result.stderr + result.stdout, result.stderr + result.stdout
+    changes = host_changes(host)
+    changes["node main"] = {"conninfo": "host=127.0.0.1", "control_user": None, "control_password": None}
+    changes["user howdah"] = None
+    changes["user app"] = {"password": "x"}
+    host.configure(changes)
+    result = host.run("-t")
+    assert "control_user" in result.stderr + result.stdout, result.stderr + result.stdout
+
+
+main()
