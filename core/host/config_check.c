@@ -267,6 +267,24 @@ static void check_databases(struct hd_build *b)
         check_auth_query(b, &b->settings->databases[i]);
 }
 
+/* --- peers -----------------------------------------------------------------------------------------------
+ */
+
+static void check_peers(struct hd_build *b)
+{
+    const struct hd_settings *s = b->settings;
+
+    for (uint32_t i = 0; i < s->peer_count; i++) {
+        const struct hd_peer_conf *p = &s->peers[i];
+
+        if (!s->host.id)
+            hd_problem(b->problems, p->origin, "[peer %s] needs an id of this host: set id in [host]",
+                       p->name);
+        else if (p->id == (uint32_t)s->host.id)
+            hd_problem(b->problems, p->origin, "[peer %s] has the id of this host", p->name);
+    }
+}
+
 /* --- all -------------------------------------------------------------------------------------------------
  */
 
@@ -277,6 +295,7 @@ void hd_build_check(struct hd_build *b)
     check_users(b);
     check_nodes(b);
     check_databases(b);
+    check_peers(b);
     if (b->running && !b->problems->errors)
         hd_options_compare(&hd_kinds[HD_KIND_HOST].options, &b->running->settings->host, &b->settings->host,
                            b->config->host, b->problems);

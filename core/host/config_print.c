@@ -276,7 +276,7 @@ static void sample_of_plugin(const struct hd_plugin *d, const char *id, struct h
 int hd_config_print_sample(const char *kind, struct hd_plugins *plugins, struct hd_strbuf *out,
                            struct hd_error *err)
 {
-    static const char *const names[HD_KINDS] = {"", "main", "app", "shop", "main", "NAME"};
+    static const char *const names[HD_KINDS] = {"", "main", "app", "shop", "main", "2", "NAME"};
     struct hd_nearest near = hd_nearest_start(kind);
     const struct hd_section_kind *own;
     const struct hd_plugin *d;

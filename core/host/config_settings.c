@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define WORKERS_MAX      256
+#define PEER_MAX         127
 #define ADDRESSES_A_NAME 8 /* of one that has several */
 
 static uint32_t count_of(const struct hd_build *b, enum hd_kind kind)
@@ -371,6 +372,32 @@ static void build_database(struct hd_build *b, const struct hd_config_section *s
         unknown_node(b, s, k->node.ptr);
 }
 
+/* --- [peer] ----------------------------------------------------------------------------------------------
+ */
+
+static void build_peer(struct hd_build *b, const struct hd_config_section *s, struct hd_peer_conf *p)
+{
+    const struct hd_peer_keys *k = s->keys;
+    struct hd_address a[ADDRESSES_A_NAME];
+    struct hd_error err = HD_ERROR_INIT;
+    char *end;
+    long id = strtol(s->raw->name, &end, 10);
+
+    p->name = hd_build_strdup(b, s->raw->name);
+    p->origin = hd_build_strdup(b, s->raw->origin);
+    p->secret = k->secret.ptr;
+    p->id = (uint32_t)id;
+    if (*end || id < 1 || id > PEER_MAX)
+        hd_problem(b->problems, s->raw->origin, "%s: a peer is named by its id, 1 to %d", s->raw->label,
+                   PEER_MAX);
+    if (!k->secret.len)
+        hd_problem(b->problems, s->raw->origin, "%s needs a secret, the same on both hosts", s->raw->label);
+    if (hd_address_parse(k->address.ptr, a, ADDRESSES_A_NAME, &err) < 1)
+        hd_problem(b->problems, hd_raw_origin(s->raw, "address"), "address %s", err.text);
+    else
+        p->address = a[0];
+}
+
 /* --- all -------------------------------------------------------------------------------------------------
  */
 
@@ -395,6 +422,7 @@ static void build_database(struct hd_build *b, const struct hd_config_section *s
 BUILD_ALL(build_listeners, build_listener, hd_listener_conf, HD_KIND_LISTENER, listeners, listener_count)
 BUILD_ALL(build_users, build_user, hd_user_conf, HD_KIND_USER, users, user_count)
 BUILD_ALL(build_nodes, build_node, hd_node_conf, HD_KIND_NODE, nodes, node_count)
+BUILD_ALL(build_peers, build_peer, hd_peer_conf, HD_KIND_PEER, peers, peer_count)
 BUILD_ALL(build_databases, build_database, hd_database_conf, HD_KIND_DATABASE, databases, database_count)
 
 void hd_build_settings(struct hd_build *b)
@@ -404,5 +432,6 @@ void hd_build_settings(struct hd_build *b)
     build_listeners(b);
     build_users(b);
     build_nodes(b);
+    build_peers(b);
     build_databases(b); /* which look for nodes */
 }

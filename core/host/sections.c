@@ -56,6 +56,7 @@ static const struct hd_option host_table[] = {
     HOST(INT, auth_cache_size, "10000", 1, 1000000, 0,
          "Users found by auth_query, or not, that are remembered"),
     HOST(DURATION, auth_cache_time, "30s", 0, DAY, RELOAD, "How long they are remembered"),
+    HOST(INT, id, "0", 0, 127, 0, "Number of this host among those behind one balancer; 0 where it is alone"),
     HOST(DURATION, park_timeout, "60s", 1, DAY, RELOAD, "Longest time that a filter may hold a statement"),
 };
 
@@ -140,6 +141,14 @@ static const struct hd_option node_table[] = {
          "Connections at a time, over all databases and users; no limit when 0"),
 };
 
+#define PEER(type, key, def, lo, hi, flags, doc)                                                             \
+    OPT(hd_peer_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
+static const struct hd_option peer_table[] = {
+    PEER(STRING, address, NULL, 0, 0, RELOAD | HD_OPTF_REQUIRED,
+         "Where it listens, such as 10.0.0.2:6432: cancels of its clients are relayed there"),
+    PEER(SECRET, secret, NULL, 0, 0, RELOAD, "What both hosts sign with, the same on both"),
+};
+
 #define PLUGIN(type, key, def, lo, hi, flags, doc)                                                           \
     OPT(hd_plugin_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
 static const struct hd_option plugin_table[] = {
@@ -166,6 +175,8 @@ const struct hd_kind_info hd_kinds[HD_KINDS] = {
                           "The name that clients ask for; [database *] is any, under its own name",
                           HD_OPTIONS(struct hd_database_keys, database_table)},
     [HD_KIND_NODE] = {"node", "A PostgreSQL server", HD_OPTIONS(struct hd_node_keys, node_table)},
+    [HD_KIND_PEER] = {"peer", "Another host behind the same balancer, named by its id",
+                      HD_OPTIONS(struct hd_peer_keys, peer_table)},
     [HD_KIND_PLUGIN] = {"plugin", "A plugin, beside the keys of its own",
                         HD_OPTIONS(struct hd_plugin_keys, plugin_table)},
 };

@@ -57,6 +57,11 @@ struct hd_node_keys {
     int64_t max_servers;
 };
 
+struct hd_peer_keys {
+    struct hd_str address;
+    struct hd_str secret;
+};
+
 /* Of every [plugin X], beside the plugin's own. */
 struct hd_plugin_keys {
     struct hd_str library;
@@ -71,8 +76,16 @@ struct hd_plugin_keys {
 
 enum hd_plugin_enabled { HD_ENABLED_NO = 0, HD_ENABLED_YES, HD_ENABLED_OBSERVE };
 
-enum hd_kind { HD_KIND_HOST, HD_KIND_LISTENER, HD_KIND_USER, HD_KIND_DATABASE, HD_KIND_NODE, HD_KIND_PLUGIN };
-#define HD_KINDS 6
+enum hd_kind {
+    HD_KIND_HOST,
+    HD_KIND_LISTENER,
+    HD_KIND_USER,
+    HD_KIND_DATABASE,
+    HD_KIND_NODE,
+    HD_KIND_PEER,
+    HD_KIND_PLUGIN
+};
+#define HD_KINDS 7
 
 struct hd_kind_info {
     const char *word; /* "listener" */

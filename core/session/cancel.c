@@ -1,6 +1,6 @@
 /*
- * Cancelling; see cancel.h. The key's process number says which worker has the session; there it is looked
- * for.
+ * Cancelling; see cancel.h. The key's process number says which host has the session, and which worker there,
+ * where it is looked for. A request for another host is relayed to it, once.
  */
 #include "session/cancel.h"
 
@@ -15,10 +15,12 @@
 #include "session/pool.h"
 #include "session/server.h"
 #include "session/tunnel.h"
+#include "wire/peer.h"
 
-/* Process numbers are positive, and drivers show them: (session number × 64 + worker), without the sign. */
+/* Process numbers are positive, and drivers show them: host (7 bits), session (18 bits), worker. */
 #define WORKER_BITS 6
 #define WORKER_MASK ((1u << WORKER_BITS) - 1)
+#define HOST_SHIFT  24
 
 /* A request on its way: from the asker's worker to the session's, to the server, and back. */
 struct request {
@@ -29,11 +31,15 @@ struct request {
     uint64_t asker; /* session id; 0: nobody waits */
     uint32_t pid;
     uint8_t key[4];
+    uint8_t packet[HD_PEER_PACKET_MAX]; /* for another host */
 };
 
 void hd_cancel_new_key(struct hd_session *s)
 {
-    s->cancel_pid = (uint32_t)((s->id << WORKER_BITS) | (uint32_t)s->w->index) & 0x7fffffffu;
+    uint32_t host = (uint32_t)s->w->settings->host.id << HOST_SHIFT;
+    uint32_t session = (uint32_t)(s->id << WORKER_BITS) & ((1u << HOST_SHIFT) - 1);
+
+    s->cancel_pid = host | session | (uint32_t)s->w->index;
     hd_random_bytes(s->cancel_key, sizeof(s->cancel_key));
 }
 
@@ -147,26 +153,88 @@ static void on_target(struct hd_post *p)
     finish(r);
 }
 
-void hd_cancel_request(struct hd_session *asker, const struct hd_startup *req)
+static void unknown(struct hd_session *asker)
 {
-    struct hd_workers *all = asker->w->all;
-    unsigned worker = req->cancel_pid & WORKER_MASK;
-    struct request *r;
+    asker->w->stats.cancels_unknown++;
+    hd_session_close(asker);
+}
 
-    if (req->cancel_key_len != sizeof(r->key) || worker >= (unsigned)all->count ||
-        !(r = hd_calloc(1, sizeof(*r)))) {
-        asker->w->stats.cancels_unknown++;
-        hd_session_close(asker);
-        return;
-    }
+static struct request *request_of(struct hd_session *asker, const struct hd_startup *req)
+{
+    struct request *r = req->cancel_key_len == sizeof(r->key) ? hd_calloc(1, sizeof(*r)) : NULL;
+
+    if (!r)
+        return NULL;
     r->asker_worker = asker->w;
-    r->target_worker = &all->worker[worker];
     r->asker = asker->id;
     r->pid = req->cancel_pid;
     memcpy(r->key, req->cancel_key, sizeof(r->key));
+    return r;
+}
+
+static void find_here(struct hd_session *asker, const struct hd_startup *req)
+{
+    struct hd_workers *all = asker->w->all;
+    unsigned worker = req->cancel_pid & WORKER_MASK;
+    struct request *r = worker < (unsigned)all->count ? request_of(asker, req) : NULL;
+
+    if (!r) {
+        unknown(asker);
+        return;
+    }
+    r->target_worker = &all->worker[worker];
     r->post.fn = on_target;
     hd_link_pause(&asker->link);
     hd_loop_post(&r->target_worker->loop, &r->post);
+}
+
+static void relay(struct hd_session *asker, const struct hd_startup *req, const struct hd_peer_conf *peer)
+{
+    struct request *r = request_of(asker, req);
+    size_t len = 0;
+
+    if (r)
+        len = hd_peer_build(r->packet, (uint32_t)asker->w->settings->host.id, peer->secret, r->pid, r->key,
+                            sizeof(r->key));
+    if (!len) {
+        hd_free(r);
+        unknown(asker);
+        return;
+    }
+    asker->w->stats.cancels_relayed++;
+    r->job.peer = peer->address.sa;
+    r->job.peer_len = peer->address.len;
+    r->job.packet = r->packet;
+    r->job.packet_len = len;
+    r->job.loop = &asker->w->loop;
+    r->job.done = on_sent;
+    hd_link_pause(&asker->link);
+    hd_connector_cancel(asker->w->all->connector, &r->job);
+}
+
+void hd_cancel_request(struct hd_session *asker, const struct hd_startup *req)
+{
+    const struct hd_settings *s = asker->w->settings;
+    uint32_t host = req->cancel_pid >> HOST_SHIFT;
+    const struct hd_peer_conf *peer = hd_settings_peer(s, host);
+
+    if (host == (uint32_t)s->host.id)
+        find_here(asker, req);
+    else if (peer)
+        relay(asker, req, peer);
+    else
+        unknown(asker);
+}
+
+void hd_cancel_relayed(struct hd_session *asker, const struct hd_startup *req)
+{
+    const struct hd_settings *s = asker->w->settings;
+    const struct hd_peer_conf *peer = hd_settings_peer(s, req->peer);
+
+    if (peer && hd_peer_verify(req, peer->secret) && req->cancel_pid >> HOST_SHIFT == (uint32_t)s->host.id)
+        find_here(asker, req);
+    else
+        unknown(asker);
 }
 
 void hd_cancel_server(struct hd_server *v)

@@ -21,7 +21,9 @@
 #include "base/units.h"
 
 #define IDLE_SECONDS 5
-#define STACK_BYTES  (1024 * 1024)
+/* So long another host has to take a cancel. */
+#define PEER_NS     5000000000u
+#define STACK_BYTES (1024 * 1024)
 
 /* A place for one thread. Threads are joined, so that none still tidies up (OpenSSL's per-thread state, above
  * all) while the process ends. */
@@ -147,13 +149,53 @@ static void cancel_done(struct hd_post *p)
     c->done(c);
 }
 
-static void run_cancel(struct hd_cancel_job *c)
+/* Waits until the socket is ready. 0, or -1: the deadline passed, or we are stopping. */
+static int wait_fd(struct hd_connector *k, int fd, short events, uint64_t deadline)
+{
+    struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = k->stop_fd, .events = POLLIN}};
+    uint64_t now = hd_now_ns();
+    int n;
+
+    if (now >= deadline)
+        return -1;
+    do
+        n = poll(p, 2, (int)((deadline - now) / 1000000) + 1);
+    while (n < 0 && errno == EINTR);
+    return n > 0 && !p[1].revents ? 0 : -1;
+}
+
+/* Hands the packet to the other host and waits until it closes, which it does when the cancel was sent. */
+static int tell_peer(struct hd_connector *k, const struct hd_cancel_job *c)
+{
+    uint64_t deadline = hd_now_ns() + PEER_NS;
+    int fd = socket(c->peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int sent = 0;
+    char end[16];
+
+    if (fd < 0)
+        return 0;
+    if ((!connect(fd, (const struct sockaddr *)&c->peer, c->peer_len) || errno == EINPROGRESS) &&
+        !wait_fd(k, fd, POLLOUT, deadline) &&
+        send(fd, c->packet, c->packet_len, MSG_NOSIGNAL) == (ssize_t)c->packet_len) {
+        sent = 1;
+        while (!wait_fd(k, fd, POLLIN, deadline) && recv(fd, end, sizeof(end), 0) > 0)
+            ;
+    }
+    close(fd);
+    return sent;
+}
+
+static void run_cancel(struct hd_connector *k, struct hd_cancel_job *c)
 {
     char text[256];
 
-    c->sent = PQcancel(c->cancel, text, sizeof(text));
-    PQfreeCancel(c->cancel);
-    c->cancel = NULL;
+    if (c->cancel) {
+        c->sent = PQcancel(c->cancel, text, sizeof(text));
+        PQfreeCancel(c->cancel);
+        c->cancel = NULL;
+    } else {
+        c->sent = tell_peer(k, c);
+    }
     c->post.fn = cancel_done;
     hd_loop_post(c->loop, &c->post);
 }
@@ -171,7 +213,7 @@ static int run_one(struct hd_connector *k)
         if (!k->cancels)
             k->cancels_tail = &k->cancels;
         pthread_mutex_unlock(&k->lock);
-        run_cancel(job);
+        run_cancel(k, job);
         pthread_mutex_lock(&k->lock);
         return 1;
     }

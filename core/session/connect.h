@@ -8,6 +8,7 @@
 
 #include <libpq-fe.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "io/loop.h"
 
@@ -31,9 +32,13 @@ struct hd_connect {
     struct hd_connect *next;
 };
 
-/* A cancel to be sent. */
+/* A cancel to be sent: to a server, or to another host that has its session. */
 struct hd_cancel_job {
-    PGcancel *cancel; /* taken over */
+    PGcancel *cancel; /* taken over; NULL: to another host */
+    struct sockaddr_storage peer;
+    socklen_t peer_len;
+    const void *packet; /* lives until done */
+    size_t packet_len;
     struct hd_loop *loop;
     void (*done)(struct hd_cancel_job *c);
     int sent; /* answered: the server took it */

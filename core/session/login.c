@@ -197,6 +197,9 @@ static size_t first_packet(struct hd_session *s, const uint8_t *data, size_t len
     case HD_STARTUP_CANCEL:
         hd_cancel_request(s, &st);
         return len;
+    case HD_STARTUP_PEER:
+        hd_cancel_relayed(s, &st);
+        return len;
     case HD_STARTUP_SESSION:
         break;
     }

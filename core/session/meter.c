@@ -15,7 +15,7 @@
 /* What one worker has at this moment, in the order of the table below. */
 struct now {
     int64_t clients, waiting, busy, idle, connecting;
-    int64_t accepted, refused_clients, logins, login_failures, cancels;
+    int64_t accepted, refused_clients, logins, login_failures, cancels, cancels_relayed;
     int64_t transactions, statements, bytes_in, bytes_out;
     int64_t waits, wait_ms, timeouts, connects, connect_failures, answered, refused;
     int64_t buffer_bytes, buffers_refused, templates;
@@ -47,6 +47,7 @@ static const struct {
     COUNTER(logins, "howdah_logins_total", "Clients that logged in"),
     COUNTER(login_failures, "howdah_login_failures_total", "Clients that did not"),
     COUNTER(cancels, "howdah_cancels_total", "Cancel requests that found their session"),
+    COUNTER(cancels_relayed, "howdah_cancels_relayed_total", "Cancel requests passed on to another host"),
     COUNTER(transactions, "howdah_transactions_total", "Transactions that servers ended"),
     COUNTER(statements, "howdah_forwarded_total", "Statements sent to servers"),
     COUNTER(bytes_in, "howdah_client_bytes_total", "Bytes of clients' messages sent to servers"),
@@ -126,6 +127,7 @@ static void add_worker(struct now *n, const struct hd_worker *w)
     n->logins = (int64_t)w->stats.logins;
     n->login_failures = (int64_t)w->stats.login_failures;
     n->cancels = (int64_t)w->stats.cancels;
+    n->cancels_relayed = (int64_t)w->stats.cancels_relayed;
     n->buffer_bytes = (int64_t)w->io.bufs.used;
     n->buffers_refused = (int64_t)w->io.bufs.refused;
     n->templates = (int64_t)t.entries;

@@ -240,7 +240,7 @@ struct hd_session {
  * ------------------------------------------------------------------------------------- */
 
 struct hd_worker_stats {
-    uint64_t accepted, refused_clients, logins, login_failures, cancels, cancels_unknown;
+    uint64_t accepted, refused_clients, logins, login_failures, cancels, cancels_unknown, cancels_relayed;
 };
 
 struct hd_worker {

@@ -60,6 +60,14 @@ const struct hd_node_conf *hd_settings_node(const struct hd_settings *s, const c
     return find(name, s->nodes, s->node_count, sizeof(struct hd_node_conf));
 }
 
+const struct hd_peer_conf *hd_settings_peer(const struct hd_settings *s, uint32_t id)
+{
+    for (uint32_t i = 0; i < s->peer_count; i++)
+        if (s->peers[i].id == id)
+            return &s->peers[i];
+    return NULL;
+}
+
 static int in_network(const struct hd_network *n, int family, const uint8_t *address)
 {
     unsigned whole = n->bits / 8, rest = n->bits % 8;

@@ -45,6 +45,7 @@ struct hd_host_conf {
     int64_t buffer_memory;   /* bytes of buffers per worker; past it reading pauses */
     int64_t plugin_failures; /* failures within a minute that quarantine a plugin */
     int64_t park_timeout;    /* ms, longest park */
+    int64_t id;              /* among hosts behind one balancer; 0: alone */
     int64_t auth_cache_size; /* answers of auth_query */
     int64_t auth_cache_time; /* ms */
     int32_t worker_count;    /* `workers`, resolved */
@@ -120,16 +121,26 @@ struct hd_database_conf {
     int64_t max_prepared_statements; /* per server connection */
 };
 
+/* [peer ID]: another host behind the same balancer. */
+struct hd_peer_conf {
+    const char *name;
+    const char *origin;
+    uint32_t id;
+    struct hd_address address;
+    const char *secret;
+};
+
 struct hd_settings {
     _Atomic int refs;
     uint64_t generation; /* grows with each reload */
     struct hd_arena arena;
     struct hd_host_conf host;
-    uint32_t listener_count, user_count, database_count, node_count;
+    uint32_t listener_count, user_count, database_count, node_count, peer_count;
     const struct hd_listener_conf *listeners;
     const struct hd_user_conf *users;
     const struct hd_database_conf *databases;
     const struct hd_node_conf *nodes;
+    const struct hd_peer_conf *peers;
 };
 
 struct hd_settings *hd_settings_hold(struct hd_settings *s);
@@ -142,6 +153,7 @@ const struct hd_user_conf *hd_settings_user_of(const struct hd_settings *s, cons
                                                const char *name);
 const struct hd_database_conf *hd_settings_database(const struct hd_settings *s, const char *name);
 const struct hd_node_conf *hd_settings_node(const struct hd_settings *s, const char *name);
+const struct hd_peer_conf *hd_settings_peer(const struct hd_settings *s, uint32_t id);
 /* May a peer of this address connect? Unix sockets always may. */
 int hd_listener_allows(const struct hd_listener_conf *l, const struct sockaddr *peer);
 

@@ -87,6 +87,7 @@ enum {
 
 /* Requests that stand where a StartupMessage has its version. */
 #define HD_CANCEL_REQUEST 80877102u
+#define HD_PEER_REQUEST   80877180u /* Howdah's own: a cancel that another host relays */
 #define HD_SSL_REQUEST    80877103u
 #define HD_GSSENC_REQUEST 80877104u
 

@@ -3,6 +3,7 @@
  * unescaped text, so that a client which is not yet known to be anybody costs nothing.
  */
 #include "wire/startup.h"
+#include "wire/peer.h"
 #include "wire/read.h"
 #include "wire/sqlstate.h"
 
@@ -34,6 +35,24 @@ static int parse_cancel(struct hd_reader *r, struct hd_startup *out, struct hd_e
         return refuse(out, err, "invalid length of cancel request packet");
     if (!out->cancel_key_len || out->cancel_key_len > HD_CANCEL_KEY_MAX)
         return refuse(out, err, "invalid length of cancel key in cancel request packet");
+    return HD_OK;
+}
+
+static int parse_peer(const uint8_t *p, struct hd_reader *r, struct hd_startup *out, struct hd_error *err)
+{
+    size_t left;
+
+    out->kind = HD_STARTUP_PEER;
+    out->peer = hd_read_u32(r);
+    (void)hd_read_bytes(r, HD_PEER_NONCE_LEN);
+    out->cancel_pid = hd_read_u32(r);
+    left = hd_reader_left(r);
+    if (r->failed || left <= HD_PEER_MAC_LEN || left > HD_CANCEL_KEY_MAX + HD_PEER_MAC_LEN)
+        return refuse(out, err, "invalid length of a relayed cancel request");
+    out->cancel_key_len = left - HD_PEER_MAC_LEN;
+    out->cancel_key = hd_read_bytes(r, out->cancel_key_len);
+    out->peer_signed = p + HD_MSG_LENGTH_MIN;
+    out->peer_signed_len = out->length - HD_MSG_LENGTH_MIN - HD_PEER_MAC_LEN;
     return HD_OK;
 }
 
@@ -130,6 +149,8 @@ static int parse_body(const uint8_t *p, struct hd_startup *out, struct hd_error 
         return parse_request(&r, out, HD_STARTUP_GSSENC, err);
     case HD_CANCEL_REQUEST:
         return parse_cancel(&r, out, err);
+    case HD_PEER_REQUEST:
+        return parse_peer(p, &r, out, err);
     default:
         return parse_session(&r, out, err);
     }

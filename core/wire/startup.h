@@ -22,6 +22,7 @@ enum hd_startup_kind {
     HD_STARTUP_CANCEL,
     HD_STARTUP_SSL,
     HD_STARTUP_GSSENC,
+    HD_STARTUP_PEER, /* a cancel that another host relays; see peer.h */
 };
 
 struct hd_startup_param {
@@ -38,6 +39,11 @@ struct hd_startup {
     uint32_t cancel_pid;
     const uint8_t *cancel_key;
     size_t cancel_key_len;
+
+    /* HD_STARTUP_PEER, beside the cancel's. The signature stands behind what is signed. */
+    uint32_t peer;
+    const uint8_t *peer_signed;
+    size_t peer_signed_len;
 
     /* HD_STARTUP_SESSION. Of a name that comes twice, the last one counts. */
     uint32_t version;             /* as HD_PROTO_3_0; the major number is 3, the minor any */
