@@ -31,7 +31,7 @@ struct request {
     uint64_t asker; /* session id; 0: nobody waits */
     uint32_t pid;
     uint8_t key[4];
-    uint8_t packet[HD_PEER_PACKET_MAX]; /* for another host */
+    uint8_t packet[HD_PEER_PACKET_MAX]; /* for the server, or for another host */
 };
 
 void hd_cancel_new_key(struct hd_session *s)
@@ -92,6 +92,8 @@ static void on_sent(struct hd_cancel_job *job)
         return;
     }
     v->cancels--;
+    if (job->sent && !job->confirmed) /* it may still arrive, and must not hit another's statement */
+        v->must_close = 1;
     if (v->freed) {
         if (!v->cancels)
             hd_server_free(v);
@@ -101,10 +103,20 @@ static void on_sent(struct hd_cancel_job *job)
     finish(r);
 }
 
-static void send_by(PGconn *pg, struct hd_worker *w, struct hd_server *v, struct request *r)
+/* To the server of that connection; `v` is held meanwhile, unless nobody shares it. */
+static void send_by(PGconn *pg, const struct hd_cancel_key *key, struct hd_worker *w, struct hd_server *v,
+                    struct request *r)
 {
-    r->job.cancel = PQgetCancel(pg);
-    if (!r->job.cancel) {
+    if (key->address_len) {
+        hd_put_u32(r->packet, 16);
+        hd_put_u32(r->packet + 4, HD_CANCEL_REQUEST);
+        hd_put_u32(r->packet + 8, key->pid);
+        hd_put_u32(r->packet + 12, key->key);
+        r->job.packet = r->packet;
+        r->job.packet_len = 16;
+        r->job.address = key->address;
+        r->job.address_len = key->address_len;
+    } else if (!(r->job.cancel = PQgetCancel(pg))) {
         finish(r);
         return;
     }
@@ -118,7 +130,7 @@ static void send_by(PGconn *pg, struct hd_worker *w, struct hd_server *v, struct
 
 static void send_to(struct hd_server *v, struct request *r)
 {
-    send_by(v->pg, v->w, v, r);
+    send_by(v->pg, &v->cancel_key, v->w, v, r);
 }
 
 static void on_target(struct hd_post *p)
@@ -139,7 +151,7 @@ static void on_target(struct hd_post *p)
     }
     if (s->tunnel) {
         if (hd_tunnel_connection(s)) {
-            send_by(hd_tunnel_connection(s), w, NULL, r);
+            send_by(hd_tunnel_connection(s), hd_tunnel_key(s), w, NULL, r);
             return;
         }
     } else if (s->console) {
@@ -202,8 +214,8 @@ static void relay(struct hd_session *asker, const struct hd_startup *req, const 
         return;
     }
     asker->w->stats.cancels_relayed++;
-    r->job.peer = peer->address.sa;
-    r->job.peer_len = peer->address.len;
+    r->job.address = peer->address.sa;
+    r->job.address_len = peer->address.len;
     r->job.packet = r->packet;
     r->job.packet_len = len;
     r->job.loop = &asker->w->loop;

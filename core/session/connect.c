@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -21,8 +22,8 @@
 #include "base/units.h"
 
 #define IDLE_SECONDS 5
-/* So long another host has to take a cancel. */
-#define PEER_NS     5000000000u
+/* So long the other side has to take a cancel. */
+#define CANCEL_NS   5000000000u
 #define STACK_BYTES (1024 * 1024)
 
 /* A place for one thread. Threads are joined, so that none still tidies up (OpenSSL's per-thread state, above
@@ -99,11 +100,41 @@ static int wait_socket(struct hd_connector *k, PGconn *conn, PostgresPollingStat
     return n > 0 ? 0 : -1;
 }
 
+/* libpq keeps the cancel key to itself, but for its trace. Cancels of our own are not blocking, as libpq's
+ * are: where the key cannot be read, libpq's will do. */
+static void read_cancel_key(PGconn *conn, const char *trace, struct hd_cancel_key *out)
+{
+    static const char word[] = "BackendKeyData";
+    const char *at = trace ? strstr(trace, word) : NULL;
+    socklen_t len = sizeof(out->address);
+    int pid, key, end = 0;
+
+    out->address_len = 0;
+    if (!at || sscanf(at + sizeof(word) - 1, "%d %d%n", &pid, &key, &end) != 2 || pid != PQbackendPID(conn) ||
+        !strchr("\r\n", at[sizeof(word) - 1 + (size_t)end]) ||
+        getpeername(PQsocket(conn), (struct sockaddr *)&out->address, &len))
+        return;
+    out->pid = (uint32_t)pid;
+    out->key = (uint32_t)key;
+    out->address_len = len;
+}
+
+static void end_trace(PGconn *conn, FILE *f)
+{
+    if (!f)
+        return;
+    PQuntrace(conn);
+    fclose(f);
+}
+
 static void run_connect(struct hd_connector *k, struct hd_connect *c)
 {
     uint64_t deadline = hd_now_ns() + c->timeout_ms * 1000000;
     PostgresPollingStatusType s = PGRES_POLLING_WRITING;
     PGconn *conn = PQconnectStartParams(c->keywords, c->values, 1);
+    char *trace = NULL;
+    size_t trace_len = 0;
+    FILE *f;
     int w = 0;
 
     if (!conn) {
@@ -111,6 +142,11 @@ static void run_connect(struct hd_connector *k, struct hd_connect *c)
         return;
     }
     PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+    f = open_memstream(&trace, &trace_len);
+    if (f) {
+        PQtrace(conn, f);
+        PQsetTraceFlags(conn, PQTRACE_SUPPRESS_TIMESTAMPS);
+    }
     if (PQstatus(conn) == CONNECTION_BAD)
         s = PGRES_POLLING_FAILED;
     while (s != PGRES_POLLING_OK && s != PGRES_POLLING_FAILED) {
@@ -119,10 +155,14 @@ static void run_connect(struct hd_connector *k, struct hd_connect *c)
             break;
         s = PQconnectPoll(conn);
     }
+    end_trace(conn, f);
     if (s == PGRES_POLLING_OK) {
+        read_cancel_key(conn, trace, &c->key);
+        free(trace);
         c->conn = conn;
         return;
     }
+    free(trace);
     if (w == -1)
         snprintf(c->message, sizeof(c->message), "no answer within %llu ms",
                  (unsigned long long)c->timeout_ms);
@@ -164,25 +204,25 @@ static int wait_fd(struct hd_connector *k, int fd, short events, uint64_t deadli
     return n > 0 && !p[1].revents ? 0 : -1;
 }
 
-/* Hands the packet to the other host and waits until it closes, which it does when the cancel was sent. */
-static int tell_peer(struct hd_connector *k, const struct hd_cancel_job *c)
+/* Sends the packet and waits until the other side closes. */
+static void send_packet(struct hd_connector *k, struct hd_cancel_job *c)
 {
-    uint64_t deadline = hd_now_ns() + PEER_NS;
-    int fd = socket(c->peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int sent = 0;
+    uint64_t deadline = hd_now_ns() + CANCEL_NS;
+    int fd = socket(c->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    ssize_t n = 1;
     char end[16];
 
     if (fd < 0)
-        return 0;
-    if ((!connect(fd, (const struct sockaddr *)&c->peer, c->peer_len) || errno == EINPROGRESS) &&
+        return;
+    if ((!connect(fd, (const struct sockaddr *)&c->address, c->address_len) || errno == EINPROGRESS) &&
         !wait_fd(k, fd, POLLOUT, deadline) &&
         send(fd, c->packet, c->packet_len, MSG_NOSIGNAL) == (ssize_t)c->packet_len) {
-        sent = 1;
-        while (!wait_fd(k, fd, POLLIN, deadline) && recv(fd, end, sizeof(end), 0) > 0)
-            ;
+        c->sent = 1;
+        while (n > 0 && !wait_fd(k, fd, POLLIN, deadline))
+            n = recv(fd, end, sizeof(end), 0);
+        c->confirmed = n <= 0;
     }
     close(fd);
-    return sent;
 }
 
 static void run_cancel(struct hd_connector *k, struct hd_cancel_job *c)
@@ -190,11 +230,11 @@ static void run_cancel(struct hd_connector *k, struct hd_cancel_job *c)
     char text[256];
 
     if (c->cancel) {
-        c->sent = PQcancel(c->cancel, text, sizeof(text));
+        c->sent = c->confirmed = PQcancel(c->cancel, text, sizeof(text));
         PQfreeCancel(c->cancel);
         c->cancel = NULL;
     } else {
-        c->sent = tell_peer(k, c);
+        send_packet(k, c);
     }
     c->post.fn = cancel_done;
     hd_loop_post(c->loop, &c->post);

@@ -14,6 +14,13 @@
 
 struct hd_connector;
 
+/* What a cancel needs: where the server is, and the key that it gave. */
+struct hd_cancel_key {
+    struct sockaddr_storage address;
+    socklen_t address_len; /* 0: not known, libpq must do it */
+    uint32_t pid, key;
+};
+
 /* A connection to be made. Whoever asks allocates it and frees it in `done`. */
 struct hd_connect {
     /* asked */
@@ -24,7 +31,8 @@ struct hd_connect {
     struct hd_loop *loop; /* where done runs */
     void (*done)(struct hd_connect *c);
     /* answered */
-    PGconn *conn;      /* connected and idle, or NULL */
+    PGconn *conn; /* connected and idle, or NULL */
+    struct hd_cancel_key key;
     char sqlstate[6];  /* of the failure; empty: it never reached a server */
     char message[400]; /* of the failure, one line; no password in it */
     /* the connector's own */
@@ -34,14 +42,15 @@ struct hd_connect {
 
 /* A cancel to be sent: to a server, or to another host that has its session. */
 struct hd_cancel_job {
-    PGcancel *cancel; /* taken over; NULL: to another host */
-    struct sockaddr_storage peer;
-    socklen_t peer_len;
+    PGcancel *cancel; /* taken over; NULL: the packet goes to the address */
+    struct sockaddr_storage address;
+    socklen_t address_len;
     const void *packet; /* lives until done */
     size_t packet_len;
     struct hd_loop *loop;
     void (*done)(struct hd_cancel_job *c);
-    int sent; /* answered: the server took it */
+    int sent;      /* answered: it is on its way */
+    int confirmed; /* ... and the other side has closed, as it does when it has dealt with it */
     struct hd_post post;
     struct hd_cancel_job *next;
 };

@@ -86,7 +86,7 @@ static void on_connected(struct hd_connect *c)
         c->conn = NULL;
         outdated = 1;
     }
-    if (c->conn && !(v = hd_server_new(p, c->conn)))
+    if (c->conn && !(v = hd_server_new(p, c->conn, &c->key)))
         snprintf(c->message, sizeof(c->message), "out of memory");
     if (v) {
         p->stats.connects++;

@@ -58,7 +58,7 @@ struct hd_params *hd_server_params(struct hd_worker *w, PGconn *pg)
     return hd_params_make(w->params, e, n);
 }
 
-struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg)
+struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg, const struct hd_cancel_key *key)
 {
     struct hd_server *v = hd_calloc(1, sizeof(*v));
     struct hd_worker *w = pool->w;
@@ -70,6 +70,7 @@ struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg)
     v->w = w;
     v->pool = pool;
     v->pg = pg;
+    v->cancel_key = *key;
     v->txn = HD_TXN_IDLE;
     hd_list_init(&v->node);
     hd_expects_init(&v->expects);

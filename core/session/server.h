@@ -10,7 +10,7 @@
 /* What the server at the other end of a new connection has told of its settings. */
 struct hd_params *hd_server_params(struct hd_worker *w, PGconn *pg);
 /* Takes over a connection that libpq has just made. NULL: no memory, and the connection is closed. */
-struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg);
+struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg, const struct hd_cancel_key *key);
 /* Ends it: expected replies are given up, its session (if any) hears of it through hd_session_server_lost. */
 void hd_server_close(struct hd_server *v, const char *why);
 

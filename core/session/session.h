@@ -84,6 +84,7 @@ struct hd_server {
     struct hd_list node; /* pool->idle, pool->busy */
     struct hd_session *session;
     PGconn *pg;
+    struct hd_cancel_key cancel_key;
     struct hd_params *params; /* as the server stands now */
     struct hd_server_preps preps;
     struct hd_prep *unnamed; /* the unnamed statement's content; NULL: none that is known */

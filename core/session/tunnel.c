@@ -43,6 +43,11 @@ PGconn *hd_tunnel_connection(const struct hd_session *s)
     return s->tunnel->linked ? s->tunnel->pg : NULL;
 }
 
+const struct hd_cancel_key *hd_tunnel_key(const struct hd_session *s)
+{
+    return &s->tunnel->c.key;
+}
+
 /* --- the end
  * ------------------------------------------------------------------------------------------------ */
 

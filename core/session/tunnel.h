@@ -18,5 +18,6 @@ size_t hd_tunnel_data(struct hd_session *s, const uint8_t *data, size_t len);
 void hd_tunnel_client_drained(struct hd_session *s);
 /* Its connection, for cancelling and to be shown; NULL until it is there. */
 PGconn *hd_tunnel_connection(const struct hd_session *s);
+const struct hd_cancel_key *hd_tunnel_key(const struct hd_session *s);
 
 #endif

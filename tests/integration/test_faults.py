@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import resource
 import signal
 import socket
 import struct
@@ -12,7 +13,7 @@ import time
 import harness
 import pgwire
 import sides
-from harness import Host, Postgres, SplitProxy, equal, expect_error, main, test, wait_for
+from harness import Host, Postgres, SplitProxy, comment, equal, expect_error, main, test, wait_for
 from pgwire import bind, copy_data, copy_done, execute, flush, kinds, parse, query, run, sync
 
 pg = Postgres()
@@ -379,6 +380,172 @@ def silent():
             w.expect_closed(5)
             assert time.monotonic() - began < 4
             w.close()
+
+
+def junk_startup(i):
+    names = {"junk_%d_%d" % (i, n): "v" * 120 for n in range(40)}
+    return pgwire.startup("app", "shop", **names, **{"_pq_.junk_%d" % n: "w" * 50 for n in range(20)})
+
+
+@test("1,000 half-open logins with junk parameters cost little, and nobody else notices")
+def half_open():
+    with Host(pg, {"host": {"login_timeout": "60s"}}) as host, host.wire() as other:
+        growth = []
+        base = memory(host)
+        for turn in range(3):
+            clients = []
+            for i in range(1000):
+                w = pgwire.Wire("127.0.0.1", host.port)
+                w.send(junk_startup(i) if i % 3 else junk_startup(i)[: 100 + i])
+                clients.append(w)
+                if i % 100 == 0:
+                    equal(other.query("SELECT 1"), [["1"]])
+            asked = clients[1].recv()
+            equal(asked.type, "v", "unknown protocol options are negotiated before anything else")
+            growth.append(memory(host) - base)
+            for w in clients:
+                w.close()
+            wait_for(lambda: clients_left(host) == 1, what="they are gone")
+        comment("memory above the start: %s MB" % ["%.1f" % (g / MB) for g in growth])
+        assert SANITIZED or max(growth) < 32 * MB, growth
+        assert SANITIZED or growth[2] - growth[0] < 4 * MB, growth
+
+
+@test("without descriptors accepting pauses, and goes on when there are some again")
+def no_descriptors():
+    with small_host(2, server_idle_timeout="60s") as host, host.wire() as other:
+        other.query("SELECT 1")
+        pid = host.host_pid()
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/proc/%d/fd" % pid))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 10, limits[1]))
+        clients = [pgwire.Wire("127.0.0.1", host.port) for _ in range(30)]
+        host.wait_log("accepting paused")
+        before = cpu_seconds(pid)
+        for i in range(50):
+            equal(other.query("SELECT %d" % i), [[str(i)]])
+            time.sleep(0.02)
+        assert cpu_seconds(pid) - before < 0.6, "it does not spin"
+        for w in clients[:20]:
+            w.close()
+        for w in clients[20:]:
+            w.login("app", "shop", "secret")
+            equal(w.query("SELECT 1"), [["1"]])
+            w.close()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+def cpu_seconds(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@test("a log that cannot be written stops nothing")
+def full_disk():
+    with Host(pg, {"host": {"log_file": "/dev/full", "log_level": "debug"}}) as host:
+        for i in range(20):
+            with host.wire() as w:
+                equal(w.query("SELECT %d" % i), [[str(i)]])
+            with expect_error("28P01"):
+                host.wire(secret="wrong")
+        equal(host.control("reload").returncode, 0)
+        with host.wire() as w:
+            equal(w.query("SELECT 'still here'"), [["still here"]])
+
+
+# --- cancels ----------------------------------------------------------------------------------------------------
+
+
+def cancel(w, port):
+    with pgwire.Wire("127.0.0.1", port) as c:
+        c.send(pgwire.cancel_request(w.backend_pid, w.backend_key))
+        c.expect_closed(15)
+
+
+@test("cancels that race the end of their statements hit nobody else, 10,000 times", timeout=150)
+def cancel_races():
+    with small_host(2) as host:
+        victims, bystanders = [host.wire() for _ in range(2)], [host.wire() for _ in range(2)]
+        stop, problems, counts = threading.Event(), [], {"good": 0, "cancelled": 0, "cancels": 0}
+
+        def run_statements(w, may_be_cancelled):
+            try:
+                while not stop.is_set():
+                    got = w.exchange(query("SELECT count(*) FROM generate_series(1, 2000)"))
+                    codes = [m.fields()["C"] for m in got if m.type == "E"]
+                    if not codes:
+                        assert [m.row() for m in got if m.type == "D"] == [[b"2000"]], kinds(got)
+                        counts["good"] += 1
+                    elif codes == ["57014"] and may_be_cancelled:
+                        counts["cancelled"] += 1
+                    else:
+                        problems.append((codes, may_be_cancelled))
+            except Exception as e:
+                problems.append(e)
+
+        def cancel_often(w):
+            try:
+                while not stop.is_set() and counts["cancels"] < 10000:
+                    cancel(w, host.port)
+                    counts["cancels"] += 1
+            except Exception as e:
+                problems.append(e)
+
+        workers = [threading.Thread(target=run_statements, args=(w, True)) for w in victims]
+        workers += [threading.Thread(target=run_statements, args=(w, False)) for w in bystanders]
+        cancellers = [threading.Thread(target=cancel_often, args=(w,)) for w in victims * 2]
+        for t in workers + cancellers:
+            t.start()
+        until = time.monotonic() + 60
+        while time.monotonic() < until and any(t.is_alive() for t in cancellers) and not problems:
+            time.sleep(0.05)
+        stop.set()
+        for t in workers + cancellers:
+            t.join(20)
+        comment(counts)
+        assert not problems, problems[:5]
+        assert counts["cancels"] > 300 and counts["cancelled"] > 0 and counts["good"] > 0, counts
+        for w in victims + bystanders:
+            equal(w.query("SELECT 1"), [["1"]])
+            w.close()
+
+
+@test("cancels to a server that is not there any more hold up neither others' cancels nor the end")
+def cancel_black_hole():
+    proxy = SplitProxy(pg.port, size=65536)
+    changes = {
+        "database hole": {"node": "hole", "pool_mode": "transaction", "pool_size": 40},
+        "node hole": {"conninfo": "host=127.0.0.1 port=%d dbname=shop" % proxy.port},
+    }
+    with Host(pg, changes) as host, host.wire() as other:
+        clients = [host.wire("app", "hole") for _ in range(40)]
+        for w in clients:
+            w.send(query("SELECT pg_sleep(60)"))
+        wait_for(lambda: pg.backends(BACKENDS + " AND state = 'active'") == 40, what="all sleep")
+        proxy.stall("up")
+        proxy.stall("down")
+        askers = []
+        for w in clients:
+            c = pgwire.Wire("127.0.0.1", host.port)
+            c.send(pgwire.cancel_request(w.backend_pid, w.backend_key))
+            askers.append(c)
+        other.send(query("SELECT pg_sleep(60)"))
+        time.sleep(0.3)
+        began = time.monotonic()
+        cancel(other, host.port)
+        equal([m.fields()["C"] for m in other.recv_until("Z", timeout=15) if m.type == "E"], ["57014"])
+        assert time.monotonic() - began < 12
+        began = time.monotonic()
+        host.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        host.signal(signal.SIGTERM)
+        equal(host.stop(), 0)
+        assert time.monotonic() - began < 5, "%.1f s" % (time.monotonic() - began)
+        for w in clients + askers:
+            w.close()
+    proxy.close()
+    pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + BACKENDS)
 
 
 # --- servers that die -------------------------------------------------------------------------------------------
