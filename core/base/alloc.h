@@ -18,6 +18,9 @@ void hd_free(void *p);
 char *hd_strndup(const char *s, size_t len) HD_MUST_USE;
 char *hd_strdup(const char *s) HD_MUST_USE;
 
+/* Bytes that are allocated now, all threads together. */
+size_t hd_alloc_total(void);
+
 /* Test hook: the nth allocation from now on this thread fails once (1 = the next); 0 switches it off. */
 void hd_alloc_fail_at(long nth);
 /* Did the armed failure happen? */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WORKERS_MAX      256
 #define PEER_MAX         127
@@ -82,6 +83,8 @@ static void build_host(struct hd_build *b, const struct hd_config_section *s)
                        WORKERS_MAX, h->workers.ptr);
         h->worker_count = (int32_t)n;
     }
+    if (!h->max_memory)
+        h->max_memory = sysconf(_SC_PHYS_PAGES) / 4 * 3 * sysconf(_SC_PAGESIZE);
     if (h->control.len && !hd_unix_path(h->control.ptr))
         hd_problem(b->problems, hd_raw_origin(s->raw, "control"),
                    "control must be unix: and an absolute path that a socket can have, not \"%.120s\"",

@@ -52,6 +52,11 @@ static const struct hd_option host_table[] = {
     HOST(INT, bus_queue, "4096", 64, 1 << 20, 0, "Events that wait on the bus, per publishing thread"),
     HOST(SIZE, buffer_memory, "256M", 1 << 20, 64.0 * (1 << 30), RELOAD,
          "Memory for buffers per worker; past it reading pauses"),
+    HOST(SIZE, max_memory, "0", 0, 1024.0 * (1 << 30) * 1024, RELOAD,
+         "Memory in all, past which logins and new prepared statements are refused; 3/4 of the machine's "
+         "when 0"),
+    HOST(SIZE, max_session_memory, "64M", 4096, 64.0 * (1 << 30), RELOAD,
+         "Memory for the prepared statements of one client"),
     HOST(INT, plugin_failures, "10", 1, 1000000, RELOAD, "Failures within a minute that quarantine a plugin"),
     HOST(INT, auth_cache_size, "10000", 1, 1000000, 0,
          "Users found by auth_query, or not, that are remembered"),

@@ -245,9 +245,12 @@ static size_t deliver_once(struct hd_link *l, struct hd_buf *buf, const uint8_t 
     return taken;
 }
 
+static void drain_tls(struct hd_link *l);
+
 /* The same, and again when the owner paused the link and resumed it in one go. */
 static void deliver(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint32_t len)
 {
+    const struct hd_tls *tls = l->tls;
     size_t taken = deliver_once(l, buf, ptr, len);
 
     while (!l->closed && !l->ended && l->again && !l->paused && l->in_len) {
@@ -257,6 +260,8 @@ static void deliver(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, u
         }
         taken = deliver_once(l, l->in, l->in->data + l->in_off, l->in_len);
     }
+    if (!tls && l->tls && !l->closed && !l->ended) /* put under it just now, with bytes that it was fed */
+        drain_tls(l);
 }
 
 struct hd_buf *hd_link_buf(struct hd_link *l)

@@ -231,6 +231,44 @@ int hd_tls_wants_send(struct hd_tls *t)
     return BIO_ctrl_pending(t->out) > 0;
 }
 
+int hd_tls_alpn(struct hd_tls *t)
+{
+    const unsigned char *name;
+    unsigned len = 0;
+
+    SSL_get0_alpn_selected(t->ssl, &name, &len);
+    return len > 0;
+}
+
+static void *counted_malloc(size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return n ? hd_malloc(n) : NULL;
+}
+
+static void *counted_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (n)
+        return hd_realloc(p, n);
+    hd_free(p);
+    return NULL;
+}
+
+static void counted_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    hd_free(p);
+}
+
+void hd_tls_count_memory(void)
+{
+    CRYPTO_set_mem_functions(counted_malloc, counted_realloc, counted_free);
+}
+
 size_t hd_tls_end_point(struct hd_tls *t, uint8_t out[64])
 {
     X509 *cert = SSL_get_certificate(t->ssl);

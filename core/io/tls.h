@@ -13,6 +13,10 @@ struct hd_tls;
 struct hd_tls_context; /* counted, thread-safe */
 struct ssl_st;
 
+/* OpenSSL's memory comes through base/alloc.h and is counted there; before anything else of OpenSSL is used.
+ */
+void hd_tls_count_memory(void);
+
 /* A server's context. `client_ca` NULL: client certificates are not asked for; `require_client`: refuse
  * clients without one. TLS 1.2 and up, ALPN "postgresql". Errors name the file. */
 int hd_tls_context_new(const char *cert, const char *key, const char *client_ca, int require_client,
@@ -39,6 +43,9 @@ int hd_tls_ready(const struct hd_tls *t);
 size_t hd_tls_pending_send(struct hd_tls *t, const uint8_t **raw);
 void hd_tls_sent(struct hd_tls *t, size_t len);
 int hd_tls_wants_send(struct hd_tls *t);
+
+/* Was a protocol agreed on by ALPN? It can be none but ours. */
+int hd_tls_alpn(struct hd_tls *t);
 
 /* For SCRAM-SHA-256-PLUS: the hash of our own certificate (RFC 5929, tls-server-end-point); its length, or 0.
  */

@@ -161,6 +161,8 @@ static size_t on_startup(struct hd_session *s, const struct hd_startup *st, size
     if (!g)
         return hd_login_refuse(s, "53200", "out of memory", len);
     s->login = g;
+    if (atomic_load_explicit(&s->w->all->memory_over, memory_order_relaxed))
+        return hd_login_refuse(s, "53200", "sorry, out of memory (max_memory of [host])", len);
     if (s->listener->conf->tls == HD_TLS_REQUIRE && !s->link.tls)
         return hd_login_refuse(s, "28000", "TLS required", len);
     g->user = hd_arena_strdup(&g->arena, st->user);
@@ -178,12 +180,38 @@ static size_t on_startup(struct hd_session *s, const struct hd_startup *st, size
     return s->state >= HD_SESSION_CLOSING ? len : st->length;
 }
 
+/* The first byte of a TLS handshake; no first packet is so long that it could begin with it. */
+#define TLS_HANDSHAKE 0x16
+
+/* A client that begins with TLS at once: what came is the handshake's. */
+static size_t begin_direct_tls(struct hd_session *s, const uint8_t *data, size_t len)
+{
+    struct hd_tls *tls = s->listener->tls ? hd_tls_accept(s->listener->tls) : NULL;
+
+    if (!tls || hd_tls_feed(tls, data, len)) {
+        hd_tls_free(tls);
+        s->w->stats.login_failures++;
+        hd_session_close(s); /* it would not understand a word */
+        return len;
+    }
+    s->direct_tls = 1;
+    hd_link_set_tls(&s->link, tls);
+    return len;
+}
+
 static size_t first_packet(struct hd_session *s, const uint8_t *data, size_t len)
 {
     struct hd_error err = HD_ERROR_INIT;
     struct hd_startup st;
-    int code = hd_startup_parse(data, len, &st, &err);
+    int code;
 
+    if (!s->link.tls && data[0] == TLS_HANDSHAKE)
+        return begin_direct_tls(s, data, len);
+    if (s->direct_tls && !hd_tls_alpn(s->link.tls))
+        return hd_login_refuse(
+            s, "08P01", "received direct SSL connection request without ALPN protocol negotiation extension",
+            len);
+    code = hd_startup_parse(data, len, &st, &err);
     if (code == HD_PENDING)
         return 0;
     if (code)

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/error.h"
 #include "plug/metrics.h"
 #include "session/auth.h"
@@ -20,6 +21,7 @@ struct now {
     int64_t waits, wait_ms, timeouts, connects, connect_failures, answered, refused;
     int64_t buffer_bytes, buffers_refused, templates;
     int64_t pools, reserved, evicted;
+    int64_t memory;
     int64_t auth_asked, auth_failed, auth_entries;
 };
 
@@ -69,6 +71,7 @@ static const struct {
     COUNTER(reserved, "howdah_reserve_connects_total", "Server connections made from the reserve"),
     COUNTER(evicted, "howdah_evicted_total",
             "Idle server connections closed because another pool needed the place"),
+    GAUGE(memory, "howdah_memory_bytes", "Memory allocated; bound: max_memory"),
     COUNTER(auth_asked, "howdah_auth_queries_total", "Times that a server was asked for a user"),
     COUNTER(auth_failed, "howdah_auth_query_failures_total", "Times that it could not be asked"),
     GAUGE(auth_entries, "howdah_auth_cached", "Users remembered; bound: auth_cache_size"),
@@ -134,6 +137,7 @@ static void add_worker(struct now *n, const struct hd_worker *w)
     if (w->index == 0) { /* one for all workers */
         struct hd_auth_stats a;
 
+        n->memory = (int64_t)hd_alloc_total();
         hd_auth_get_stats(w->all->auth, &a);
         n->auth_asked = (int64_t)a.asked;
         n->auth_failed = (int64_t)a.failed;

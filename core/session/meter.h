@@ -11,7 +11,7 @@
 struct hd_worker;
 struct hd_workers;
 
-#define HD_METER_COUNT 31
+#define HD_METER_COUNT 32
 
 /* The metrics' numbers, the same for all workers; and what a worker has told so far. */
 struct hd_meter_ids {

@@ -97,6 +97,22 @@ static enum hd_taken parse_known(struct hd_session *s, const struct hd_frame *f,
     return taken;
 }
 
+/* The client's statements, or the host as a whole, may not have any more memory: refused in clear words. */
+static int no_room(struct hd_session *s, uint32_t more)
+{
+    const char *hint;
+
+    if (s->names.bytes + more > (uint64_t)s->w->settings->host.max_session_memory)
+        hint = "Close some of its prepared statements, or raise max_session_memory of [host].";
+    else if (atomic_load_explicit(&s->w->all->memory_over, memory_order_relaxed))
+        hint = "The host has reached max_memory of [host].";
+    else
+        return 0;
+    hd_refuse(s, 1, "53200", "out of memory", "No more prepared statements can be kept for this client.",
+              hint);
+    return 1;
+}
+
 enum hd_taken hd_on_parse(struct hd_session *s, const struct hd_frame *f)
 {
     struct hd_text t;
@@ -120,6 +136,8 @@ enum hd_taken hd_on_parse(struct hd_session *s, const struct hd_frame *f)
                   "Close some, or raise max_prepared_per_client of [host].");
         return HD_TAKEN;
     }
+    if (*p.name && no_room(s, f->total))
+        return HD_TAKEN;
     if (hd_text_of_parse(s, p.sql, p.sql_len, &t))
         return hd_no_memory(s);
     hold = (t.plan->want & HD_WANT_REPLACE) && !s->held &&

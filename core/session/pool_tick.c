@@ -85,13 +85,31 @@ static void help_waiting(struct hd_pool *p, uint64_t now)
     hd_pool_make_room(p);
 }
 
+/* The host is at max_memory: what idle servers have prepared is given up, with them. */
+static void shed(struct hd_pool *p)
+{
+    HD_LIST_EACH(n, &p->idle)
+    {
+        struct hd_server *v = HD_LIST_ITEM(n, struct hd_server, node);
+
+        if (v->preps.count)
+            hd_server_close(v, "max_memory is reached");
+    }
+}
+
 void hd_pools_tick(struct hd_worker *w, uint64_t now)
 {
+    int over = atomic_load_explicit(&w->all->memory_over, memory_order_relaxed);
+
+    if (over)
+        hd_bufs_trim(&w->io.bufs);
     for (struct hd_pool *p = w->pools; p; p = p->next) {
         end_old_orphans(p, now);
         hd_pool_ask_for_welcome(p);
         time_out_waiting(p, now);
         close_old_idle(p, now);
+        if (over)
+            shed(p);
         if (p->waiting_count > p->connecting)
             help_waiting(p, now);
         else if (!p->waiting_count)

@@ -189,6 +189,12 @@ static int grow(struct hd_names *n)
     return HD_OK;
 }
 
+/* What an entry takes, as if nobody shared its content. */
+static size_t weight(const struct hd_name *e)
+{
+    return sizeof(*e) + strlen(e->name) + sizeof(*e->prep) + e->prep->len;
+}
+
 int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p,
                  uint32_t seq)
 {
@@ -198,9 +204,11 @@ int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, 
     char *copy;
 
     if (found) {
+        n->bytes -= weight(&n->items[at]);
         hd_prep_drop(t, n->items[at].prep);
         n->items[at].prep = p;
         n->items[at].seq = seq;
+        n->bytes += weight(&n->items[at]);
         return HD_OK;
     }
     if (n->count == n->cap && grow(n))
@@ -210,12 +218,14 @@ int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, 
         return HD_ENOMEM;
     memmove(&n->items[at + 1], &n->items[at], (n->count - at) * sizeof(*n->items));
     n->items[at] = (struct hd_name){hash, seq, copy, p};
+    n->bytes += weight(&n->items[at]);
     n->count++;
     return HD_OK;
 }
 
 static void remove_at(struct hd_names *n, struct hd_prep_table *t, uint32_t at)
 {
+    n->bytes -= weight(&n->items[at]);
     hd_prep_drop(t, n->items[at].prep);
     hd_free(n->items[at].name);
     memmove(&n->items[at], &n->items[at + 1], (n->count - at - 1) * sizeof(*n->items));

@@ -55,6 +55,7 @@ struct hd_names {
         struct hd_prep *prep;
     } * items;
     uint32_t count, cap;
+    size_t bytes; /* of names and contents */
 };
 
 /* The entry, or NULL. Valid until the next change. */

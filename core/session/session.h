@@ -233,6 +233,7 @@ struct hd_session {
     uint8_t doubt;      /* ... before it, and may yet turn out not to have */
     uint8_t cancelled;  /* the statement that waits is to be refused */
     uint8_t logged_in;
+    uint8_t direct_tls; /* it began with TLS, without asking */
     uint8_t counted;    /* among pool->sessions */
     uint8_t in_clients; /* among workers->clients */
 };
@@ -294,6 +295,7 @@ struct hd_workers {
     struct hd_sockets *sockets, *new_sockets; /* listener.c */
     _Atomic uint64_t next_session, next_pool;
     _Atomic int64_t clients; /* in all */
+    _Atomic int memory_over; /* max_memory is reached: no logins, no new statements; kept by worker 0 */
     uint8_t mock_secret[32]; /* for users that do not exist */
     void (*drained)(void *arg);
     void *drained_arg;

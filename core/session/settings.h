@@ -41,15 +41,17 @@ struct hd_host_conf {
     int64_t max_metrics;
     int64_t max_jobs; /* waiting in the queue of the job pool */
     int64_t job_threads;
-    int64_t bus_queue;       /* events per publishing thread */
-    int64_t buffer_memory;   /* bytes of buffers per worker; past it reading pauses */
-    int64_t plugin_failures; /* failures within a minute that quarantine a plugin */
-    int64_t park_timeout;    /* ms, longest park */
-    int64_t id;              /* among hosts behind one balancer; 0: alone */
-    int64_t auth_cache_size; /* answers of auth_query */
-    int64_t auth_cache_time; /* ms */
-    int32_t worker_count;    /* `workers`, resolved */
-    int32_t io;              /* enum hd_io_choice */
+    int64_t bus_queue;          /* events per publishing thread */
+    int64_t buffer_memory;      /* bytes of buffers per worker; past it reading pauses */
+    int64_t plugin_failures;    /* failures within a minute that quarantine a plugin */
+    int64_t park_timeout;       /* ms, longest park */
+    int64_t max_memory;         /* bytes, in all */
+    int64_t max_session_memory; /* bytes of one client's prepared statements */
+    int64_t id;                 /* among hosts behind one balancer; 0: alone */
+    int64_t auth_cache_size;    /* answers of auth_query */
+    int64_t auth_cache_time;    /* ms */
+    int32_t worker_count;       /* `workers`, resolved */
+    int32_t io;                 /* enum hd_io_choice */
 };
 
 struct hd_network {

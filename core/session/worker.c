@@ -55,6 +55,18 @@ static void resume_accepting(struct hd_worker *w)
         hd_loop_watch_set(&l->watch, UV_READABLE);
 }
 
+static void watch_memory(struct hd_worker *w)
+{
+    size_t most = (size_t)w->settings->host.max_memory;
+    int over = most && hd_alloc_total() > most;
+
+    if (over != atomic_load(&w->all->memory_over))
+        hd_log(over ? HD_LOG_WARNING : HD_LOG_INFO,
+               over ? "max_memory is reached" : "memory is below max_memory",
+               HD_KV("bytes", (int64_t)hd_alloc_total()));
+    atomic_store(&w->all->memory_over, over);
+}
+
 static void drained_here(struct hd_worker *w);
 
 static void on_tick(struct hd_loop_timer *t)
@@ -68,6 +80,8 @@ static void on_tick(struct hd_loop_timer *t)
         hd_io_retry(&w->io);
     if (w->accept_paused)
         resume_accepting(w);
+    if (w->index == 0)
+        watch_memory(w);
     if (w->draining)
         drained_here(w);
 }

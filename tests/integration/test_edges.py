@@ -251,4 +251,56 @@ def freed_under_load():
         assert not errors, errors
 
 
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+def prepare_until_refused(w, prefix, size, most):
+    """Prepares different texts until the host says no; returns how many it took, and the error's fields."""
+    for n in range(most):
+        text = "SELECT %d, '%s'" % (n, prefix.ljust(size, "x"))
+        got = w.exchange(pgwire.parse("%s%d" % (prefix, n), text), pgwire.sync())
+        errors = [m.fields() for m in got if m.type == "E"]
+        if errors:
+            return n, errors[0]
+    raise AssertionError("%d statements of %d bytes, and no refusal" % (most, size))
+
+
+@test("one client's prepared statements are capped, and there is room again when some are closed")
+def session_memory():
+    with Host(pg, {"host": {"max_session_memory": "1M"}}) as host, host.wire() as w, host.wire() as other:
+        count, error = prepare_until_refused(w, "p", 20000, 200)
+        equal((error["S"], error["C"]), ("ERROR", "53200"))
+        assert 40 <= count <= 60 and "max_session_memory" in error["H"], (count, error)
+        got = w.exchange(pgwire.bind("", "p0"), pgwire.execute(), pgwire.sync())
+        equal(kinds(got)[-2:], "CZ", "what it has still works")
+        for n in range(10):
+            w.exchange(pgwire.close("S", "p%d" % n), pgwire.sync())
+        equal(kinds(w.exchange(pgwire.parse("again", "SELECT '%s'" % ("y" * 20000)), pgwire.sync())), "1Z")
+        prepare_until_refused(w, "q", 20000, 200)
+        equal(w.query("DEALLOCATE ALL"), [])
+        equal(kinds(w.exchange(pgwire.parse("p5", "SELECT 5"), pgwire.sync())), "1Z")
+        equal(kinds(other.exchange(pgwire.parse("p5", "SELECT '%s'" % ("z" * 20000)), pgwire.sync())), "1Z")
+
+
+@test("max_memory: logins and new statements are refused in clear words, what runs goes on, and it ends")
+def host_memory():
+    with Host(pg, {"host": {"max_memory": "1G"}}) as host, host.wire() as w, host.wire() as other:
+        time.sleep(1.2)
+        base = int(metric(host, "howdah_memory_bytes"))
+        host.configure({"host": {"max_memory": str(base + 6 * 1024 * 1024), "max_templates": 10000}})
+        equal(host.control("reload").returncode, 0)
+        count, error = prepare_until_refused(w, "m", 50000, 1000)
+        equal((error["S"], error["C"]), ("ERROR", "53200"))
+        assert "max_memory" in error["H"], error
+        host.wait_log("max_memory is reached")
+        with expect_error("53200", "max_memory"):
+            host.wire()
+        equal(other.query("SELECT 1"), [["1"]])
+        equal(kinds(w.exchange(pgwire.bind("", "m0"), pgwire.execute(), pgwire.sync()))[-2:], "CZ")
+        w.close()
+        host.wait_log("memory is below max_memory")
+        with host.wire() as again:
+            equal(again.query("SELECT 1"), [["1"]])
+
+
 main()

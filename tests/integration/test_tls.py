@@ -142,19 +142,63 @@ def broken_handshakes():
         stopped.close()
 
 
-@test("a client that begins with TLS at once gets no plaintext answer, and harms nobody")
+def direct_wire(host, alpn):
+    """A client that begins with TLS, without asking."""
+    context = client_context(CERTIFICATES)
+    if alpn:
+        context.set_alpn_protocols([alpn])
+    w = pgwire.Wire("127.0.0.1", host.port)
+    w.sock = context.wrap_socket(w.sock, server_hostname="localhost")
+    return w
+
+
+@test("a client may begin with TLS at once, if it names the protocol by ALPN")
 def direct_tls():
+    for tls in ("allow", "require"):
+        with Host(pg, listening(tls)) as host:
+            for _ in range(3):
+                with direct_wire(host, "postgresql") as w:
+                    equal(w.sock.selected_alpn_protocol(), "postgresql")
+                    w.login("app", "shop", "secret")
+                    equal(w.query("SELECT repeat('x', 100000)"), [["x" * 100000]])
+            # The handshake in pieces, and the login in one go with its end.
+            with SplitProxy(host.port, size=7) as proxy:
+                context = client_context(CERTIFICATES)
+                context.set_alpn_protocols(["postgresql"])
+                w = pgwire.Wire("127.0.0.1", proxy.port)
+                w.sock = context.wrap_socket(w.sock, server_hostname="localhost")
+                w.login("app", "shop", "secret")
+                equal(w.query("SELECT 1"), [["1"]])
+                w.close()
+
+
+@test("a client that begins with TLS without ALPN, or with another, or where there is none, is refused")
+def direct_tls_refused():
     with Host(pg, listening("allow")) as host:
-        context = client_context(CERTIFICATES)
-        context.set_alpn_protocols(["http/1.1"])
-        s = socket.create_connection(("127.0.0.1", host.port), 5)
+        with direct_wire(host, None) as w:
+            w.send(pgwire.startup("app", "shop"))
+            assert b"ALPN" in w.expect_closed(5)
         try:
-            wrapped = context.wrap_socket(s, server_hostname="localhost")
-            assert wrapped.selected_alpn_protocol() is None
-            wrapped.close()
+            with direct_wire(host, "http/1.1") as w:
+                assert w.sock.selected_alpn_protocol() is None
+                w.expect_closed(5)
         except (ssl.SSLError, ConnectionError):
             pass
-        s.close()
+        for data in (b"\x16", b"\x16\x03\x01\x00\x05junk!", b"\x16" * 20000):
+            with pgwire.Wire("127.0.0.1", host.port) as w:
+                w.send(data)
+                if len(data) == 1:
+                    continue
+                w.expect_closed(5)
+        # SSLRequest inside direct TLS, and a second handshake.
+        with direct_wire(host, "postgresql") as w:
+            w.send(pgwire.packet(pgwire.SSL_REQUEST))
+            assert b"08P01" in w.expect_closed(5)
+        equal(host.wire().query("SELECT 1"), [["1"]])
+    with Host(pg) as host:
+        with pgwire.Wire("127.0.0.1", host.port) as w:
+            w.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 500)
+            equal(w.expect_closed(5), b"")
         equal(host.wire().query("SELECT 1"), [["1"]])
 
 
