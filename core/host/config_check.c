@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "host/address.h"
 #include "host/config_build.h"
+#include "session/connect.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -203,19 +204,21 @@ static int is_used(const struct hd_settings *s, const struct hd_node_conf *n)
     return 0;
 }
 
-/* Who logs in to this node as a user of whom only a verifier is known? */
+/* Users of whom only a verifier is known log in by the keys that their own login shows, where that can be. */
 static void check_verifiers(struct hd_build *b, const struct hd_node_conf *n)
 {
+    const char *why = hd_connect_keys_refuse(n->conninfo);
+
     HD_EACH_SECTION(s, b->config, HD_KIND_USER)
     {
         const struct hd_user_keys *k = s->keys;
 
-        if (k->verifier.len)
-            hd_problem_warning(
-                b->problems, hd_raw_origin(s->raw, "verifier"),
-                "%s is known by a verifier alone, and [node %s] names no user: it can log in there only "
-                "where the server asks for no password; name a user in conninfo, or give the password",
-                s->raw->label, n->name);
+        if (k->verifier.len && why)
+            hd_problem_warning(b->problems, hd_raw_origin(s->raw, "verifier"),
+                               "%s is known by a verifier alone, and [node %s] names no user: it cannot log "
+                               "in there, since %s; "
+                               "name a user in conninfo, or give the password",
+                               s->raw->label, n->name, why);
     }
 }
 
@@ -241,17 +244,19 @@ static void check_nodes(struct hd_build *b)
 static void check_auth_query(struct hd_build *b, const struct hd_database_conf *d)
 {
     const char *origin = hd_raw_origin(raw_of(b, HD_KIND_DATABASE, d->name), "auth_query");
+    const char *why;
 
     if (!d->auth_query || !d->node)
         return;
     if (!d->node->control_user)
         hd_problem(b->problems, origin, "auth_query needs a control_user in [node %s]", d->node->name);
-    if (!d->node->user)
+    why = d->node->user ? NULL : hd_connect_keys_refuse(d->node->conninfo);
+    if (why)
         hd_problem_warning(
             b->problems, origin,
-            "users that only auth_query knows can log in to [node %s] only where the server asks "
-            "for no password; name a user in its conninfo",
-            d->node->name);
+            "users that only auth_query knows cannot log in to [node %s], since %s; name a user in "
+            "its conninfo",
+            d->node->name, why);
 }
 
 static void check_databases(struct hd_build *b)

@@ -345,8 +345,10 @@ static void on_end(struct hd_link *l, int error)
 
 void hd_session_set_route(struct hd_session *s, struct hd_pool *p)
 {
-    if (p)
+    if (p) {
         p->refs++;
+        hd_pool_share_keys(s->pool, p);
+    }
     if (s->route)
         s->route->refs--;
     s->route = p;

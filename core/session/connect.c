@@ -2,7 +2,7 @@
  * The pool of threads that connects and cancels; see connect.h. A thread ends after some idle seconds, so a
  * host at rest has none.
  */
-#include "session/connect.h"
+#include "session/connect_parts.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -60,7 +60,7 @@ static int is_sqlstate(const char *s)
 }
 
 /* The first "SQLSTATE: message" in libpq's verbose text, else its first line. */
-static void read_failure(struct hd_connect *c, const char *text)
+void hd_connect_read_failure(struct hd_connect *c, const char *text)
 {
     const char *msg = text;
     size_t n;
@@ -81,19 +81,16 @@ static void read_failure(struct hd_connect *c, const char *text)
     c->message[n] = 0;
 }
 
-/* Waits for libpq's socket. 0 ready, -1 the deadline passed, -2 stopping. */
-static int wait_socket(struct hd_connector *k, PGconn *conn, PostgresPollingStatusType want,
-                       uint64_t deadline)
+int hd_connect_wait_fd(const struct hd_connect_wait *w, int fd, short events)
 {
-    struct pollfd p[2] = {{.fd = PQsocket(conn), .events = want == PGRES_POLLING_READING ? POLLIN : POLLOUT},
-                          {.fd = k->stop_fd, .events = POLLIN}};
+    struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = w->stop_fd, .events = POLLIN}};
     uint64_t now = hd_now_ns();
     int n;
 
-    if (now >= deadline)
+    if (now >= w->deadline_ns)
         return -1;
     do
-        n = poll(p, 2, (int)((deadline - now) / 1000000) + 1);
+        n = poll(p, 2, (int)((w->deadline_ns - now) / 1000000) + 1);
     while (n < 0 && errno == EINTR);
     if (p[1].revents)
         return -2;
@@ -119,60 +116,62 @@ static void read_cancel_key(PGconn *conn, const char *trace, struct hd_cancel_ke
     out->address_len = len;
 }
 
-static void end_trace(PGconn *conn, FILE *f)
+/* libpq's own way. NULL: c says why. */
+static PGconn *connect_by_libpq(struct hd_connect *c, const struct hd_connect_wait *w, FILE *trace)
 {
-    if (!f)
-        return;
-    PQuntrace(conn);
-    fclose(f);
-}
-
-static void run_connect(struct hd_connector *k, struct hd_connect *c)
-{
-    uint64_t deadline = hd_now_ns() + c->timeout_ms * 1000000;
     PostgresPollingStatusType s = PGRES_POLLING_WRITING;
     PGconn *conn = PQconnectStartParams(c->keywords, c->values, 1);
-    char *trace = NULL;
-    size_t trace_len = 0;
-    FILE *f;
-    int w = 0;
+    int waited = 0;
 
     if (!conn) {
         snprintf(c->message, sizeof(c->message), "out of memory");
-        return;
+        return NULL;
     }
     PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
-    f = open_memstream(&trace, &trace_len);
-    if (f) {
-        PQtrace(conn, f);
+    if (trace) {
+        PQtrace(conn, trace);
         PQsetTraceFlags(conn, PQTRACE_SUPPRESS_TIMESTAMPS);
     }
     if (PQstatus(conn) == CONNECTION_BAD)
         s = PGRES_POLLING_FAILED;
     while (s != PGRES_POLLING_OK && s != PGRES_POLLING_FAILED) {
-        w = wait_socket(k, conn, s, deadline);
-        if (w)
+        waited = hd_connect_wait_fd(w, PQsocket(conn), s == PGRES_POLLING_READING ? POLLIN : POLLOUT);
+        if (waited)
             break;
         s = PQconnectPoll(conn);
     }
-    end_trace(conn, f);
-    if (s == PGRES_POLLING_OK) {
-        read_cancel_key(conn, trace, &c->key);
-        free(trace);
-        c->conn = conn;
-        return;
-    }
-    free(trace);
-    if (w == -1)
+    if (s == PGRES_POLLING_OK)
+        return conn;
+    if (waited == -1)
         snprintf(c->message, sizeof(c->message), "no answer within %llu ms",
                  (unsigned long long)c->timeout_ms);
-    else if (w == -2)
+    else if (waited == -2)
         snprintf(c->message, sizeof(c->message), "the host is stopping");
     else
-        read_failure(c, PQerrorMessage(conn));
+        hd_connect_read_failure(c, PQerrorMessage(conn));
     if (!c->sqlstate[0] && PQconnectionNeedsPassword(conn)) /* libpq gave up, the server need not say it */
         memcpy(c->sqlstate, "28P01", 6);
+    PQuntrace(conn);
     PQfinish(conn);
+    return NULL;
+}
+
+static void run_connect(struct hd_connector *k, struct hd_connect *c)
+{
+    const struct hd_connect_wait w = {hd_now_ns() + c->timeout_ms * 1000000, k->stop_fd};
+    char *trace = NULL;
+    size_t trace_len = 0;
+    FILE *f = open_memstream(&trace, &trace_len);
+
+    c->conn = c->keys ? hd_connect_by_keys(c, &w, f) : connect_by_libpq(c, &w, f);
+    if (f) {
+        if (c->conn)
+            PQuntrace(c->conn);
+        fclose(f);
+    }
+    if (c->conn)
+        read_cancel_key(c->conn, trace, &c->key);
+    free(trace);
 }
 
 static void connect_done(struct hd_post *p)
@@ -189,25 +188,10 @@ static void cancel_done(struct hd_post *p)
     c->done(c);
 }
 
-/* Waits until the socket is ready. 0, or -1: the deadline passed, or we are stopping. */
-static int wait_fd(struct hd_connector *k, int fd, short events, uint64_t deadline)
-{
-    struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = k->stop_fd, .events = POLLIN}};
-    uint64_t now = hd_now_ns();
-    int n;
-
-    if (now >= deadline)
-        return -1;
-    do
-        n = poll(p, 2, (int)((deadline - now) / 1000000) + 1);
-    while (n < 0 && errno == EINTR);
-    return n > 0 && !p[1].revents ? 0 : -1;
-}
-
 /* Sends the packet and waits until the other side closes. */
 static void send_packet(struct hd_connector *k, struct hd_cancel_job *c)
 {
-    uint64_t deadline = hd_now_ns() + CANCEL_NS;
+    const struct hd_connect_wait w = {hd_now_ns() + CANCEL_NS, k->stop_fd};
     int fd = socket(c->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     ssize_t n = 1;
     char end[16];
@@ -215,10 +199,10 @@ static void send_packet(struct hd_connector *k, struct hd_cancel_job *c)
     if (fd < 0)
         return;
     if ((!connect(fd, (const struct sockaddr *)&c->address, c->address_len) || errno == EINPROGRESS) &&
-        !wait_fd(k, fd, POLLOUT, deadline) &&
+        !hd_connect_wait_fd(&w, fd, POLLOUT) &&
         send(fd, c->packet, c->packet_len, MSG_NOSIGNAL) == (ssize_t)c->packet_len) {
         c->sent = 1;
-        while (n > 0 && !wait_fd(k, fd, POLLIN, deadline))
+        while (n > 0 && !hd_connect_wait_fd(&w, fd, POLLIN))
             n = recv(fd, end, sizeof(end), 0);
         c->confirmed = n <= 0;
     }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "io/loop.h"
+#include "wire/scram.h"
 
 struct hd_connector;
 
@@ -21,12 +22,20 @@ struct hd_cancel_key {
     uint32_t pid, key;
 };
 
+/* What a client's proof and the verifier show of a password, enough to log in where the same verifier is
+ * kept. */
+struct hd_scram_keys {
+    uint8_t client_key[HD_SCRAM_KEY_LEN];
+    uint8_t server_key[HD_SCRAM_KEY_LEN];
+};
+
 /* A connection to be made. Whoever asks allocates it and frees it in `done`. */
 struct hd_connect {
     /* asked */
-    const char *keywords[12]; /* as for PQconnectdbParams, NULL-terminated; the first may be "dbname" with a
+    const char *keywords[16]; /* as for PQconnectdbParams, NULL-terminated; the first is "dbname" with a
                                  conninfo */
-    const char *values[12];
+    const char *values[16];
+    const struct hd_scram_keys *keys; /* instead of a password; NULL: libpq does all */
     uint64_t timeout_ms;
     struct hd_loop *loop; /* where done runs */
     void (*done)(struct hd_connect *c);
@@ -59,6 +68,9 @@ struct hd_cancel_job {
 struct hd_connector *hd_connector_new(int threads);
 /* Gives up what is under way and waits for the threads. Every done has been posted by then. */
 void hd_connector_free(struct hd_connector *c);
+
+/* Why a node of that conninfo cannot be logged in to by keys; NULL: it can. */
+const char *hd_connect_keys_refuse(const char *conninfo);
 
 void hd_connector_connect(struct hd_connector *c, struct hd_connect *req);   /* [any] */
 void hd_connector_cancel(struct hd_connector *c, struct hd_cancel_job *job); /* [any] */

@@ -2,6 +2,7 @@
  * A client that has proved itself enters: the console, or a database, where it is counted in and finds its
  * pool.
  */
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,6 +106,20 @@ static void enter_replication(struct hd_session *s)
     hd_strbuf_free(&options);
 }
 
+/* What the client's proof has shown may log him in to servers, too. */
+static void show_keys(struct hd_session *s)
+{
+    const struct hd_scram_server *scram = &s->login->scram;
+    struct hd_scram_keys keys;
+
+    if (scram->state != HD_SCRAM_DONE)
+        return;
+    memcpy(keys.client_key, scram->client_key, sizeof(keys.client_key));
+    memcpy(keys.server_key, scram->verifier.server_key, sizeof(keys.server_key));
+    hd_pool_set_keys(s->pool, &keys);
+    OPENSSL_cleanse(&keys, sizeof(keys));
+}
+
 static void enter_database(struct hd_session *s)
 {
     struct hd_login *g = s->login;
@@ -123,6 +138,7 @@ static void enter_database(struct hd_session *s)
         return;
     }
     s->pool->refs++;
+    show_keys(s);
     if (!count_in(s))
         return;
     if (g->replication) {

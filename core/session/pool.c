@@ -2,6 +2,7 @@
  * Pools of servers: finding, making and freeing them, what a new server is like, and going over to new
  * settings; see pool.h.
  */
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@ static void shared_free(struct hd_workers *all, struct hd_pool_shared *s)
     for (int i = 0; i < HD_POOL_TALLIES; i++)
         hd_tally_put(all, s->tallies[i]);
     hd_params_copy_free(s->welcome);
+    OPENSSL_cleanse(&s->keys, sizeof(s->keys));
     hd_free(s->key);
     hd_free(s);
 }
@@ -167,6 +169,41 @@ struct hd_pool *hd_pool_get(struct hd_worker *w, struct hd_settings *settings,
 const void *hd_pool_identity(const struct hd_pool *p)
 {
     return (const void *)(uintptr_t)p->shared->id;
+}
+
+int hd_pool_keys(struct hd_pool *p, struct hd_scram_keys *out)
+{
+    struct hd_pool_shared *s = p->shared;
+    int has;
+
+    if (p->node->user || p->user_conf->password)
+        return 0;
+    pthread_mutex_lock(&p->w->all->pools_lock);
+    has = s->has_keys;
+    *out = s->keys;
+    pthread_mutex_unlock(&p->w->all->pools_lock);
+    return has;
+}
+
+void hd_pool_set_keys(struct hd_pool *p, const struct hd_scram_keys *keys)
+{
+    struct hd_pool_shared *s = p->shared;
+
+    if (p->node->user || p->user_conf->password)
+        return;
+    pthread_mutex_lock(&p->w->all->pools_lock);
+    s->keys = *keys;
+    s->has_keys = 1;
+    pthread_mutex_unlock(&p->w->all->pools_lock);
+}
+
+void hd_pool_share_keys(struct hd_pool *from, struct hd_pool *to)
+{
+    struct hd_scram_keys keys;
+
+    if (hd_pool_keys(from, &keys))
+        hd_pool_set_keys(to, &keys);
+    OPENSSL_cleanse(&keys, sizeof(keys));
 }
 
 void hd_pool_enter(struct hd_pool *p)

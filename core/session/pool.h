@@ -18,6 +18,10 @@ struct hd_pool *hd_pool_get(struct hd_worker *w, struct hd_settings *settings,
                             const struct hd_node_conf *node, const char *database, const char *user_name);
 /* A number of its own, as a pointer: the same on all workers, and never another pool's. */
 const void *hd_pool_identity(const struct hd_pool *p);
+/* The user has shown the keys of his password, which the configuration does not have. */
+void hd_pool_set_keys(struct hd_pool *p, const struct hd_scram_keys *keys);
+/* The same user on another node. */
+void hd_pool_share_keys(struct hd_pool *from, struct hd_pool *to);
 /* A client of the pool, counted in and out. */
 void hd_pool_enter(struct hd_pool *p);
 void hd_pool_leave(struct hd_pool *p);

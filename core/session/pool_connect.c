@@ -1,6 +1,7 @@
 /*
  * Connections that pools make, and nodes that refuse them; see pool.h.
  */
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct pool_connect {
     struct hd_connect c;
     struct hd_pool *pool;
     struct hd_settings *settings; /* the strings that c points to */
+    struct hd_scram_keys keys;
     const char *conninfo;
 };
 
@@ -101,6 +103,7 @@ static void on_connected(struct hd_connect *c)
             node_down(p, c);
     }
     hd_settings_release(pc->settings);
+    OPENSSL_cleanse(&pc->keys, sizeof(pc->keys));
     hd_free(pc);
     if (!p->w->stopping)
         hd_pool_connect_more(p, 0);
@@ -130,6 +133,8 @@ static int start_connect(struct hd_pool *p)
     pc->conninfo = p->node->conninfo;
     pc->settings = hd_settings_hold(p->settings);
     add(c, &n, "dbname", p->node->conninfo);
+    if (hd_pool_keys(p, &pc->keys))
+        c->keys = &pc->keys;
     if (!p->node->user) {
         add(c, &n, "user", p->user);
         add(c, &n, "password", p->user_conf->password);

@@ -23,6 +23,8 @@ struct hd_pool_shared {
     _Atomic int total;                         /* servers and connects under way, all workers */
     _Atomic int clients;                       /* sessions, all workers */
     struct hd_tally *tallies[HD_POOL_TALLIES]; /* of servers: the database's, the user's, the node's */
+    struct hd_scram_keys keys; /* of the user, where he has no password here; under the workers' lock */
+    int has_keys;
     struct hd_params_copy *welcome; /* what a new server has, by the settings numbered `generation`; under the
                                      * workers' lock */
     uint64_t generation;
@@ -42,6 +44,9 @@ void hd_pool_forget_welcome(struct hd_pool *p);
 void hd_pool_ask_for_welcome(struct hd_pool *p);
 /* Pools that nobody has used for a while, and nobody can be about to use, are freed. Each second. */
 void hd_pools_sweep(struct hd_worker *w, uint64_t now);
+
+/* The user's keys, if a login has shown them. 1, or 0. */
+int hd_pool_keys(struct hd_pool *p, struct hd_scram_keys *out);
 
 /* pool_limit.c */
 /* Counts one more server in, under every limit, of `extra` above pool_size. 0: there is no room. */

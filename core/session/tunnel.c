@@ -3,6 +3,7 @@
  */
 #include "session/tunnel.h"
 
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,7 +14,7 @@
 #include "base/units.h"
 #include "io/tls.h"
 #include "session/client.h"
-#include "session/pool.h"
+#include "session/pool_parts.h"
 #include "session/server.h"
 
 struct hd_tunnel {
@@ -22,6 +23,7 @@ struct hd_tunnel {
     struct hd_session *session; /* NULL: the client has left */
     struct hd_worker *w;
     struct hd_settings *settings; /* held: c's strings point into it */
+    struct hd_scram_keys keys;
     char *mode, *options, *database, *user;
     PGconn *pg;
     uint8_t linked; /* the link is open */
@@ -54,6 +56,7 @@ const struct hd_cancel_key *hd_tunnel_key(const struct hd_session *s)
 static void tunnel_free(struct hd_tunnel *t)
 {
     hd_settings_release(t->settings);
+    OPENSSL_cleanse(&t->keys, sizeof(t->keys));
     hd_free(t->mode);
     hd_free(t->options);
     hd_free(t->database);
@@ -203,11 +206,13 @@ static void add(struct hd_connect *c, int *n, const char *key, const char *value
 
 static void connect_it(struct hd_session *s, struct hd_tunnel *t)
 {
-    const struct hd_pool *p = s->pool;
+    struct hd_pool *p = s->pool;
     struct hd_connect *c = &t->c;
     int n = 0;
 
     add(c, &n, "dbname", p->node->conninfo);
+    if (hd_pool_keys(p, &t->keys))
+        c->keys = &t->keys;
     if (!p->node->user) {
         add(c, &n, "user", t->user);
         add(c, &n, "password", p->user_conf->password);

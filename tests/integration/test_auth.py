@@ -1,6 +1,7 @@
 """Who may log in, and as whom: auth_query, passwords of all kinds, and what an attacker would try."""
 
 import contextlib
+import socket
 import threading
 import time
 
@@ -242,6 +243,169 @@ def leaving():
         waiting.close()
 
 
+# --- logging in to the server by the keys that a proof shows ---------------------------------------------------
+
+
+def own_users(changes=None, server_port=None, query_text=QUERY, conninfo=""):
+    """A host that knows no password: users log in to the server as themselves."""
+    port = server_port or pg.port
+    return Host(
+        pg,
+        {
+            "user app": None,
+            "user other": None,
+            "database *": {"auth_query": query_text, "pool_size": 3},
+            "node main": {
+                "conninfo": ("host=%s port=%d " % (pg.host, port)) + conninfo,
+                "control_user": "howdah",
+                "control_password": "howdah-secret",
+            },
+            **(changes or {}),
+        },
+    )
+
+
+def who(w):
+    return w.query("SELECT current_user, session_user, inet_server_port() IS NOT NULL")
+
+
+@test("users of auth_query, and of verifiers, are themselves on the server, though nobody knows their passwords")
+def by_keys():
+    stored = pg.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'")[0][0]
+    with own_users({"user app": {"password": None, "verifier": stored}}) as host:
+        for user, secret in (("alice", "alice-secret"), ("app", "secret"), ("always", "always-secret")):
+            for _ in range(2):
+                with host.wire(user, "shop", secret, application_name="by keys") as w:
+                    equal(who(w), [[user, user, "t"]])
+                    equal(w.query("SHOW application_name"), [["by keys"]])
+                    equal(w.query("SELECT repeat('x', 300000)"), [["x" * 300000]])
+            refused(host, user, "wrong")
+        assert 1 <= pg.backends("usename = 'alice'") <= 2
+        with host.wire("alice", "shop", "alice-secret") as w:
+            w.send(query("SELECT pg_sleep(30)"))
+            wait_for(lambda: pg.backends("state = 'active' AND usename = 'alice'"), what="she sleeps")
+            with pgwire.Wire("127.0.0.1", host.port) as c:
+                c.send(pgwire.cancel_request(w.backend_pid, w.backend_key))
+                c.expect_closed(5)
+            got = w.recv_until("Z", timeout=5)
+            equal([m.fields()["C"] for m in got if m.type == "E"], ["57014"], "a cancel finds the server")
+        rows = {r["user"]: r["pid"] for r in host.console("SHOW SERVERS")}
+        equal(pg.execute("SELECT usename FROM pg_stat_activity WHERE pid = %s" % rows["alice"]), [("alice",)])
+
+
+@test("many servers by keys, over two workers, made anew when they were killed")
+def keys_again():
+    with own_users() as host:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(host.wire("bob", "shop", "bob-secret")) for _ in range(6)]
+            for w in clients[:3]:
+                w.query("BEGIN")
+            equal(pg.backends("usename = 'bob'"), 3)
+            for w in clients[:3]:
+                w.query("COMMIT")
+            pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bob'")
+            time.sleep(0.2)
+            for w in clients:
+                equal(who(w)[0][0], "bob")
+
+
+@test("keys that the server does not take are told as a wrong password, and new ones are learned")
+def other_keys():
+    first = pg.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'bob'")[0][0]
+    pg.execute("ALTER ROLE bob PASSWORD 'bob-secret'")
+    with own_users({"user bob": {"verifier": first}}) as host:
+        refused(host, "bob", "bob-secret")
+        assert "bob" in host.wait_log('cannot connect to node').string
+    with own_users() as host:
+        with host.wire("bob", "shop", "bob-secret") as w:
+            equal(who(w)[0][0], "bob")
+            pg.execute("ALTER ROLE bob PASSWORD 'bob-newer'")
+            pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bob'")
+            with contextlib.suppress(pgwire.WireError):
+                login(host, "bob", "bob-newer")
+            equal(login(host, "bob", "bob-newer"), [["1"]])
+            equal(who(w)[0][0], "bob")
+        pg.execute("ALTER ROLE bob PASSWORD 'bob-secret'")
+
+
+@test("a replication connection by keys")
+def replication_by_keys():
+    pg.execute("ALTER ROLE alice REPLICATION")
+    with own_users() as host, pgwire.Wire("127.0.0.1", host.port) as w:
+        w.login("alice", "shop", "alice-secret", replication="database")
+        equal(w.query("SELECT current_user"), [["alice"]])
+
+
+@test("by keys through a network that splits every byte, to a list of hosts, and to a server's Unix socket")
+def keys_anywhere():
+    with harness.SplitProxy(pg.port) as proxy, own_users(server_port=proxy.port) as host:
+        equal(login(host, "alice", "alice-secret"), [["1"]])
+    closed = harness.free_port()
+    changes = {
+        "node main": {
+            "conninfo": "host=127.0.0.1,localhost port=%d,%d" % (closed, pg.port),
+            "control_user": "howdah",
+            "control_password": "howdah-secret",
+        }
+    }
+    with own_users(changes) as host:
+        with host.wire("alice", "shop", "alice-secret") as w:
+            equal(who(w)[0][0], "alice")
+    changes["node main"]["conninfo"] = "host=%s port=%d" % (pg.dir, pg.port)
+    with own_users(changes) as host:
+        with host.wire("alice", "shop", "alice-secret") as w:
+            equal(w.query("SELECT current_user, inet_server_port()"), [["alice", None]])
+
+
+@test("servers that end, hang or lie in the middle of a login by keys")
+def keys_faults():
+    answers = (
+        b"",
+        b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0",
+        b"R\0\0\0\x0c\0\0\0\x05salt",
+        b"R\0\0\0\x08\0\0\0\x03",
+        b"R\xff\xff\xff\xff",
+        b"E\0\0\0\x05\0",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0R\0\0\0\x0c\0\0\0\x0bjunk",
+        b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0R\0\0\0\x0c\0\0\0\x0cv=xx",
+    )
+    liar = socket.create_server(("127.0.0.1", 0))
+    at = [0]
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                s = liar.accept()[0]
+                with contextlib.suppress(OSError):
+                    s.sendall(answers[at[0]])
+                    if at[0] % 2:
+                        time.sleep(0.05)
+                        s.close()
+                held.append(s)
+
+    held = []
+    threading.Thread(target=serve, daemon=True).start()
+    stored = pg.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'alice'")[0][0]
+    changes = {
+        "host": {"connect_timeout": "500ms"},
+        "user alice": {"verifier": stored},
+        "database *": {"auth_query": None, "queue_timeout": "1s"},
+        "node main": {"conninfo": "host=127.0.0.1 port=%d" % liar.getsockname()[1]},
+    }
+    with own_users(changes) as host:
+        for n in range(len(answers)):
+            at[0] = n
+            with expect_error():
+                login(host, "alice", "alice-secret")
+        assert host.alive()
+        at[0] = 0
+        hanging = pgwire.Wire("127.0.0.1", host.port)
+        hanging.send(pgwire.startup("alice", "shop"))
+    hanging.close()
+    liar.close()
+
+
 @test("what is wrong with an auth_query is said by -t")
 def checked():
     host = asking()
@@ -260,6 +424,14 @@ def checked():
     host.configure(changes)
     result = host.run("-t")
     assert "control_user" in result.stderr + result.stdout, result.stderr + result.stdout
+    changes = host_changes(host)
+    changes["database *"]["auth_query"] = QUERY
+    changes["user howdah"] = {"password": "howdah-secret", "admin": "yes"}
+    for more, words in ((" sslmode=require", "asks for TLS"), (" target_session_attrs=read-write", "target_session")):
+        changes["node main"] = {"conninfo": "host=127.0.0.1" + more, "control_user": "howdah"}
+        host.configure(changes)
+        result = host.run("-t")
+        assert words in result.stderr + result.stdout, result.stderr + result.stdout
 
 
 main()
