@@ -2,11 +2,13 @@
  * SCRAM's verifiers; see scram.h.
  */
 #include "wire/scram.h"
+#include "base/alloc.h"
 #include "base/random.h"
 #include "wire/base64.h"
 #include "wire/read.h"
 #include "wire/scram_parts.h"
 
+#include <libpq-fe.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
@@ -96,9 +98,43 @@ int hd_scram_verifier_derive(const char *password, size_t len, struct hd_scram_v
     return rc;
 }
 
+/* SASLprep is libpq's: what it makes of a password is what a client's libpq will make of it. A connection
+ * that fails at once, without a socket, is enough to ask it. */
+static int make_by_libpq(const char *password, size_t len, struct hd_scram_verifier *out)
+{
+    static const char *const keywords[] = {"port", NULL}, *const values[] = {"none", NULL};
+    struct hd_error err = HD_ERROR_INIT;
+    char *copy = hd_strndup(password, len), *text = NULL;
+    PGconn *conn = copy ? PQconnectStartParams(keywords, values, 0) : NULL;
+    int rc = HD_ENOMEM;
+
+    if (conn)
+        text = PQencryptPasswordConn(conn, copy, "", "scram-sha-256");
+    if (text)
+        rc = hd_scram_verifier_parse(text, out, &err);
+    if (text)
+        OPENSSL_cleanse(text, strlen(text));
+    PQfreemem(text);
+    PQfinish(conn);
+    if (copy)
+        OPENSSL_cleanse(copy, len);
+    hd_free(copy);
+    return rc;
+}
+
+static int is_ascii(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] > 126)
+            return 0;
+    return 1;
+}
+
 int hd_scram_verifier_make(const char *password, size_t len, struct hd_scram_verifier *out)
 {
     memset(out, 0, sizeof(*out));
+    if (len <= HD_SCRAM_PASSWORD_MAX && !is_ascii(password, len) && !memchr(password, 0, len))
+        return make_by_libpq(password, len, out);
     out->iterations = HD_SCRAM_ITERATIONS;
     out->salt_len = HD_SCRAM_SALT_LEN;
     hd_random_bytes(out->salt, HD_SCRAM_SALT_LEN);

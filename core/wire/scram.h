@@ -5,8 +5,8 @@
  * No memory is allocated, and none is sized by the other side: what is longer than the bounds below is
  * refused. Secrets are compared in constant time and wiped when they are done with.
  *
- * A password is taken as the bytes that it is. SASLprep leaves ASCII alone, and so it does most other text; a
- * password that it would change (compatibility characters, blanks beyond ASCII) does not match here.
+ * A verifier is made of a password as PostgreSQL prepares it (SASLprep, which leaves ASCII alone). Where keys
+ * are derived with a given salt the password is taken as the bytes that it is: that is for tests.
  */
 #ifndef HD_WIRE_SCRAM_H
 #define HD_WIRE_SCRAM_H

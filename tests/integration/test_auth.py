@@ -1,5 +1,7 @@
 """Who may log in, and as whom: auth_query, passwords of all kinds, and what an attacker would try."""
 
+# Runs under TSan too.
+
 import contextlib
 import socket
 import threading
@@ -241,6 +243,24 @@ def leaving():
         equal(host.stop(), 0)
         assert time.monotonic() - began < 8
         waiting.close()
+
+
+@test("passwords beyond ASCII are prepared as libpq and PostgreSQL do")
+def prepared():
+    users = {}
+    for n, secret in enumerate(("p\u00e4\u00df\u00a0wort", "I\u00adX\u2168", "\u043f\u0430\u0440\u043e\u043b\u044c", "a\u0308\ufb01\u00aa")):
+        users["prep_%d" % n] = secret
+        pg.execute("CREATE ROLE prep_%d LOGIN PASSWORD '%s'" % (n, secret))
+    with Host(pg, {"user " + u: {"password": s} for u, s in users.items()}) as host:
+        for user, secret in users.items():
+            with host.connect(user=user, password=secret) as c:
+                equal(c.execute("SELECT current_user").fetchone(), (user,))
+            with harness.expect_error("28P01"):
+                host.connect(user=user, password=secret + "x").close()
+    with own_users() as host:
+        for user, secret in users.items():
+            with host.connect(user=user, password=secret) as c:
+                equal(c.execute("SELECT current_user").fetchone(), (user,))
 
 
 # --- logging in to the server by the keys that a proof shows ---------------------------------------------------

@@ -1,5 +1,7 @@
 """The pool's edges: minimum, reserve, limits that several pools share, connections that end by age, pools that go."""
 
+# Runs under TSan too.
+
 import contextlib
 import threading
 import time

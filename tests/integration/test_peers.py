@@ -1,5 +1,7 @@
 """Several hosts behind one balancer: a cancel that arrives at the wrong one finds its way, once."""
 
+# Runs under TSan too.
+
 import contextlib
 import hashlib
 import hmac

@@ -192,6 +192,38 @@ static void test_round_trip(void)
     }
 }
 
+/* RFC 4013's examples, and some of PostgreSQL's: what is typed, and what it comes to. */
+static void test_prepared_passwords(void)
+{
+    static const char *const pairs[][2] = {
+        {"I\xc2\xadX", "IX"},                       /* mapped to nothing */
+        {"\xc2\xaa", "a"},                          /* compatibility */
+        {"\xe2\x85\xa8", "IX"},                     /* the roman numeral */
+        {"a\xc2\xa0z", "a z"},                      /* a blank */
+        {"p\x61\xcc\x88sswort", "p\xc3\xa4sswort"}, /* composed */
+        {"p\xc3\xa4sswort", "p\xc3\xa4sswort"},     /* as it is */
+        {"\xd0\xbf\xd0\xb0\xd1\x80", "\xd0\xbf\xd0\xb0\xd1\x80"},
+        {"a\x07"
+         "b\xc3\xa4",
+         "a\x07"
+         "b\xc3\xa4"},                /* prohibited: taken as it is */
+        {"broken\xff", "broken\xff"}, /* no UTF-8: taken as it is */
+    };
+    struct hd_scram_verifier v;
+    struct hd_scram_server s;
+    struct hd_scram_client c;
+    int client;
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(pairs); i++) {
+        CU_ASSERT_EQUAL(hd_scram_verifier_make(pairs[i][0], strlen(pairs[i][0]), &v), HD_OK);
+        CU_ASSERT_EQUAL(v.iterations, HD_SCRAM_ITERATIONS);
+        hd_scram_server_init(&s, &v, 1, NULL, 0);
+        CU_ASSERT_EQUAL(hd_scram_server_choose(&s, HD_SCRAM_SHA_256, NULL), HD_OK);
+        hd_scram_client_init(&c, "", pairs[i][1], strlen(pairs[i][1]));
+        CU_ASSERT_EQUAL(play(&s, &c, &client), HD_OK);
+    }
+}
+
 /* A login to us shows the key that logs in to a server with the same verifier. */
 static void test_client_key(void)
 {
@@ -574,12 +606,12 @@ static void test_sasl_initial(void)
 UNIT_MAIN("scram", {"verifier: text", test_verifier_text}, {"verifier: refused", test_verifier_refused},
           {"verifier: limits", test_verifier_limits}, {"the RFC's server", test_rfc_server},
           {"the RFC's client", test_rfc_client}, {"round trip", test_round_trip},
-          {"login with the client's key", test_client_key}, {"channel binding", test_binding},
-          {"users who do not exist", test_mock}, {"choice of the mechanism", test_choose},
-          {"client's first message", test_first_message}, {"a downgrade is seen", test_downgrade},
-          {"long nonces", test_long_nonce}, {"the longest of everything", test_longest},
-          {"client's last message", test_last_message}, {"a changed proof", test_flipped_proof},
-          {"no initial response", test_no_initial_response},
+          {"prepared passwords", test_prepared_passwords}, {"login with the client's key", test_client_key},
+          {"channel binding", test_binding}, {"users who do not exist", test_mock},
+          {"choice of the mechanism", test_choose}, {"client's first message", test_first_message},
+          {"a downgrade is seen", test_downgrade}, {"long nonces", test_long_nonce},
+          {"the longest of everything", test_longest}, {"client's last message", test_last_message},
+          {"a changed proof", test_flipped_proof}, {"no initial response", test_no_initial_response},
           {"client refuses a first message", test_client_refuses_first},
           {"client refuses a last message", test_client_refuses_last},
           {"client's user name", test_client_user}, {"SASLInitialResponse", test_sasl_initial})
