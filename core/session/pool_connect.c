@@ -153,8 +153,11 @@ static int start_connect(struct hd_pool *p)
 
 void hd_pool_connect_more(struct hd_pool *p, int64_t extra)
 {
-    if (p->w->stopping || hd_now_ns() < p->retry_ns)
+    p->capped = NULL;
+    if (p->w->stopping || hd_now_ns() < p->retry_ns) {
+        hd_pool_waive_room(p); /* others could use it meanwhile */
         return;
+    }
     while (p->connecting < p->waiting_count && hd_pool_reserve(p, extra)) {
         p->stats.reserved += hd_pool_total(p) > hd_pool_limit(p);
         if (start_connect(p))

@@ -50,6 +50,7 @@ int hd_pool_reserve(struct hd_pool *p, int64_t extra)
 {
     struct hd_pool_shared *s = p->shared;
 
+    p->capped = NULL;
     if (atomic_fetch_add(&s->total, 1) < atomic_load(&s->limit) + extra && enter_tallies(p)) {
         hd_pool_waive_room(p);
         return 1;
@@ -77,7 +78,7 @@ int hd_pool_owes_room(struct hd_pool *p)
     struct hd_pool_shared *s = p->shared;
 
     for (int i = 0; i < HD_POOL_TALLIES; i++)
-        if (hd_tally_promised(s->tallies[i], p))
+        if (hd_tally_owed(s->tallies[i], max_of(p, i), p))
             return atomic_load(&s->total) > 1 || !p->waiting_count || p->turns >= OWN_TURNS;
     return 0;
 }

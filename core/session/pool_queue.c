@@ -83,10 +83,12 @@ static int alive(struct hd_server *v)
     char c;
     ssize_t n;
 
-    if (hd_now_ns() - v->idle_ns < FRESH_NS || v->link.tls)
+    if (hd_now_ns() - v->idle_ns < FRESH_NS)
         return 1;
     n = recv(v->link.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n > 0 ? c != HD_MSG_ERROR_RESPONSE : n < 0 && errno == EAGAIN;
+    if (n > 0) /* what TLS carries cannot be seen */
+        return v->link.tls || c != HD_MSG_ERROR_RESPONSE;
+    return n < 0 && errno == EAGAIN;
 }
 
 struct hd_server *hd_pool_take_idle(struct hd_pool *p)

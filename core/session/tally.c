@@ -54,16 +54,21 @@ void hd_tally_put(struct hd_workers *all, struct hd_tally *t)
     hd_free(t);
 }
 
-int hd_tally_promised(const struct hd_tally *t, const void *who)
+static int promised(const struct hd_tally *t, const void *who)
 {
     const void *to = atomic_load_explicit(&t->promised, memory_order_relaxed);
 
     return to && to != who;
 }
 
+int hd_tally_owed(const struct hd_tally *t, int64_t max, const void *who)
+{
+    return promised(t, who) && max && atomic_load_explicit(&t->count, memory_order_relaxed) >= max;
+}
+
 int hd_tally_enter(struct hd_tally *t, int64_t max, const void *who)
 {
-    if (hd_tally_promised(t, who))
+    if (promised(t, who))
         return 0;
     if (atomic_fetch_add(&t->count, 1) >= max && max) {
         atomic_fetch_sub(&t->count, 1);

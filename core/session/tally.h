@@ -26,8 +26,8 @@ void hd_tally_leave(struct hd_tally *t); /* [worker] */
 /* The next place goes to `who`, unless it is promised already; and the promise is taken back. [worker] */
 void hd_tally_promise(struct hd_tally *t, const void *who);
 void hd_tally_waive(struct hd_tally *t, const void *who);
-/* Is the next place promised to somebody else? */
-int hd_tally_promised(const struct hd_tally *t, const void *who);
+/* Is it full, and its next place promised to somebody else? */
+int hd_tally_owed(const struct hd_tally *t, int64_t max, const void *who);
 
 /* All have left. */
 void hd_tallies_free(struct hd_workers *all);

@@ -182,7 +182,7 @@ def user_limit():
 
 @test("under a common limit a pool that has no server is not starved by one that is always busy")
 def not_starved():
-    with pool_host(2, max_servers=2, queue_timeout="20s") as host:
+    with pool_host(6, max_servers=6, queue_timeout="20s") as host:
         done = threading.Event()
 
         def busy():
@@ -190,7 +190,7 @@ def not_starved():
                 while not done.is_set():
                     w.query("SELECT pg_sleep(0.002)")
 
-        threads = [threading.Thread(target=busy) for _ in range(8)]
+        threads = [threading.Thread(target=busy) for _ in range(12)]
         for t in threads:
             t.start()
         try:
@@ -199,6 +199,8 @@ def not_starved():
                     began = time.monotonic()
                     equal(b.query("SELECT 1"), [["1"]])
                     assert time.monotonic() - began < 5
+                    time.sleep(0.5)
+            assert stat(host, "connects") <= 6 + 6, "one place is made, not all"
         finally:
             done.set()
             for t in threads:
