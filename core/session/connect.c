@@ -23,8 +23,10 @@
 
 #define IDLE_SECONDS 5
 /* So long the other side has to take a cancel. */
-#define CANCEL_NS   5000000000u
-#define STACK_BYTES (1024 * 1024)
+/* So many threads connects leave to cancels. */
+#define CANCEL_THREADS 4
+#define CANCEL_NS      5000000000u
+#define STACK_BYTES    (1024 * 1024)
 
 /* A place for one thread. Threads are joined, so that none still tidies up (OpenSSL's per-thread state, above
  * all) while the process ends. */
@@ -41,7 +43,8 @@ struct hd_connector {
     struct hd_connect *connects, **connects_tail;
     struct hd_cancel_job *cancels, **cancels_tail;
     int idle, max;
-    int queued; /* connects and cancels that no thread has taken */
+    int connecting; /* threads that connect; some are left for cancels */
+    int queued;     /* connects and cancels that no thread has taken */
     int stopping;
     int stop_fd; /* readable once stopping, so that waiting for a server ends */
 };
@@ -241,9 +244,10 @@ static int run_one(struct hd_connector *k)
         pthread_mutex_lock(&k->lock);
         return 1;
     }
-    if (!req)
+    if (!req || k->connecting >= k->max - CANCEL_THREADS)
         return 0;
     k->queued--;
+    k->connecting++;
     k->connects = req->next;
     if (!k->connects)
         k->connects_tail = &k->connects;
@@ -252,6 +256,7 @@ static int run_one(struct hd_connector *k)
     req->post.fn = connect_done;
     hd_loop_post(req->loop, &req->post);
     pthread_mutex_lock(&k->lock);
+    k->connecting--;
     return 1;
 }
 

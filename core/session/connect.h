@@ -64,7 +64,8 @@ struct hd_cancel_job {
     struct hd_cancel_job *next;
 };
 
-/* At most `threads` at a time; they come and go with the work. NULL: no memory. */
+/* At most `threads` at a time, some of which are for cancels alone; they come and go with the work. NULL: no
+ * memory. */
 struct hd_connector *hd_connector_new(int threads);
 /* Gives up what is under way and waits for the threads. Every done has been posted by then. */
 void hd_connector_free(struct hd_connector *c);

@@ -12,8 +12,9 @@
 #include "session/pool_parts.h"
 #include "session/server.h"
 
-#define RETRY_FIRST_MS 50
-#define RETRY_MAX_MS   1000
+#define RETRY_FIRST_MS   50
+#define RETRY_MAX_MS     1000
+#define CONNECTS_AT_ONCE 4
 
 struct pool_connect {
     struct hd_connect c;
@@ -151,6 +152,13 @@ static int start_connect(struct hd_pool *p)
     return HD_OK;
 }
 
+/* How many connections are made at a time: they take threads that others need, too, and where the node does
+ * not answer one is enough to see that it does again. */
+static uint32_t at_once(const struct hd_pool *p)
+{
+    return p->retry_step ? 1 : CONNECTS_AT_ONCE;
+}
+
 void hd_pool_connect_more(struct hd_pool *p, int64_t extra)
 {
     p->capped = NULL;
@@ -158,7 +166,7 @@ void hd_pool_connect_more(struct hd_pool *p, int64_t extra)
         hd_pool_waive_room(p); /* others could use it meanwhile */
         return;
     }
-    while (p->connecting < p->waiting_count && hd_pool_reserve(p, extra)) {
+    while (p->connecting < p->waiting_count && p->connecting < at_once(p) && hd_pool_reserve(p, extra)) {
         p->stats.reserved += hd_pool_total(p) > hd_pool_limit(p);
         if (start_connect(p))
             break;

@@ -842,6 +842,42 @@ def black_hole():
     hole.close()
 
 
+@test("many clients of a server that never answers delay nobody else's connections and cancels")
+def black_hole_crowded():
+    hole = socket.create_server(("127.0.0.1", 0), backlog=200)
+    changes = {
+        "host": {"connect_timeout": "8s"},
+        "node hole": {"conninfo": "host=127.0.0.1 port=%d dbname=shop" % hole.getsockname()[1]},
+        "database hole": {"node": "hole", "pool_size": 60, "queue_timeout": "20s"},
+        "database late": {"node": "late", "pool_size": 10},
+        "node late": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port)},
+    }
+    with Host(pg, changes) as host, host.wire() as other:
+        waiting = []
+        for _ in range(80):
+            w = pgwire.Wire("127.0.0.1", host.port)
+            w.send(pgwire.startup("app", "hole"))
+            scram = pgwire.Scram("secret")
+            w.recv()
+            w.send(scram.first())
+            w.send(scram.final(w.recv().body[4:]))
+            waiting.append(w)
+        time.sleep(0.5)
+        began = time.monotonic()
+        for _ in range(3):
+            with host.wire(database="late") as w:
+                equal(w.query("SELECT 1"), [["1"]])
+        other.send(query("SELECT pg_sleep(30)"))
+        wait_for(lambda: pg.backends(BACKENDS + " AND state = 'active'") == 1, what="it sleeps")
+        cancel(other, host.port)
+        equal([m.fields()["C"] for m in other.recv_until("Z", timeout=5) if m.type == "E"], ["57014"])
+        took = time.monotonic() - began
+        assert took < 3, "%.1f s" % took
+        for w in waiting:
+            w.close()
+    hole.close()
+
+
 @test("a node that nobody listens on is told clearly")
 def nobody_there():
     changes = {
