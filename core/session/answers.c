@@ -297,9 +297,11 @@ static enum hd_fate on_parameter_status(struct hd_relay *r, const struct hd_fram
     if (hd_parameter_status_parse(hd_frame_body(f), hd_frame_body_len(f), &name, &value))
         return HD_RELAY;
     p = hd_params_with(v->params, name, value);
-    if (!p) {
+    if (!p) { /* the session must not go on with a setting that is not its own */
         v->must_close = 1;
-        return HD_RELAY;
+        if (s)
+            hd_session_fatal(s, "53200", "out of memory", NULL);
+        return HD_DROP;
     }
     hd_params_drop(v->params);
     v->params = p;

@@ -363,11 +363,8 @@ int hd_session_want_server(struct hd_session *s)
         return 0;
     }
     hd_session_set_route(s, NULL);
-    s->queue = p;
-    if (hd_pool_acquire(p, s)) {
-        s->queue = NULL;
+    if (hd_pool_acquire(p, s))
         return s->server != NULL; /* putting its settings in place may have failed */
-    }
     if (s->state != HD_SESSION_READY)
         return 0;
     if (s->pending)
@@ -433,7 +430,6 @@ void hd_session_linked(struct hd_session *s, struct hd_server *v)
 
 void hd_session_granted(struct hd_session *s, struct hd_server *v)
 {
-    s->queue = NULL;
     if (s->state == HD_SESSION_WELCOME) {
         hd_login_granted(s, v);
         return;

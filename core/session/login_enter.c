@@ -151,7 +151,6 @@ static void enter_database(struct hd_session *s)
         hd_login_settle(s);
         return;
     }
-    s->queue = s->pool;
     hd_pool_want_welcome(s->pool, s);
 }
 

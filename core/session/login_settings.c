@@ -197,7 +197,6 @@ static void begin_again(struct hd_session *s)
     hd_pool_put(v);
     hd_free(s->login->cache_key);
     s->login->cache_key = NULL;
-    s->queue = s->pool;
     hd_pool_want_welcome(s->pool, s);
 }
 
@@ -284,11 +283,8 @@ void hd_login_settle(struct hd_session *s)
         hd_params_drop(p);
         p = make_cache_key(s->login) ? NULL : cached_params(s);
         if (!p && s->login->cache_key) {
-            s->queue = s->pool;
-            if (hd_pool_acquire(s->pool, s)) {
-                s->queue = NULL;
+            if (hd_pool_acquire(s->pool, s))
                 hd_login_granted(s, s->server);
-            }
             return;
         }
     }
@@ -318,7 +314,6 @@ void hd_session_welcomed(struct hd_pool *p)
     while ((n = hd_list_pop_front(&all))) {
         struct hd_session *s = HD_LIST_ITEM(n, struct hd_session, waiting);
 
-        s->queue = NULL;
         hd_login_settle(s);
     }
 }

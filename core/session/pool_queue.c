@@ -55,6 +55,7 @@ static void enqueue(struct hd_pool *p, struct hd_session *s)
 {
     s->since_ns = hd_now_ns();
     hd_list_push_back(&p->waiting, &s->waiting);
+    s->queue = p;
     p->waiting_count++;
     p->stats.waits++;
     publish(p);

@@ -17,6 +17,7 @@
 #include "plug/loop_service.h"
 #include "session/auth.h"
 #include "session/client.h"
+#include "session/debug.h"
 #include "session/listener.h"
 #include "session/pool.h"
 #include "session/server.h"
@@ -248,6 +249,8 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
             code = hd_fail(err, HD_EFAIL, "worker %d of %d cannot start", i, w->count);
     if (!code && env->commands)
         code = hd_session_add_commands(w, err);
+    if (!code && env->commands)
+        code = hd_debug_add_commands(w, err);
     if (code) {
         w->failed = 1;
         hd_workers_stop(w);
