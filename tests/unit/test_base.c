@@ -475,6 +475,22 @@ static void the_nth_allocation_fails(void)
     hd_free(c);
 }
 
+static void allocations_are_counted(void)
+{
+    size_t before = hd_alloc_total();
+    char *p = hd_malloc(100000);
+
+    CU_ASSERT(hd_alloc_total() >= before + 100000);
+    CU_ASSERT(hd_alloc_total() < before + 110000);
+    p = hd_realloc(p, 300000);
+    CU_ASSERT(hd_alloc_total() >= before + 300000);
+    p = hd_realloc(p, 10);
+    CU_ASSERT(hd_alloc_total() < before + 10000);
+    hd_free(p);
+    hd_free(NULL);
+    CU_ASSERT_EQUAL(hd_alloc_total(), before);
+}
+
 static void threads_know_their_role(void)
 {
     CU_ASSERT_EQUAL(hd_thread_role(), HD_THREAD_OTHER);
@@ -499,4 +515,5 @@ UNIT_MAIN("base", {"durations parse", durations_parse}, {"sizes parse", sizes_pa
           {"log cuts long lines", log_cuts_long_lines},
           {"log reopens after rotation", log_reopens_after_rotation}, {"log levels", log_levels},
           {"the nth allocation fails", the_nth_allocation_fails},
+          {"allocations are counted", allocations_are_counted},
           {"threads know their role", threads_know_their_role})

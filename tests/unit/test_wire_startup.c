@@ -5,6 +5,7 @@
 
 #include "wire/build.h"
 #include "wire/sqlstate.h"
+#include "wire/peer.h"
 #include "wire/startup.h"
 
 #include <stdio.h>
@@ -283,7 +284,38 @@ static void test_options_scratch(void)
     CU_ASSERT_EQUAL(hd_startup_options_next(&o, scratch, sizeof(scratch), &set, NULL), HD_ENOENT);
 }
 
+/* A relayed cancel comes out as it went in; with one byte changed, or another secret, it is nobody's. */
+static void test_peer(void)
+{
+    static const uint8_t key[] = {1, 2, 3, 4, 5, 6, 7};
+    uint8_t packet[HD_PEER_PACKET_MAX], long_key[HD_CANCEL_KEY_MAX + 1] = {0};
+    struct hd_startup st;
+    size_t len = hd_peer_build(packet, 5, "secret", 0x7f000001, key, sizeof(key));
+
+    CU_ASSERT_EQUAL_FATAL(hd_startup_parse(packet, len, &st, NULL), HD_OK);
+    CU_ASSERT_EQUAL(st.kind, HD_STARTUP_PEER);
+    CU_ASSERT_EQUAL(st.length, len);
+    CU_ASSERT_EQUAL(st.peer, 5);
+    CU_ASSERT_EQUAL(st.cancel_pid, 0x7f000001);
+    CU_ASSERT_EQUAL(st.cancel_key_len, sizeof(key));
+    CU_ASSERT_EQUAL(memcmp(st.cancel_key, key, sizeof(key)), 0);
+    CU_ASSERT(hd_peer_verify(&st, "secret"));
+    CU_ASSERT(!hd_peer_verify(&st, "Secret"));
+    CU_ASSERT(!hd_peer_verify(&st, ""));
+    for (size_t i = 4; i < len; i++) {
+        packet[i] ^= 0x10;
+        if (hd_startup_parse(packet, len, &st, NULL) == HD_OK && st.kind == HD_STARTUP_PEER)
+            CU_ASSERT(!hd_peer_verify(&st, "secret"));
+        packet[i] ^= 0x10;
+    }
+    for (size_t n = 0; n < len; n++)
+        CU_ASSERT_EQUAL(hd_startup_parse(packet, n, &st, NULL), HD_PENDING);
+    CU_ASSERT_EQUAL(hd_peer_build(packet, 5, "secret", 1, long_key, sizeof(long_key)), 0);
+    CU_ASSERT_NOT_EQUAL(hd_peer_build(packet, 5, "secret", 1, long_key, HD_CANCEL_KEY_MAX), 0);
+}
+
 UNIT_MAIN("startup", {"a session's parameters", test_session}, {"defaults", test_session_defaults},
           {"byte at a time", test_byte_at_a_time}, {"lengths", test_lengths}, {"refusals", test_refusals},
           {"the number of parameters", test_many_params}, {"requests", test_requests},
-          {"options", test_options}, {"options: scratch", test_options_scratch})
+          {"relayed cancels", test_peer}, {"options", test_options},
+          {"options: scratch", test_options_scratch})
