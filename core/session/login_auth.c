@@ -18,7 +18,7 @@ static void begin_scram(struct hd_session *s, const struct hd_scram_verifier *v)
     struct hd_strbuf sb = HD_STRBUF_INIT;
     struct hd_build b = hd_build_onto(&sb);
     struct hd_scram_verifier mock;
-    uint8_t binding[64];
+    uint8_t binding[64] = {0};
     size_t binding_len = s->link.tls ? hd_tls_end_point(s->link.tls, binding) : 0;
     int exists = v != NULL;
 
