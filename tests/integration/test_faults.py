@@ -574,6 +574,35 @@ def killed_idle():
             w.close()
 
 
+@test("servers that PostgreSQL's own timeouts end: idle ones are not handed out, others say why to their clients")
+def server_timeouts():
+    def timeouts(idle, transaction, statement):
+        for name, value in (
+            ("idle_session_timeout", idle),
+            ("idle_in_transaction_session_timeout", transaction),
+            ("statement_timeout", statement),
+        ):
+            pg.execute("ALTER ROLE app SET %s = '%s'" % (name, value))
+
+    timeouts("300ms", "600ms", "1s")
+    try:
+        with small_host(3) as host, host.wire() as a, host.wire() as b:
+            for turn in range(4):
+                for w in (a, b):
+                    equal(w.query("SELECT %d" % turn), [[str(turn)]])
+                time.sleep((0.1, 0.6)[turn % 2])
+            wait_for(lambda: pg.backends(BACKENDS) == 0, 5, "PostgreSQL has ended the idle ones")
+            with expect_error("57014"):
+                a.query("SELECT pg_sleep(20)")
+            b.query("BEGIN")
+            got = sides.collect(b, timeout=5)
+            equal([m.fields()["C"] for m in got if m.type == "E"], ["25P03"])
+            equal(a.query("SELECT 'still here'"), [["still here"]])
+    finally:
+        for name in ("idle_session_timeout", "idle_in_transaction_session_timeout", "statement_timeout"):
+            pg.execute("ALTER ROLE app RESET " + name)
+
+
 @test("a server that is terminated in a transaction ends that one alone")
 def killed_in_transaction():
     with small_host(3) as host, host.wire() as other:
