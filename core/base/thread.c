@@ -2,6 +2,7 @@
  * The calling thread's role, kept in thread-local storage.
  */
 #include "base/thread.h"
+#include "base/blame.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@ void hd_thread_name(enum hd_thread_role role, int index)
     static const char *const kind[] = {"hd-other", "hd-control", "hd-worker", "hd-job"};
     char name[16];
 
+    hd_blame_thread();
     thread_role = role;
     thread_index = index;
     if (role == HD_THREAD_CONTROL)

@@ -368,6 +368,8 @@ int hd_runtime_run(const char *path, struct hd_config *config, struct hd_supervi
         say(&err);
         goto out;
     }
+    if (supervised)
+        hd_plugins_set_blamed(rt.parts.plugins, hd_supervised_blamed, hd_supervised_forgive, supervised);
     warn_of_files(h, hd_daemon_raise_files());
     if (start(&rt, &err)) {
         say(&err);

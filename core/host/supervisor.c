@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/blame.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
@@ -49,6 +50,14 @@ struct host {
     int stopping; /* it was told to end, or has said that it does */
     unsigned generation;
     uint64_t started_ms;
+    struct hd_blame_page *page; /* NULL: it cannot be seen where it crashes */
+};
+
+/* A plugin in which hosts have crashed. */
+struct blamed {
+    struct blamed *next;
+    uint32_t times;
+    char plugin[HD_BLAME_NAME];
 };
 
 /* A socket that is kept. */
@@ -64,6 +73,7 @@ struct supervisor {
     char program[PATH_MAX];
     struct host hosts[2];
     struct kept *kept;
+    struct blamed *blamed;
     sigset_t before; /* the mask that we were started with */
     int signals;     /* descriptor */
     int ready_fd;
@@ -141,6 +151,50 @@ static void keep(struct supervisor *s, unsigned generation, const char *name, in
     s->kept = k;
 }
 
+/* --- plugins that are blamed -----------------------------------------------------------------------------
+ */
+
+static void forgive(struct supervisor *s, const char *plugin)
+{
+    for (struct blamed **at = &s->blamed; *at; at = &(*at)->next) {
+        struct blamed *b = *at;
+
+        if (strcmp(b->plugin, plugin))
+            continue;
+        *at = b->next;
+        hd_free(b);
+        return;
+    }
+}
+
+static void blame(struct supervisor *s, const char *plugin)
+{
+    struct blamed *b = s->blamed;
+
+    while (b && strcmp(b->plugin, plugin))
+        b = b->next;
+    if (!b && (b = hd_calloc(1, sizeof(*b)))) {
+        snprintf(b->plugin, sizeof(b->plugin), "%s", plugin);
+        b->next = s->blamed;
+        s->blamed = b;
+    }
+    if (b)
+        b->times++;
+    hd_log(HD_LOG_ERROR, "the host has crashed in a plugin", HD_KV("plugin", plugin),
+           HD_KV("times", b ? b->times : 1));
+}
+
+/* In which plugin has it crashed? A kill that nobody can catch is no plugin's fault. */
+static void find_blame(struct supervisor *s, const struct host *h, int status)
+{
+    char plugin[HD_BLAME_NAME] = "";
+
+    if (h->page)
+        hd_blame_page_read(h->page, WIFEXITED(status), plugin);
+    if (*plugin)
+        blame(s, plugin);
+}
+
 /* --- starting a host ------------------------------------------------------------------------------------ */
 
 /* In the child: becomes the host. It stays deaf to signals until it can handle them. */
@@ -175,12 +229,16 @@ static void become_host(const struct supervisor *s, int channel, pid_t parent)
 }
 
 /* All that it has to know before it starts. Where it is gone again, its end will be noticed. */
-static void tell_beginning(struct supervisor *s, struct host *h, int peer)
+static void tell_beginning(struct supervisor *s, struct host *h, int peer, int page)
 {
     char text[64];
 
     for (const struct kept *k = s->kept; k; k = k->next)
         hd_super_send(h->channel, HD_SUPER_KEPT, 0, k->name, k->fd);
+    if (page >= 0)
+        hd_super_send(h->channel, HD_SUPER_PAGE, 0, NULL, page);
+    for (const struct blamed *b = s->blamed; b; b = b->next)
+        hd_super_send(h->channel, HD_SUPER_BLAMED, b->times, b->plugin, -1);
     if (peer >= 0)
         hd_super_send(h->channel, HD_SUPER_PEER, 0, NULL, peer);
     snprintf(text, sizeof(text), "%u %u %u %u", h->generation, s->crashes, (unsigned)!s->served,
@@ -191,7 +249,7 @@ static void tell_beginning(struct supervisor *s, struct host *h, int peer)
 static int start(struct supervisor *s, struct hd_error *err)
 {
     struct host *h = s->hosts[0].role ? &s->hosts[1] : &s->hosts[0];
-    int ends[2], peers[2] = {-1, -1}, e = hd_super_pair(ends);
+    int ends[2], peers[2] = {-1, -1}, page = -1, e = hd_super_pair(ends);
     pid_t parent = getpid(), pid;
 
     if (e)
@@ -216,7 +274,12 @@ static int start(struct supervisor *s, struct hd_error *err)
                        .channel = ends[0],
                        .generation = ++s->generation,
                        .started_ms = now_ms()};
-    tell_beginning(s, h, peers[1]);
+    e = hd_blame_page_make(&h->page, &page);
+    if (e)
+        hd_log(HD_LOG_WARNING, "crashes cannot be blamed on plugins", HD_KV("reason", strerror(e)));
+    tell_beginning(s, h, peers[1], page);
+    if (page >= 0)
+        close(page);
     if (peers[1] >= 0)
         close(peers[1]);
     if (s->peer_fd >= 0)
@@ -309,8 +372,10 @@ static void ended(struct supervisor *s, const struct host *h, int status)
     struct host *serving = host_in(s, SERVING);
 
     log_end(h, status, crashed);
-    if (crashed)
+    if (crashed) {
         s->crashes++;
+        find_blame(s, h, status);
+    }
     if (h->role == STARTING && serving) {
         drop_of(s, h->generation);
         upgrade_failed(serving, "the new host has ended before it was ready; see the log");
@@ -429,6 +494,9 @@ static void on_message(struct supervisor *s, struct host *h, struct hd_super_mes
     case HD_SUPER_UPGRADE:
         upgrade(s);
         break;
+    case HD_SUPER_FORGIVE:
+        forgive(s, m->text);
+        break;
     default:
         break;
     }
@@ -470,6 +538,7 @@ static void reap(struct supervisor *s)
                 close(h->channel);
             *h = (struct host){.role = NONE, .channel = -1};
             ended(s, &was, status);
+            hd_blame_page_free(was.page);
             break;
         }
 }
@@ -635,6 +704,8 @@ int hd_supervisor_run(const struct hd_supervisor_conf *conf)
         loop(&s);
     while (s.kept)
         drop(&s, s.kept->name);
+    while (s.blamed)
+        forgive(&s, s.blamed->plugin);
     if (pid_fd >= 0)
         hd_pid_file_drop(conf->pid_file, pid_fd);
     return exit_code(&s);

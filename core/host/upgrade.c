@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/blame.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -26,7 +27,15 @@ struct left {
     char name[];
 };
 
+/* A plugin in which earlier hosts have crashed. */
+struct blamed {
+    struct blamed *next;
+    uint32_t times;
+    char plugin[];
+};
+
 struct hd_supervised {
+    struct blamed *blamed;
     int channel;
     struct hd_super_begin begin;
     struct left *left;
@@ -72,6 +81,19 @@ static int add_left(struct hd_supervised *s, struct hd_super_message *m)
     return HD_OK;
 }
 
+static int add_blamed(struct hd_supervised *s, const struct hd_super_message *m)
+{
+    struct blamed *b = hd_malloc(sizeof(*b) + strlen(m->text) + 1);
+
+    if (!b)
+        return HD_ENOMEM;
+    b->times = m->value;
+    strcpy(b->plugin, m->text);
+    b->next = s->blamed;
+    s->blamed = b;
+    return HD_OK;
+}
+
 /* 1: that was the last of the beginning. */
 static int take_beginning(struct hd_supervised *s, struct hd_super_message *m, struct hd_error *err)
 {
@@ -85,6 +107,13 @@ static int take_beginning(struct hd_supervised *s, struct hd_super_message *m, s
     case HD_SUPER_PEER:
         s->peer_fd = m->fd;
         m->fd = -1;
+        break;
+    case HD_SUPER_PAGE:
+        if (m->fd < 0 || hd_blame_use(m->fd))
+            hd_log(HD_LOG_WARNING, "crashes cannot be blamed on plugins");
+        break;
+    case HD_SUPER_BLAMED:
+        code = add_blamed(s, m);
         break;
     case HD_SUPER_BEGIN:
         if (m->value != HD_SUPER_VERSION)
@@ -184,6 +213,12 @@ void hd_supervised_free(struct hd_supervised *s)
         close(l->fd);
         hd_free(l);
     }
+    while (s->blamed) {
+        struct blamed *b = s->blamed;
+
+        s->blamed = b->next;
+        hd_free(b);
+    }
     if (s->peer_fd >= 0)
         close(s->peer_fd);
     close(s->channel);
@@ -213,6 +248,26 @@ int hd_supervised_background(const struct hd_supervised *s)
 const struct hd_keeper *hd_supervised_keeper(struct hd_supervised *s)
 {
     return &s->keeper;
+}
+
+uint32_t hd_supervised_blamed(void *arg, const char *plugin)
+{
+    const struct hd_supervised *s = arg;
+
+    for (const struct blamed *b = s->blamed; b; b = b->next)
+        if (!strcmp(b->plugin, plugin))
+            return b->times;
+    return 0;
+}
+
+void hd_supervised_forgive(void *arg, const char *plugin)
+{
+    struct hd_supervised *s = arg;
+
+    for (struct blamed *b = s->blamed; b; b = b->next)
+        if (!strcmp(b->plugin, plugin))
+            b->times = 0;
+    hd_super_send(s->channel, HD_SUPER_FORGIVE, 0, plugin, -1);
 }
 
 /* --- while it runs ----------------------------------------------------------------------------------------

@@ -39,6 +39,10 @@ unsigned hd_supervised_crashes(const struct hd_supervised *s);
 int hd_supervised_first(const struct hd_supervised *s);
 int hd_supervised_background(const struct hd_supervised *s);
 const struct hd_keeper *hd_supervised_keeper(struct hd_supervised *s);
+/* How often hosts have crashed in a plugin; and that is forgotten. `s` is a void* for hd_plugins_set_blamed.
+ */
+uint32_t hd_supervised_blamed(void *s, const char *plugin);
+void hd_supervised_forgive(void *s, const char *plugin);
 
 /* Hears the supervisor from here on. HD_OK or HD_EIO. */
 int hd_supervised_watch(struct hd_supervised *s, struct hd_loop *loop, const struct hd_supervised_ops *ops);

@@ -7,6 +7,7 @@
 
 #include <time.h>
 
+#include "base/blame.h"
 #include "plug/instance.h"
 
 #define HD_NS_PER_MS 1000000u
@@ -101,6 +102,7 @@ struct hd_chain_call {
     uint64_t cpu_us; /* of the thread; while watched */
     long blocked;    /* times that the thread gave up the processor; while watched */
     int watched;
+    uint32_t was; /* the note that this call replaces */
 };
 
 void hd_chain_watch(struct hd_chain_slot *s, struct hd_chain_call *call) __attribute__((cold));
@@ -111,6 +113,7 @@ static inline void hd_chain_call_begins(struct hd_chain_slot *s, struct hd_chain
 {
     call->start = hd_chain_coarse_ns();
     call->watched = 0;
+    call->was = hd_blame_enter(s->instance->blame);
     if (HD_UNLIKELY(s->watched_until))
         hd_chain_watch(s, call);
 }
@@ -120,6 +123,7 @@ static inline void hd_chain_call_ended(const struct hd_chain *c, struct hd_chain
 {
     uint64_t took = hd_chain_coarse_ns() - call->start;
 
+    hd_blame_leave(call->was);
     if (HD_UNLIKELY(took > s->budget_ns + c->tick_ns))
         hd_chain_overrun(s, call, took, what);
 }

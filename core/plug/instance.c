@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/blame.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -39,8 +40,10 @@ void hd_plugin_settings_free(struct hd_plugin_settings *s)
 static int32_t call_create(struct hd_instance *i, struct hd_error *err)
 {
     struct hd_error e = HD_ERROR_INIT;
+    uint32_t was = hd_blame_enter(i->blame);
     int32_t code = i->lib->desc.create(&i->host, &i->self, &e);
 
+    hd_blame_leave(was);
     if (code == HD_OK)
         return HD_OK;
     return hd_fail(err, code < 0 ? code : HD_EFAIL, "create failed (%s): %s", hd_code_name(code),
@@ -86,6 +89,7 @@ int hd_instance_new(struct hd_plugins *p, struct hd_plugin_entry *entry, const s
     i->plugins = p;
     i->entry = entry;
     i->lib = lib;
+    i->blame = hd_blame_number(lib->desc.id);
     i->slot = -1;
     i->failed.limit = p->plugin_failures > 0 ? p->plugin_failures : DEFAULT_FAILURES;
     pthread_mutex_init(&i->failed.lock, NULL);
@@ -153,12 +157,15 @@ static void take_settings(struct hd_instance *i, struct hd_plugin_settings *s)
 int hd_instance_start(struct hd_instance *i, struct hd_plugin_settings *s, struct hd_error *err)
 {
     struct hd_error e = HD_ERROR_INIT;
+    uint32_t was;
     int32_t code;
 
     HD_CHECK(i->state == HD_INSTANCE_NEW);
     if (take_slot(i, err))
         return HD_EFULL;
+    was = hd_blame_enter(i->blame);
     code = i->lib->desc.start(i->self, &s->conf, &e);
+    hd_blame_leave(was);
     if (code != HD_OK) {
         give_slot(i);
         return hd_fail(err, code < 0 ? code : HD_EFAIL, "start failed (%s): %s", hd_code_name(code),
@@ -171,7 +178,10 @@ int hd_instance_start(struct hd_instance *i, struct hd_plugin_settings *s, struc
 
 void hd_instance_reload(struct hd_instance *i, struct hd_plugin_settings *s)
 {
+    uint32_t was = hd_blame_enter(i->blame);
+
     i->lib->desc.reload(i->self, &s->conf);
+    hd_blame_leave(was);
     hd_plugin_settings_free(i->old_settings); /* nobody points into it any more: see struct hd_conf */
     i->old_settings = i->settings;
     take_settings(i, s);
@@ -250,11 +260,14 @@ static void clean(struct hd_instance *i)
 
 static void stop(struct hd_instance *i)
 {
+    uint32_t was;
     int32_t code;
 
     i->state = HD_INSTANCE_STOPPING;
     start_stop_timer(i);
+    was = hd_blame_enter(i->blame);
     code = i->lib->desc.stop(i->self);
+    hd_blame_leave(was);
     if (code == HD_PENDING)
         return;
     if (code != HD_OK)

@@ -101,7 +101,8 @@ struct hd_instance {
     struct hd_plugin_entry *entry; /* NULL once it is LEFT */
     const struct hd_library *lib;
     void *self;
-    uint32_t mode; /* HD_MODE_ON or HD_MODE_OBSERVE */
+    uint32_t blame; /* its number in notes of who is where */
+    uint32_t mode;  /* HD_MODE_ON or HD_MODE_OBSERVE */
     struct hd_plugin_settings *settings, *old_settings;
     int slot;                 /* of a filter, from start to the end; -1 */
     uint32_t pinned;          /* a prepared reload counts on it: does not go past RETIRING */
@@ -282,6 +283,9 @@ struct hd_plugins {
     int64_t drain_timeout, plugin_failures, time_budget, park_timeout;
     void (*changed)(void *arg, const struct hd_event_plugin *ev);
     void *arg;
+    uint32_t (*blamed)(void *arg, const char *id); /* NULL: nobody remembers crashes */
+    void (*forgive)(void *arg, const char *id);
+    void *blamed_arg;
     struct hd_plugin_entry *entries;
     struct hd_instance *slots[HD_CHAIN_MAX];
     uint32_t alive; /* instances created and not destroyed yet */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/blame.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/strbuf.h"
@@ -328,6 +329,7 @@ int hd_library_load(const char *path, const char *id, struct hd_library **out, s
     }
     lib->next = loaded;
     loaded = lib;
+    hd_blame_library(lib->desc.id, dlsym(lib->handle, SYMBOL));
     *out = lib;
     return HD_OK;
 }

@@ -192,6 +192,28 @@ static void cannot(struct hd_plugin_entry *e, const struct hd_plugin_conf *conf,
         hd_problem_warning(problems, conf->section->origin, "plugin %s is left out: %s", e->id, why);
 }
 
+/* A plugin in which the host has crashed again and again is left out; but not one without which statements
+ * must not go on: its host is started again with it, however often. */
+static int may_start(struct hd_plugins *p, struct hd_plugin_entry *e, const struct hd_plugin_conf *conf,
+                     struct hd_problems *problems)
+{
+    uint32_t times = p->blamed ? p->blamed(p->blamed_arg, e->id) : 0;
+    char why[160];
+
+    if (times < HD_BLAMED_TOO_OFTEN)
+        return 1;
+    snprintf(why, sizeof(why), "the host has crashed in it %u times; PLUGIN %s ENABLE takes it back", times,
+             e->id);
+    if (!conf->required && conf->on_failure != HD_ON_FAILURE_REJECT) {
+        cannot(e, conf, why, problems);
+        return 0;
+    }
+    hd_problem_warning(problems, conf->section->origin,
+                       "the host has crashed in plugin %s %u times; it is kept, for it is %s", e->id, times,
+                       conf->required ? "required" : "to reject statements when it fails");
+    return 1;
+}
+
 static int can_reload(const struct hd_instance *i)
 {
     return i && (i->state == HD_INSTANCE_RUNNING || i->state == HD_INSTANCE_RETIRING);
@@ -253,6 +275,8 @@ void hd_plugin_set_prepare(struct hd_plugins *p, const struct hd_plugin_set *set
         conf = &no_conf;
     e->prepared = 1;
     e->next_mode = mode;
+    if (mode != HD_MODE_OFF && !e->instance && !may_start(p, e, conf, problems))
+        return;
     if (hd_plugins_load(p, e->id, conf->library, &e->next_lib, &err)) {
         cannot(e, conf, err.text, problems);
         return;

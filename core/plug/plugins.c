@@ -382,6 +382,8 @@ int hd_plugins_set_mode(struct hd_plugins *p, const char *id, uint32_t mode, str
     if (!s)
         return hd_fail(err, HD_ENOMEM, "no memory");
     hd_plugins_abort(p); /* it knew other states */
+    if (mode != HD_MODE_OFF && p->forgive)
+        p->forgive(p->blamed_arg, e->id);
     code = mode == HD_MODE_OFF ? switch_off(p, e, err) : switch_to(p, e, mode, err);
     if (code)
         hd_chain_snapshot_release(s);
@@ -630,6 +632,14 @@ void hd_plugins_set_limits(struct hd_plugins *p, const struct hd_plugins_env *en
     p->plugin_failures = env->plugin_failures;
     p->time_budget = env->time_budget;
     p->park_timeout = env->park_timeout > 0 ? env->park_timeout : DEFAULT_PARK_MS;
+}
+
+void hd_plugins_set_blamed(struct hd_plugins *p, uint32_t (*blamed)(void *arg, const char *id),
+                           void (*forgive)(void *arg, const char *id), void *arg)
+{
+    p->blamed = blamed;
+    p->forgive = forgive;
+    p->blamed_arg = arg;
 }
 
 static int make_seats(struct hd_plugins *p, const struct hd_plugins_env *env)

@@ -64,6 +64,12 @@ struct hd_plugins_env {
 };
 
 int hd_plugins_new(const struct hd_plugins_env *env, struct hd_plugins **out, struct hd_error *err);
+/* So many crashes, and a plugin is left out. */
+#define HD_BLAMED_TOO_OFTEN 2
+/* Who remembers how often the host has crashed in a plugin, and forgets it when the plugin is enabled again.
+ */
+void hd_plugins_set_blamed(struct hd_plugins *p, uint32_t (*blamed)(void *arg, const char *id),
+                           void (*forgive)(void *arg, const char *id), void *arg);
 /* After a reload of [host]; the number of workers stays. */
 void hd_plugins_set_limits(struct hd_plugins *p, const struct hd_plugins_env *env);
 

@@ -166,4 +166,72 @@ def _():
         equal(tcp.failures, [])
 
 
+# --- plugins that crash -----------------------------------------------------------------------------------------
+
+VERDICTS = os.path.abspath(os.path.join(harness.BUILDDIR, "tests/integration/plugins/.libs/verdicts.so"))
+
+
+def plugin_host(**keys):
+    return Host(pg, {"plugin verdicts": {"enabled": "yes", "library": VERDICTS, **keys}})
+
+
+def plugin_state(host):
+    (row,) = [r for r in host.console("SHOW PLUGINS") if r["name"] == "verdicts"]
+    return row
+
+
+def crash_it(host, how):
+    """Runs a statement that takes the host with it, and waits for the next host."""
+    pid = host.host_pid()
+    with host.wire() as w:
+        w.send(query("SELECT 1 /* verdict: crash %s */" % how))
+        wait_for(lambda: host.host_pids() not in ([pid], [host.process.pid]), what="another host")
+    back_within(host, 10)
+
+
+@test("a plugin in which the host has crashed twice is left out, until it is enabled again")
+def _():
+    with plugin_host() as host:
+        back_within(host, 30)
+        crash_it(host, "segv")
+        host.wait_log("crashed in a plugin.*plugin=verdicts times=1")
+        equal(plugin_state(host)["state"], "running")
+        crash_it(host, "abort")
+        host.wait_log("crashed in a plugin.*plugin=verdicts times=2")
+        equal(plugin_state(host)["state"], "refused")
+        assert "crashed in it 2 times" in plugin_state(host)["reason"], plugin_state(host)
+        with host.wire() as w:
+            equal(kinds(w.exchange(query("SELECT 1 /* verdict: crash segv */"))), "TDCZ")
+        equal(host.control("plugin", "verdicts", "enable").returncode, 0)
+        equal(plugin_state(host)["state"], "running")
+        crash_it(host, "stack")
+        host.wait_log("crashed in a plugin.*plugin=verdicts times=1", after=0)
+        equal(plugin_state(host)["state"], "running")
+        crash_it(host, "exit")
+        equal(plugin_state(host)["state"], "refused")
+
+
+@test("a plugin whose statements are to be refused when it fails is never left out")
+def _():
+    with plugin_host(on_failure="reject") as host:
+        back_within(host, 30)
+        for _ in range(3):
+            crash_it(host, "segv")
+        host.wait_log("crashed in plugin verdicts 3 times; it is kept")
+        equal(plugin_state(host)["state"], "running")
+
+
+@test("a host that is killed from outside is no plugin's fault")
+def _():
+    with plugin_host() as host:
+        back_within(host, 30)
+        for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT):
+            pid = host.host_pid()
+            os.kill(pid, number)
+            wait_for(lambda: host.host_pids() not in ([pid], [host.process.pid]), what="another host")
+            back_within(host, 10)
+        assert "crashed in a plugin" not in host.log_text()
+        equal(plugin_state(host)["state"], "running")
+
+
 main()

@@ -9,6 +9,7 @@
  *     rewrite STATEMENT            done TAG               CommandComplete and no row
  *     route NODE                   echo                   answers with the first parameter
  *     fail                         slow MS                blocks, then goes on
+ *     crash segv|abort|exit|stack  takes the host with it
  *     thread MS VERDICT            timer MS VERDICT       parks; resumed from a thread of the plugin's own,
  * or from a timer on the worker's loop, with that verdict never [MS]                   parks and never
  * resumes; MS is a deadline of its own twice MS VERDICT             like thread, but resumes twice
@@ -169,6 +170,29 @@ static int32_t refuse(struct hd_verdict *v, char *text)
     return HD_OK;
 }
 
+static volatile char hole[1 << 14];
+
+/* Until there is no more stack. */
+static int run_over(int depth)
+{
+    volatile char room[1 << 12];
+
+    room[0] = (char)depth;
+    hole[depth % (1 << 14)] = room[0];
+    return depth < 1 << 30 ? run_over(depth + 1) + room[0] : 0;
+}
+
+static void crash(const char *how)
+{
+    if (!strcmp(how, "abort"))
+        abort();
+    if (!strcmp(how, "exit"))
+        exit(3);
+    if (!strcmp(how, "stack"))
+        hole[0] = (char)run_over(0);
+    *(volatile int *)(uintptr_t)(hole[1] + 8) = 1;
+}
+
 /* Verdicts that need no park. `text` lives as long as the verdict. */
 static int32_t plain_verdict(struct self *s, char *text, struct hd_verdict *v)
 {
@@ -176,6 +200,8 @@ static int32_t plain_verdict(struct self *s, char *text, struct hd_verdict *v)
 
     if ((rest = after(text, "refuse")))
         return refuse(v, rest);
+    if ((rest = after(text, "crash")))
+        crash(rest);
     if ((rest = after(text, "answer")))
         return answer(s, v, rest, strlen(rest), NULL);
     if ((rest = after(text, "done")))
