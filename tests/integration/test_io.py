@@ -48,7 +48,7 @@ def engines(host):
 
 
 def rings(host):
-    directory = "/proc/%d/fd" % host.process.pid
+    directory = "/proc/%d/fd" % host.host_pid()
     found = 0
     for fd in os.listdir(directory):
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile

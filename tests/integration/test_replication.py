@@ -167,7 +167,7 @@ def ends():
         slow.login("repl", "shop", "repl-secret", replication="database")
         slow.send(query("SELECT repeat('x', 1000) FROM generate_series(1, 100000)"))
         time.sleep(1.0)
-        with open("/proc/%d/status" % host.process.pid) as f:
+        with open("/proc/%d/status" % host.host_pid()) as f:
             rss = [int(line.split()[1]) for line in f if line.startswith("VmRSS")][0]
         assert rss < 150 * 1024 or sanitized(), "%d KiB" % rss
         read = 0
