@@ -88,6 +88,27 @@ static int32_t shut_down(void *arg, const struct hd_call *call, struct hd_error 
     return HD_OK;
 }
 
+/* Answered when the supervisor says how it went. */
+static int32_t upgrade(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    struct hd_runtime *rt = arg;
+    int code = no_arguments(call, err);
+
+    if (code)
+        return code;
+    if (!rt->supervised)
+        return hd_fail(err, HD_EUNSUPP,
+                       "there is no supervisor to start another host; see [host] supervisor");
+    if (rt->upgrade)
+        return hd_fail(err, HD_EBUSY, "an upgrade is under way already");
+    if (rt->retiring || rt->state != HD_RUNNING)
+        return hd_fail(err, HD_EBUSY, "this host is being replaced or stops");
+    if (hd_supervised_upgrade(rt->supervised))
+        return hd_fail(err, HD_EIO, "the supervisor does not answer");
+    rt->upgrade = call->result;
+    return HD_PENDING;
+}
+
 static int32_t set_plugin(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     static const struct {
@@ -398,6 +419,7 @@ static const struct {
 } commands[] = {
     {"RELOAD", NULL, "Reads the configuration again and changes over to it, all or nothing", 0, reload},
     {"SHUTDOWN", "[NOW]", "Lets transactions end, then stops; NOW stops at once", 0, shut_down},
+    {"UPGRADE", NULL, "Starts a new host on the same sockets, which takes over what is at rest", 0, upgrade},
     {"PLUGIN", "NAME ENABLE|OBSERVE|DISABLE", "Switches a plugin until the next reload", 0, set_plugin},
     {"OPTIONS", "NAME", "The keys of a plugin's section, or of a kind of section", HD_CMDF_READ_ONLY,
      options},

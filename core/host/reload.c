@@ -97,6 +97,8 @@ int hd_runtime_reload(struct hd_runtime *rt, struct hd_error *err)
     struct hd_config *next;
     int code;
 
+    if (rt->retiring)
+        return hd_fail(err, HD_EBUSY, "another host serves already; reload that one");
     if (rt->state != HD_RUNNING)
         return hd_fail(err, HD_EBUSY, "the host is %s", hd_runtime_state_name(rt->state));
     hd_notify_reloading();

@@ -2,6 +2,7 @@
  * Start, signals and stop of the host; see runtime.h. The reload stands in reload.c.
  */
 #include "host/runtime.h"
+#include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/units.h"
@@ -9,7 +10,9 @@
 #include "host/daemon.h"
 #include "host/host_commands.h"
 #include "host/upgrade.h"
+#include "plug/commands.h"
 #include "plug/plugins.h"
+#include "session/handover.h"
 #include "session/worker.h"
 
 #include <errno.h>
@@ -91,6 +94,8 @@ static void plugins_stopped(void *arg)
     hd_notify_watchdog_stop();
     if (rt->supervised)
         hd_supervised_unwatch(rt->supervised);
+    if (rt->retiring)
+        hd_loop_timer_close(&rt->retire_timer, NULL);
     end_signals(rt);
     /* Behind everything that those have posted. */
     if (hd_loop_call(&rt->parts.loop, stop_loop, rt))
@@ -262,30 +267,66 @@ static void log_ready(const struct hd_runtime *rt)
 /* --- the supervisor --------------------------------------------------------------------------------------
  */
 
+/* Nobody is left, or the time is over. */
+static void retired(void *arg)
+{
+    struct hd_runtime *rt = arg;
+
+    if (rt->state == HD_RUNNING)
+        hd_runtime_shutdown(rt, 0);
+}
+
+static void on_retire_timeout(struct hd_loop_timer *t)
+{
+    struct hd_runtime *rt = HD_CONTAINER_OF(t, struct hd_runtime, retire_timer);
+
+    hd_log(HD_LOG_WARNING, "upgrade_timeout is over: clients that are left are ended");
+    retired(rt);
+}
+
 /* Another host serves. */
 static void retire(void *arg)
 {
     struct hd_runtime *rt = arg;
 
-    if (rt->state != HD_RUNNING)
+    if (rt->state != HD_RUNNING || rt->retiring)
         return;
     hd_log(HD_LOG_INFO, "another host serves");
+    rt->retiring = 1;
     hd_control_leave(rt->control);
-    hd_workers_succeeded(rt->workers);
-    hd_runtime_shutdown(rt, 0);
+    hd_loop_timer_init(&rt->parts.loop, &rt->retire_timer, on_retire_timeout);
+    hd_loop_timer_start(&rt->retire_timer, (uint64_t)rt->config->settings->host.upgrade_timeout, 0);
+    if (hd_handover_begin(rt->workers, retired, rt))
+        retired(rt);
 }
 
 static void upgraded(void *arg, pid_t pid, const char *why)
 {
-    (void)arg;
-    (void)pid;
-    (void)why;
+    struct hd_runtime *rt = arg;
+    struct hd_error err = HD_ERROR_INIT;
+    hd_result *r = rt->upgrade;
+    char text[80];
+
+    rt->upgrade = NULL;
+    if (!r)
+        return; /* a signal has asked, or nobody waits any more */
+    if (why) {
+        hd_fail(&err, HD_EFAIL, "%s", why);
+    } else {
+        snprintf(text, sizeof(text), "upgraded: process %ld serves", (long)pid);
+        hd_result_message(r, text);
+    }
+    hd_result_finish(r, why ? HD_EFAIL : HD_OK, why ? &err : NULL);
 }
 
 static void peer(void *arg, int fd)
 {
-    (void)arg;
-    close(fd);
+    struct hd_runtime *rt = arg;
+
+    if (!rt->workers)
+        close(fd);
+    else if (hd_handover_open(rt->workers, fd))
+        hd_log(HD_LOG_WARNING, "no way to the other host");
 }
 
 static int start_supervised(struct hd_runtime *rt, struct hd_error *err)
@@ -315,8 +356,6 @@ static int start(struct hd_runtime *rt, struct hd_error *err)
     int code = start_signals(rt, err);
 
     if (!code)
-        code = start_supervised(rt, err);
-    if (!code)
         code = hd_host_commands_add(rt, err);
     if (!code)
         code = start_plugins(rt, err);
@@ -324,6 +363,8 @@ static int start(struct hd_runtime *rt, struct hd_error *err)
         code = start_control(rt, err);
     if (!code)
         code = start_workers(rt, err);
+    if (!code)
+        code = start_supervised(rt, err);
     if (code)
         return code;
     rt->state = HD_RUNNING;

@@ -8,6 +8,7 @@
 #ifndef HD_HOST_RUNTIME_H
 #define HD_HOST_RUNTIME_H
 
+#include <howdah/commands.h>
 #include <howdah/error.h>
 #include <uv.h>
 
@@ -35,6 +36,9 @@ struct hd_runtime {
     int64_t started_us; /* wall clock */
     int64_t loaded_us;  /* when the configuration in force was loaded */
     uint64_t reloads, refused_reloads;
+    hd_result *upgrade; /* of the command that waits for an upgrade; or NULL */
+    struct hd_loop_timer retire_timer;
+    int retiring; /* another host serves */
     int exit_code;
 };
 

@@ -33,6 +33,8 @@ static const struct hd_option host_table[] = {
     HOST(STRING, control, HD_DEFAULT_CONTROL, 0, 0, 0, "Socket for howdahctl, unix:PATH; none when empty"),
     HOST(BOOL, supervisor, "yes", 0, 0, 0,
          "A parent process holds the sockets, starts the host again when it crashes, and can upgrade it"),
+    HOST(DURATION, upgrade_timeout, "10m", 0, DAY, RELOAD,
+         "Longest time that a replaced host serves clients that could not be handed over"),
     HOST(STRING, log_file, NULL, 0, 0, RELOAD, "File for the log, reopened on SIGHUP; stderr when empty"),
     CHOICE(hd_host_conf, log_level, "info", "error|warning|info|debug", RELOAD, "How much is logged"),
     HOST(DURATION, drain_timeout, "30s", 0, DAY, RELOAD,

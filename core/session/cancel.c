@@ -12,6 +12,7 @@
 #include "session/client.h"
 #include "session/connect.h"
 #include "session/console.h"
+#include "session/handover.h"
 #include "session/pool.h"
 #include "session/server.h"
 #include "session/tunnel.h"
@@ -31,6 +32,7 @@ struct request {
     uint64_t asker; /* session id; 0: nobody waits */
     uint32_t pid;
     uint8_t key[4];
+    uint8_t passed_on;                  /* by the host that came before or after */
     uint8_t packet[HD_PEER_PACKET_MAX]; /* for the server, or for another host */
 };
 
@@ -140,7 +142,8 @@ static void on_target(struct hd_post *p)
     struct hd_session *s = find_session(w, r);
 
     if (!s) {
-        w->stats.cancels_unknown++;
+        if (r->passed_on || !hd_handover_cancel(w->all, r->pid, r->key))
+            w->stats.cancels_unknown++;
         finish(r);
         return;
     }
@@ -165,6 +168,25 @@ static void on_target(struct hd_post *p)
     finish(r);
 }
 
+unsigned hd_cancel_worker(uint32_t pid, int workers)
+{
+    return (pid & WORKER_MASK) % (unsigned)workers;
+}
+
+void hd_cancel_passed_on(struct hd_workers *all, uint32_t pid, const uint8_t key[4])
+{
+    struct request *r = hd_calloc(1, sizeof(*r));
+
+    if (!r)
+        return;
+    r->pid = pid;
+    r->passed_on = 1;
+    memcpy(r->key, key, sizeof(r->key));
+    r->target_worker = &all->worker[hd_cancel_worker(pid, all->count)];
+    r->post.fn = on_target;
+    hd_loop_post(&r->target_worker->loop, &r->post);
+}
+
 static void unknown(struct hd_session *asker)
 {
     asker->w->stats.cancels_unknown++;
@@ -187,14 +209,13 @@ static struct request *request_of(struct hd_session *asker, const struct hd_star
 static void find_here(struct hd_session *asker, const struct hd_startup *req)
 {
     struct hd_workers *all = asker->w->all;
-    unsigned worker = req->cancel_pid & WORKER_MASK;
-    struct request *r = worker < (unsigned)all->count ? request_of(asker, req) : NULL;
+    struct request *r = request_of(asker, req);
 
     if (!r) {
         unknown(asker);
         return;
     }
-    r->target_worker = &all->worker[worker];
+    r->target_worker = &all->worker[hd_cancel_worker(r->pid, all->count)];
     r->post.fn = on_target;
     hd_link_pause(&asker->link);
     hd_loop_post(&r->target_worker->loop, &r->post);

@@ -16,6 +16,10 @@ void hd_cancel_new_key(struct hd_session *s);
 void hd_cancel_request(struct hd_session *asker, const struct hd_startup *req);
 /* The same, from another host, if it proves to be one. It goes no further from here. */
 void hd_cancel_relayed(struct hd_session *asker, const struct hd_startup *req);
+/* The worker that a key's process number names. */
+unsigned hd_cancel_worker(uint32_t pid, int workers);
+/* A request that the other host has passed on: it is looked for here, and no further. [control] */
+void hd_cancel_passed_on(struct hd_workers *all, uint32_t pid, const uint8_t key[4]);
 /* Cancels whatever the server runs; its client has left. */
 void hd_cancel_server(struct hd_server *v);
 

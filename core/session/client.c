@@ -18,6 +18,7 @@
 #include "session/cancel.h"
 #include "session/console.h"
 #include "session/forward.h"
+#include "session/handover.h"
 #include "session/held.h"
 #include "session/listener.h"
 #include "session/pool.h"
@@ -123,15 +124,12 @@ void hd_session_opened(struct hd_session *s)
     publish_session(s, HD_BUS_SESSION_OPENED);
 }
 
-void hd_session_accept(struct hd_worker *w, struct hd_listener *listener, int fd)
+static struct hd_session *session_new(struct hd_worker *w, struct hd_listener *listener, int fd, int adopted)
 {
     struct hd_session *s = hd_calloc(1, sizeof(*s));
-    int on = 1;
 
     if (!s)
-        goto fail;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* fails on a Unix socket, harmlessly */
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+        return NULL;
     s->magic = HD_SESSION_MAGIC;
     s->w = w;
     s->txn = HD_TXN_IDLE;
@@ -140,20 +138,50 @@ void hd_session_accept(struct hd_worker *w, struct hd_listener *listener, int fd
     s->since_ns = hd_now_ns();
     hd_list_init(&s->all);
     hd_list_init(&s->waiting);
-    hd_frame_scan_init(&s->scan, hd_frame_login);
+    hd_frame_scan_init(&s->scan, adopted ? hd_frame_frontend : hd_frame_login);
     if (hd_link_init(&s->link, &w->io, fd, &client_ops)) {
         hd_listener_drop(listener);
-        goto fail;
+        hd_free(s);
+        return NULL;
     }
     hd_session_set_state(s, HD_SESSION_STARTUP);
     hd_list_push_back(&w->sessions, &s->all);
-    hd_list_push_back(&w->logins, &s->waiting);
     w->session_count++;
+    return s;
+}
+
+void hd_session_accept(struct hd_worker *w, struct hd_listener *listener, int fd)
+{
+    struct hd_session *s;
+    int on = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* fails on a Unix socket, harmlessly */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    s = session_new(w, listener, fd, 0);
+    if (!s) {
+        close(fd);
+        return;
+    }
+    hd_list_push_back(&w->logins, &s->waiting);
     w->stats.accepted++;
-    return;
-fail:
-    hd_free(s);
-    close(fd);
+}
+
+struct hd_session *hd_session_adopt(struct hd_worker *w, struct hd_listener *listener, int fd)
+{
+    struct hd_session *s = session_new(w, listener, fd, 1);
+
+    if (s)
+        hd_link_pause(&s->link);
+    return s;
+}
+
+void hd_session_adopted(struct hd_session *s)
+{
+    if (s->pool->conf->pool_mode == HD_POOL_SESSION)
+        s->pins |= HD_PIN_MODE;
+    hd_session_set_state(s, HD_SESSION_READY);
+    hd_session_opened(s);
+    hd_link_resume(&s->link);
 }
 
 /* --- the end
@@ -294,6 +322,21 @@ void hd_session_close(struct hd_session *s)
     hd_listener_drop(s->listener);
     s->listener = NULL;
     hd_link_close(&s->link, on_released);
+}
+
+void hd_session_gone(struct hd_session *s)
+{
+    let_go(s);
+    hd_list_remove(&s->waiting);
+    hd_list_remove(&s->all);
+    hd_session_set_state(s, HD_SESSION_CLOSED);
+    s->w->session_count--;
+    hd_listener_drop(s->listener);
+    s->listener = NULL;
+    if (s->link.fd >= 0)
+        close(s->link.fd);
+    s->link.fd = -1;
+    on_released(&s->link);
 }
 
 void hd_session_close_soon(struct hd_session *s)
@@ -467,7 +510,9 @@ int hd_session_may_release(const struct hd_session *s)
 
 void hd_session_release(struct hd_session *s)
 {
+    struct hd_worker *w = s->w;
     struct hd_server *v = s->server;
+    int retiring = w->retiring;
 
     s->since_ns = uv_now(&s->w->loop.uv) * 1000000;
     hd_server_unlink(v);
@@ -476,6 +521,8 @@ void hd_session_release(struct hd_session *s)
         hd_session_fatal(s, "57P01", "terminating connection due to administrator command", NULL);
     else
         hd_session_unpause(s);
+    if (retiring)
+        hd_handover_soon(w);
 }
 
 void hd_session_unpause(struct hd_session *s)

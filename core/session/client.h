@@ -9,6 +9,12 @@
 
 /* Takes over an accepted socket. */
 void hd_session_accept(struct hd_worker *w, struct hd_listener *listener, int fd);
+/* Takes over a socket whose client another host has let in: ready, but for what its owner fills in before
+ * hd_session_adopted. NULL: no memory, and the socket stays the caller's. */
+struct hd_session *hd_session_adopt(struct hd_worker *w, struct hd_listener *listener, int fd);
+void hd_session_adopted(struct hd_session *s);
+/* Another host has it now, and its link is detached: everything here goes, and the client hears nothing. */
+void hd_session_gone(struct hd_session *s);
 /* The only place where a session's state changes. */
 void hd_session_set_state(struct hd_session *s, enum hd_session_state to);
 /* Says why and ends: a FATAL ErrorResponse, and the connection is closed when it has gone out. */

@@ -38,6 +38,7 @@ struct hd_tunnel;
 struct hd_auth_cache;
 struct hd_held;
 struct hd_listener;
+struct hd_handover;
 
 #define HD_SESSION_MAGIC 0x68645365u
 #define HD_SERVER_MAGIC  0x68645376u
@@ -275,6 +276,9 @@ struct hd_worker {
     uint8_t draining, stopping;
     struct hd_post stop_post;
     uint8_t told_drained;
+    uint8_t retiring, told_retired, sweep_posted; /* handover.c */
+    struct hd_post sweep_post;
+    uint64_t handed_over;
     uint8_t accept_paused; /* listeners stand still until the next tick */
 };
 
@@ -302,10 +306,15 @@ struct hd_workers {
     _Atomic int draining_left;
     struct hd_post drained_post;
     sem_t stopped;
-    int started;         /* threads that run */
-    char io_reason[128]; /* why io_uring could not be had */
-    int succeeded;       /* another host has the addresses now */
-    int failed;          /* never started */
+    int started;                  /* threads that run */
+    char io_reason[128];          /* why io_uring could not be had */
+    int succeeded;                /* another host has the addresses now */
+    int failed;                   /* never started */
+    struct hd_handover *handover; /* the way to the other host; NULL: there is none */
+    void (*retired)(void *arg);
+    void *retired_arg;
+    _Atomic int retiring_left;
+    struct hd_post retired_post;
 };
 
 /* How long ago that was; 0 when it came after `now` was read, as it may within one tick. */

@@ -18,6 +18,7 @@
 #include "session/auth.h"
 #include "session/client.h"
 #include "session/debug.h"
+#include "session/handover.h"
 #include "session/listener.h"
 #include "session/pool.h"
 #include "session/server.h"
@@ -85,6 +86,8 @@ static void on_tick(struct hd_loop_timer *t)
         watch_memory(w);
     if (w->draining)
         drained_here(w);
+    else if (w->retiring)
+        hd_handover_tick(w);
 }
 
 /* Threads start one after the other, so that the reason is written and told once. */
@@ -368,7 +371,7 @@ static void apply_here(struct hd_worker *w, void *arg)
 
     w->settings = hd_settings_hold(a->settings);
     hd_pools_apply(w, a->settings);
-    if (!w->draining)
+    if (!w->draining && !w->retiring)
         hd_listeners_apply(w, a->settings, a->sockets);
     hd_settings_release(old);
 }
@@ -475,11 +478,6 @@ void hd_workers_drain(struct hd_workers *w, uint64_t timeout_ms, void (*done)(vo
     HD_CHECK(hd_workers_each(w, drain_here, hd_free, deadline) == HD_OK);
 }
 
-void hd_workers_succeeded(struct hd_workers *w)
-{
-    w->succeeded = 1;
-}
-
 static void end_sessions(struct hd_worker *w)
 {
     w->stopping = 1;
@@ -547,5 +545,6 @@ void hd_workers_stop(struct hd_workers *w)
         pthread_join(w->worker[i].thread, NULL);
         hd_commands_drop_loop(w->env.commands, &w->worker[i].loop);
     }
+    hd_handover_close(w);
     free_all(w);
 }

@@ -41,8 +41,6 @@ void hd_workers_commit(struct hd_workers *w);
  * ended. `done` runs on the control loop once no session is left. Calling it again with 0 ends the wait.
  * [control] */
 void hd_workers_drain(struct hd_workers *w, uint64_t timeout_ms, void (*done)(void *arg), void *arg);
-/* Another host has the addresses: what is left of ours is closed, and no file removed. [control] */
-void hd_workers_succeeded(struct hd_workers *w);
 /* Ends the threads (whatever sessions are left are cut) and frees all. [control] */
 void hd_workers_stop(struct hd_workers *w);
 

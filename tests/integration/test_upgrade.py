@@ -132,6 +132,9 @@ def _():
         back_within(host, 30)
         equal(host.host_pids(), [host.process.pid])
         equal(status(host)["supervisor"], "none")
+        done = host.control("upgrade")
+        equal(done.returncode, 1)
+        assert "there is no supervisor" in done.stdout + done.stderr, done
 
 
 @test("a reload's new address is kept and its old one given up, over a crash too")
@@ -232,6 +235,166 @@ def _():
             back_within(host, 10)
         assert "crashed in a plugin" not in host.log_text()
         equal(plugin_state(host)["state"], "running")
+
+
+# --- upgrades -----------------------------------------------------------------------------------------------------
+
+
+def upgrade(host):
+    """Upgrades and returns the new host's process."""
+    done = host.control("upgrade", timeout=60)
+    equal(done.returncode, 0, done.stdout + done.stderr)
+    return host.host_pid()
+
+
+def settled(host, timeout=20.0):
+    wait_for(lambda: len(host.host_pids()) == 1, timeout, "one host alone")
+
+
+class Working:
+    """A client that runs statements without end; anything but the right answer is a failure."""
+
+    def __init__(self, host, number):
+        self.wire, self.number = host.wire(), number
+        self.count, self.failures, self.ended = 0, [], False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        answer = self.wire.exchange(parse("mine", "SELECT %d + $1::int" % number), sync())
+        equal(kinds(answer), "1Z")
+        self.thread.start()
+
+    def _turn(self):
+        self.count += 1
+        if self.count % 3 == 0:
+            equal(kinds(self.wire.exchange(query("BEGIN"))), "CZ")
+            equal(kinds(self.wire.exchange(query("SELECT 1"))), "TDCZ")
+            equal(kinds(self.wire.exchange(query("COMMIT"))), "CZ")
+        answer = self.wire.exchange(bind("", "mine", [str(self.count).encode()]), execute(), sync())
+        equal(kinds(answer), "2DCZ")
+        equal(int(answer[1].row()[0]), self.number + self.count)
+
+    def _run(self):
+        while not self.ended and not self.failures:
+            try:
+                self._turn()
+            except Exception as e:
+                self.failures.append(repr(e))
+
+    def end(self):
+        self.ended = True
+        self.thread.join(30)
+        self.wire.close()
+
+
+@test("an idle client moves to the new host with its statements, settings and address, and notices nothing")
+def _():
+    with Host(pg) as host:
+        with host.wire(application_name="traveller") as w:
+            equal(kinds(w.exchange(parse("s1", "SELECT $1::int * 2"), parse("", "SELECT 7"), sync())), "11Z")
+            w.exchange(query("SET application_name = 'wanderer'"), parse("", "SELECT 7"), sync(), ready=2)
+            before = host.host_pid()
+            assert upgrade(host) != before
+            settled(host)
+            rows = [r for r in host.console("SHOW CLIENTS") if r["database"] == "shop"]
+            equal([r["application_name"] for r in rows], ["wanderer"])
+            answer = w.exchange(bind("", "s1", [b"21"]), execute(), sync())
+            equal(kinds(answer), "2DCZ")
+            equal(answer[1].row()[0], b"42")
+            answer = w.exchange(query("SHOW application_name"))
+            equal(answer[1].row()[0], b"wanderer")
+            w.exchange(parse("", "SELECT 7"), sync())
+            upgrade(host)
+            settled(host)
+            answer = w.exchange(bind(), execute(), sync())
+            equal(kinds(answer), "2DCZ")
+            equal(answer[1].row()[0], b"7")
+        equal(status(host)["generation"], "3")
+        equal(status(host)["crashes"], "0")
+
+
+@test("20 upgrades under load, and no statement fails, and no connection is refused", timeout=240)
+def _():
+    with Host(pg, {"database *": {"pool_size": 4}}) as host:
+        clients = [Working(host, i) for i in range(6)]
+        with Knocking(host) as tcp:
+            for _ in range(20):
+                upgrade(host)
+                settled(host)
+                before = [c.count for c in clients]
+                wait_for(lambda: all(c.failures or c.count > n for c, n in zip(clients, before)), what="all go on")
+        for c in clients:
+            c.end()
+        equal([c.failures for c in clients], [[]] * 6)
+        equal(tcp.failures, [])
+        equal(status(host)["generation"], "21")
+        harness.comment("%d statements" % sum(c.count for c in clients))
+
+
+@test("who is in a transaction stays with the old host until its end; a cancel reaches it from the new one")
+def _():
+    with Host(pg) as host:
+        with host.wire() as w, host.wire() as idle:
+            w.exchange(query("BEGIN"))
+            upgrade(host)
+            wait_for(lambda: len(host.host_pids()) == 2, what="two hosts")
+            equal(host.control("upgrade").returncode, 1)
+            w.send(query("SELECT pg_sleep(30)"))
+            wait_for(lambda: pg.backends("query LIKE '%pg_sleep(30)%' AND state = 'active'"), what="it runs")
+            with pgwire.Wire("127.0.0.1", host.port) as c:
+                c.send(pgwire.cancel_request(w.backend_pid, w.backend_key))
+            answer = [m for m in w.recv_until("Z") if m.type == "E"]
+            equal(answer[0].fields()["C"], "57014")
+            equal(kinds(idle.exchange(query("SELECT 1"))), "TDCZ")
+            equal(kinds(w.exchange(query("ROLLBACK"))), "CZ")
+            settled(host)
+            equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
+
+
+@test("a client that cannot move is ended after upgrade_timeout")
+def _():
+    with Host(pg, {"host": {"upgrade_timeout": "1s", "drain_timeout": "1s"}}) as host:
+        with host.wire() as w:
+            w.exchange(query("BEGIN"))
+            upgrade(host)
+            host.wait_log("upgrade_timeout is over")
+            settled(host)
+
+
+@test("an upgrade whose new host does not start leaves the old one serving")
+def _():
+    with Host(pg) as host:
+        with host.wire() as w:
+            pid = host.host_pid()
+            path = host.write("90-bad.ini", "[host]\nworkers = many\n")
+            done = host.control("upgrade")
+            equal(done.returncode, 1)
+            assert "the new host has ended before it was ready" in done.stdout + done.stderr, done
+            equal(host.host_pids(), [pid])
+            equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
+            os.unlink(path)
+            assert upgrade(host) != pid
+            settled(host)
+            equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
+
+
+@test("SIGUSR2 upgrades; the new host may have another number of workers and fewer addresses")
+def _():
+    more = harness.free_port()
+    with Host(pg, {"listener more": {"listen": "127.0.0.1:%d" % more, "auth": "scram-sha-256"}}) as host:
+        clients = [host.wire() for _ in range(6)]
+        host.configure({"host": {"workers": 1}})
+        host.signal(signal.SIGUSR2)
+        host.wait_log("msg=upgraded")
+        settled(host)
+        with contextlib.closing(socket.socket()) as s:
+            assert s.connect_ex(("127.0.0.1", more))
+        for _ in range(40):
+            host.wire().close()
+        host.configure({"host": {"workers": 3}})
+        upgrade(host)
+        settled(host)
+        for w in clients:
+            equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
+            w.close()
 
 
 main()
