@@ -68,13 +68,18 @@ int hd_prepared_foreign(const char *name)
 
 /* --- on the server --- */
 
-/* Sends a message of the host's own with what the server owes for it. */
+/* Sends a message of the host's own with what the server owes for it; takes the entry's reference over. A
+ * server that did not get it has not what it is held to have, and goes with its session. */
 static int inject(struct hd_server *v, struct hd_strbuf *sb, struct hd_expect e)
 {
     int code = sb->failed ? HD_ENOMEM : hd_server_expect(v, e);
 
-    if (!code)
+    if (code)
+        hd_server_forget(v, &e);
+    else
         code = hd_server_send_copy(v, sb->data, sb->len);
+    if (code)
+        v->must_close = 1;
     hd_strbuf_free(sb);
     return code;
 }
@@ -86,18 +91,14 @@ int hd_prepared_send_parse(struct hd_session *s, struct hd_prep *p, const char *
     struct hd_strbuf sb = HD_STRBUF_INIT;
     size_t name_len = strlen(name) + 1;
     uint8_t head[5] = {HD_MSG_PARSE};
-    int code;
 
     hd_put_u32(head + 1, (uint32_t)(4 + name_len + p->len));
     hd_strbuf_add(&sb, head, sizeof(head));
     hd_strbuf_add(&sb, name, name_len);
     hd_strbuf_add(&sb, p->body, p->len);
-    code = inject(s->server, &sb,
+    return inject(s->server, &sb,
                   (struct hd_expect){
                       .kind = HD_EXPECT_PARSE, .flags = (uint8_t)flags, .seq = seq, .ref = hd_prep_hold(p)});
-    if (code)
-        hd_prep_drop(hd_session_preps(s), p);
-    return code;
 }
 
 /* Takes a prepared statement away from the server. */
@@ -107,16 +108,11 @@ static int drop_there(struct hd_session *s, struct hd_prep *p)
     struct hd_build b = hd_build_onto(&sb);
     struct hd_expect e = {.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .ref = hd_prep_hold(p)};
     char name[HD_PREP_NAME];
-    int code;
 
     hd_prep_name(p, name);
     hd_server_preps_remove(&s->server->preps, hd_session_preps(s), p);
-    code = hd_build_close(&b, HD_TARGET_STATEMENT, name);
-    if (!code)
-        code = inject(s->server, &sb, e);
-    if (code)
-        hd_prep_drop(hd_session_preps(s), e.ref);
-    return code;
+    (void)hd_build_close(&b, HD_TARGET_STATEMENT, name); /* inject sees that it failed */
+    return inject(s->server, &sb, e);
 }
 
 /* Makes room for one more prepared statement on the server. */
@@ -164,8 +160,7 @@ static int ensure_unnamed(struct hd_session *s)
     }
     /* another client's is there, and ours has none: PostgreSQL shall say so */
     hd_prepared_set_unnamed(hd_session_preps(s), &v->unnamed, NULL);
-    if (hd_build_close(&b, HD_TARGET_STATEMENT, ""))
-        return HD_ENOMEM;
+    (void)hd_build_close(&b, HD_TARGET_STATEMENT, "");
     return inject(v, &sb, (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW});
 }
 
