@@ -14,6 +14,9 @@
 #include "base/alloc.h"
 #include "io/tls.h"
 
+/* A slice of no more bytes is copied behind the last one where it can be. */
+#define COPIED 512
+
 /* --- the queue ---------------------------------------------------------------------------------------------
  */
 
@@ -50,6 +53,26 @@ static void queued(struct hd_link *l, size_t len)
         hd_link_mark_dirty(l);
 }
 
+/* Copies bytes to where the last copy ended, if its buffer has room and nobody else fills it. 1: done. */
+static int append(struct hd_link *l, const void *bytes, size_t len)
+{
+    struct hd_slice *last;
+    struct hd_buf *b;
+
+    if (!l->out_count)
+        return 0;
+    last = &l->out[(l->out_head + l->out_count - 1) & (l->out_cap - 1)];
+    b = last->buf;
+    if (b->refs != 1 || b == l->in || b == l->io->scratch || last->ptr + last->len != b->data + b->len ||
+        b->cap - b->len < len)
+        return 0;
+    memcpy(b->data + b->len, bytes, len);
+    b->len += (uint32_t)len;
+    last->len += (uint32_t)len;
+    queued(l, len);
+    return 1;
+}
+
 int hd_link_send(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint32_t len)
 {
     struct hd_slice *last;
@@ -64,6 +87,9 @@ int hd_link_send(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint
             return HD_OK;
         }
     }
+    /* One call for one piece of memory costs less than one for two, and the copy less than that. */
+    if (len <= COPIED && append(l, ptr, len))
+        return HD_OK;
     if (l->out_count == l->out_cap && more_slices(l))
         return HD_ENOMEM;
     l->out[(l->out_head + l->out_count++) & (l->out_cap - 1)] = (struct hd_slice){hd_buf_hold(buf), ptr, len};
@@ -74,24 +100,12 @@ int hd_link_send(struct hd_link *l, struct hd_buf *buf, const uint8_t *ptr, uint
 int hd_link_send_copy(struct hd_link *l, const void *bytes, size_t len)
 {
     struct hd_buf *b;
-    struct hd_slice *last;
     int code;
 
     if (l->closed || l->ended || l->deaf || !len)
         return HD_OK;
-    if (l->out_count) { /* append where the last copy ended, if its buffer has room and nobody else fills it
-                         */
-        last = &l->out[(l->out_head + l->out_count - 1) & (l->out_cap - 1)];
-        b = last->buf;
-        if (b != l->in && b != l->io->scratch && last->ptr + last->len == b->data + b->len &&
-            b->cap - b->len >= len && b->refs == 1) {
-            memcpy(b->data + b->len, bytes, len);
-            b->len += (uint32_t)len;
-            last->len += (uint32_t)len;
-            queued(l, len);
-            return HD_OK;
-        }
-    }
+    if (append(l, bytes, len))
+        return HD_OK;
     b = hd_buf_new(&l->io->bufs, (uint32_t)len);
     if (!b)
         return HD_ENOMEM;
