@@ -24,7 +24,7 @@
     OPT(hd_host_conf, HD_OPT_##type, key, def, lo, hi, flags, doc)
 static const struct hd_option host_table[] = {
     HOST(STRING, workers, "auto", 0, 0, 0, "Worker threads: a number, or auto for one per core"),
-    CHOICE(hd_host_conf, io, "uv", "auto|uv|uring", 0,
+    CHOICE(hd_host_conf, io, "auto", "auto|uv|uring", 0,
            "What moves bytes: uring is Linux's io_uring, uv works everywhere; auto takes uring where it can"),
     HOST(STRING, plugin_dir, NULL, 0, 0, 0,
          "Folder of the plugins' libraries; where make install puts them when empty"),

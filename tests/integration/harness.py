@@ -3,7 +3,7 @@ What integration tests stand on: a private PostgreSQL, a howdahd with a configur
 that splits the stream at any byte, and a runner that prints TAP.
 
 A test file registers functions with @test and ends with main(). All processes are children of the test file: they
-end with it, however it ends.
+end with it, however it ends. HOWDAH_TEST_IO, if set, is the `io` of each howdahd that does not choose one.
 """
 
 import asyncio
