@@ -5,6 +5,7 @@ back, so that an answer through the host can be compared with PostgreSQL's own b
 
 import base64
 import collections
+import functools
 import hashlib
 import hmac
 import os
@@ -209,6 +210,11 @@ def run(sql, values=(), types=(), formats=(), result_formats=()):
 # --- SCRAM ------------------------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=64)  # what makes a login slow is the same for each of one user's
+def _salted(secret, salt, iterations):
+    return hashlib.pbkdf2_hmac("sha256", secret, base64.b64decode(salt), iterations)
+
+
 class Scram:
     """The client's side of SCRAM-SHA-256, for one login."""
 
@@ -226,7 +232,7 @@ class Scram:
         parts = dict(p.split("=", 1) for p in server_first.split(","))
         if not parts["r"].startswith(self.nonce):
             raise ValueError("the server's nonce does not begin with ours")
-        salted = hashlib.pbkdf2_hmac("sha256", self.secret, base64.b64decode(parts["s"]), int(parts["i"]))
+        salted = _salted(self.secret, parts["s"], int(parts["i"]))
         client_key = self._mac(salted, b"Client Key")
         without_proof = "c=biws,r=" + parts["r"]
         self.auth = _bytes(",".join((self.first_bare, server_first, without_proof)))
