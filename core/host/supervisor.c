@@ -32,6 +32,7 @@
 #include "host/daemon.h"
 #include "host/environment.h"
 #include "host/supervisor_wire.h"
+#include "session/share.h"
 
 /* A host that has lived so long counts as well: the next crash is the first again. */
 #define STEADY_MS 60000u
@@ -74,6 +75,8 @@ struct supervisor {
     struct host hosts[2];
     struct kept *kept;
     struct blamed *blamed;
+    struct hd_share_page *share; /* that two hosts count in */
+    int share_fd;
     sigset_t before; /* the mask that we were started with */
     int signals;     /* descriptor */
     int ready_fd;
@@ -235,6 +238,8 @@ static void tell_beginning(struct supervisor *s, struct host *h, int peer, int p
 
     for (const struct kept *k = s->kept; k; k = k->next)
         hd_super_send(h->channel, HD_SUPER_KEPT, 0, k->name, k->fd);
+    if (s->share_fd >= 0)
+        hd_super_send(h->channel, HD_SUPER_SHARE, (uint32_t)(h - s->hosts), NULL, s->share_fd);
     if (page >= 0)
         hd_super_send(h->channel, HD_SUPER_PAGE, 0, NULL, page);
     for (const struct blamed *b = s->blamed; b; b = b->next)
@@ -537,6 +542,7 @@ static void reap(struct supervisor *s)
             if (h->channel >= 0)
                 close(h->channel);
             *h = (struct host){.role = NONE, .channel = -1};
+            hd_share_page_clear(s->share, (unsigned)i);
             ended(s, &was, status);
             hd_blame_page_free(was.page);
             break;
@@ -675,6 +681,9 @@ static int prepare(struct supervisor *s, struct hd_error *err)
     if (e)
         return hd_fail(err, HD_EIO, "cannot open the log %s: %s", s->conf->log_file, strerror(e));
     hd_log_set_level((enum hd_log_level)s->conf->log_level);
+    e = hd_share_page_make(&s->share, &s->share_fd);
+    if (e)
+        hd_log(HD_LOG_WARNING, "pools are not shared between hosts", HD_KV("reason", strerror(e)));
     if (watch_signals(s) < 0)
         return hd_fail(err, HD_EIO, "signals cannot be watched: %s", strerror(errno));
     return HD_OK;
@@ -688,6 +697,7 @@ int hd_supervisor_run(const struct hd_supervisor_conf *conf)
                            .ready_fd = conf->ready_fd,
                            .background = conf->ready_fd >= 0,
                            .peer_fd = -1,
+                           .share_fd = -1,
                            .status = 1 << 8};
     struct hd_error err = HD_ERROR_INIT;
     int pid_fd = -1, code = HD_OK;
@@ -704,6 +714,7 @@ int hd_supervisor_run(const struct hd_supervisor_conf *conf)
         loop(&s);
     while (s.kept)
         drop(&s, s.kept->name);
+    hd_share_page_free(s.share);
     while (s.blamed)
         forgive(&s, s.blamed->plugin);
     if (pid_fd >= 0)

@@ -17,8 +17,9 @@
 enum hd_super_type {
     /* To a host before it starts, HD_SUPER_BEGIN last. */
     HD_SUPER_KEPT = 1,   /* text: name; descriptor: the socket that goes by it */
-    HD_SUPER_PAGE = 2,   /* descriptor: the page that all generations share */
+    HD_SUPER_PAGE = 2,   /* descriptor: where it notes which plugin it is in */
     HD_SUPER_BLAMED = 3, /* text: a plugin; value: how often a host crashed in it */
+    HD_SUPER_SHARE = 5,  /* descriptor: the counts that two hosts share; value: which side this one is */
     HD_SUPER_BEGIN = 4,  /* value: HD_SUPER_VERSION; text: see struct hd_super_begin */
     /* To a host that runs. */
     HD_SUPER_PEER = 16,         /* descriptor: the way to the other generation */

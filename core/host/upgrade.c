@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "host/daemon.h"
 #include "host/supervisor_wire.h"
+#include "session/share.h"
 
 /* A socket that an earlier host has left. */
 struct left {
@@ -111,6 +112,10 @@ static int take_beginning(struct hd_supervised *s, struct hd_super_message *m, s
     case HD_SUPER_PAGE:
         if (m->fd < 0 || hd_blame_use(m->fd))
             hd_log(HD_LOG_WARNING, "crashes cannot be blamed on plugins");
+        break;
+    case HD_SUPER_SHARE:
+        if (m->fd < 0 || hd_share_use(m->fd, m->value))
+            hd_log(HD_LOG_WARNING, "pools are not shared with another host");
         break;
     case HD_SUPER_BLAMED:
         code = add_blamed(s, m);

@@ -49,11 +49,15 @@ void hd_pool_leave_apart(struct hd_pool *p)
 int hd_pool_reserve(struct hd_pool *p, int64_t extra)
 {
     struct hd_pool_shared *s = p->shared;
+    int64_t max = atomic_load(&s->limit) + extra;
 
     p->capped = NULL;
-    if (atomic_fetch_add(&s->total, 1) < atomic_load(&s->limit) + extra && enter_tallies(p)) {
-        hd_pool_waive_room(p);
-        return 1;
+    if (atomic_fetch_add(&s->total, 1) < max && hd_share_enter(s->share, max)) {
+        if (enter_tallies(p)) {
+            hd_pool_waive_room(p);
+            return 1;
+        }
+        hd_share_leave(s->share);
     }
     atomic_fetch_sub(&s->total, 1);
     return 0;
@@ -62,6 +66,7 @@ int hd_pool_reserve(struct hd_pool *p, int64_t extra)
 void hd_pool_unreserve(struct hd_pool *p)
 {
     atomic_fetch_sub(&p->shared->total, 1);
+    hd_share_leave(p->shared->share);
     hd_pool_leave_apart(p);
 }
 

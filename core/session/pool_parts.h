@@ -7,6 +7,7 @@
 #define HD_SESSION_POOL_PARTS_H
 
 #include "session/pool.h"
+#include "session/share.h"
 #include "session/tally.h"
 
 /* The counts of servers that have limits beside the pool's own. */
@@ -21,6 +22,7 @@ struct hd_pool_shared {
     _Atomic unsigned forgotten; /* how often `welcome` has proved to be out of date */
     _Atomic int64_t limit, reserve;
     _Atomic int total;                         /* servers and connects under way, all workers */
+    struct hd_share *share;                    /* with another host; NULL: there is none */
     _Atomic int clients;                       /* sessions, all workers */
     struct hd_tally *tallies[HD_POOL_TALLIES]; /* of servers: the database's, the user's, the node's */
     struct hd_scram_keys keys; /* of the user, where he has no password here; under the workers' lock */

@@ -17,12 +17,17 @@
  * ------------------------------------------------------------------------------------- */
 
 /* Tells the other workers how it stands here, when that has changed. */
+/* So many sessions are served by a server before it makes room for another host that waits. */
+#define SHARED_TURNS 8
+
 static void publish(struct hd_pool *p)
 {
     unsigned flags = (p->waiting_count ? HD_PLACE_WAITS : 0) | (p->busy_count ? HD_PLACE_BUSY : 0);
 
     if (flags == p->published)
         return;
+    if ((flags ^ p->published) & HD_PLACE_WAITS)
+        hd_share_wait(p->shared->share, flags & HD_PLACE_WAITS ? 1 : -1);
     p->published = flags;
     atomic_store_explicit(&p->shared->places[p->w->index].flags, flags, memory_order_relaxed);
 }
@@ -191,6 +196,10 @@ static int wanted(struct hd_pool *p, struct hd_server *v, int needed_elsewhere)
     int over = hd_pool_total(p) - (int)hd_pool_limit(p);
     int waits = p->waiting_count || needed_elsewhere;
 
+    if (HD_UNLIKELY(hd_share_other_waits(p->shared->share)) && (!waits || p->turns >= SHARED_TURNS)) {
+        p->turns = 0; /* the other host's turn */
+        return 0;
+    }
     if (v->must_close || over > (waits ? p->conf->reserve_pool_size : 0) || hd_pool_owes_room(p))
         return 0;
     return (waits && p->connecting) || !hd_pool_expired(p, v, hd_now_ns());

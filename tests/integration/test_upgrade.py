@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -249,6 +250,7 @@ def upgrade(host):
 
 def settled(host, timeout=20.0):
     wait_for(lambda: len(host.host_pids()) == 1, timeout, "one host alone")
+    assert not re.search("has crashed.*was=retiring", host.log_text()), "the old host did not end well"
 
 
 class Working:
@@ -347,6 +349,35 @@ def _():
             equal(kinds(w.exchange(query("ROLLBACK"))), "CZ")
             settled(host)
             equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
+
+
+@test("pool_size holds over both hosts, and neither starves")
+def _():
+    with Host(pg, {"database *": {"pool_size": 2}}) as host:
+        with host.wire() as w:
+            w.exchange(query("BEGIN"))
+            others = [Working(host, i) for i in range(4)]
+            most, ended = [0], threading.Event()
+
+            def watch():
+                while not ended.is_set():
+                    most[0] = max(most[0], pg.backends("usename = 'app'"))
+
+            watcher = threading.Thread(target=watch, daemon=True)
+            watcher.start()
+            upgrade(host)
+            wait_for(lambda: len(host.host_pids()) == 2, what="two hosts")
+            before = [c.count for c in others]
+            wait_for(lambda: all(c.count > n + 20 or c.failures for c, n in zip(others, before)), what="all go on")
+            equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
+            equal(kinds(w.exchange(query("COMMIT"))), "CZ")
+            settled(host)
+            for c in others:
+                c.end()
+            ended.set()
+            watcher.join(20)
+            equal([c.failures for c in others], [[]] * 4)
+            assert most[0] <= 2, "%d server connections" % most[0]
 
 
 @test("a client that cannot move is ended after upgrade_timeout")
