@@ -41,7 +41,8 @@ static const char help[] =
     "      --help              print this and exit\n"
     "\n"
     "SIGHUP reloads the configuration, all of it or nothing; SIGTERM lets transactions end and\n"
-    "stops; a second SIGTERM stops at once. howdahctl talks to a running host.\n";
+    "stops; a second SIGTERM stops at once; SIGUSR2 starts a new host that takes over. howdahctl\n"
+    "talks to a running host.\n";
 
 enum { OPT_DUMP = 256, OPT_SAMPLE, OPT_VERSION, OPT_HELP };
 
