@@ -39,30 +39,49 @@ static int is_batch(const struct hd_expect *e)
 
 /* --- errors --- */
 
+static void undo_parse(struct hd_server *v, struct hd_expect *e, int failed)
+{
+    struct hd_prep_table *t = v->w->all->preps;
+    struct hd_stocked *there = e->id ? hd_stock_of_id(&v->preps, e->id) : NULL;
+
+    if (e->flags & HD_EXPECT_UNNAMED) {
+        if (failed)
+            hd_unnamed_failed(v, e);
+        else
+            hd_unnamed_undo(v, e);
+        return;
+    }
+    if (there)
+        hd_stock_remove(&v->preps, t, there);
+    if (v->session && e->seq && !(e->flags & HD_EXPECT_TAKEN)) {
+        hd_names_undo(&v->session->names, t, e->seq);
+        hd_prepared_pin(v->session);
+    }
+}
+
 /* An entry that the server skipped or failed: what was taken for granted when it was sent is taken back. */
-static void undo(struct hd_server *v, struct hd_expect *e, const char *sqlstate)
+static void undo(struct hd_server *v, struct hd_expect *e, const char *sqlstate, int failed)
 {
     struct hd_session *s = v->session;
     struct hd_prep_table *t = v->w->all->preps;
 
     switch (e->kind) {
     case HD_EXPECT_PARSE:
-        if (e->flags & HD_EXPECT_UNNAMED)
-            hd_extended_unnamed_lost(s, v);
-        else if (e->ref) /* NULL: forwarded as it came, under a name that is not ours */
-            hd_server_preps_remove(&v->preps, t, e->ref);
-        if (s && e->seq)
-            hd_names_undo(&s->names, t, e->seq);
+        undo_parse(v, e, failed);
         break;
     case HD_EXPECT_CLOSE: /* the statement is still there */
-        if (e->ref && hd_server_preps_add(&v->preps, e->ref))
+        if (e->flags & HD_EXPECT_UNNAMED)
+            hd_unnamed_undo(v, e);
+        else if ((e->flags & HD_EXPECT_SWALLOW) && hd_stock_retire(&v->preps, e->id))
             v->must_close = 1;
+        else if (s && (e->flags & HD_EXPECT_CLOSED))
+            hd_closed_name_undo(s, e->ref);
         break;
     case HD_EXPECT_LOCAL:
         if (s && e->seq)
             hd_names_undo(&s->names, t, e->seq);
         if (s && (e->flags & HD_EXPECT_CLOSED))
-            hd_extended_unclose(s, e->ref);
+            hd_closed_name_undo(s, e->ref);
         break;
     case HD_EXPECT_EXECUTE:
     case HD_EXPECT_QUERY:
@@ -85,7 +104,7 @@ static void skip_to_sync(struct hd_server *v, const char *sqlstate)
     while (n < q->count && hd_expects_at(q, n)->kind != HD_EXPECT_SYNC)
         n++;
     for (uint32_t i = n; i-- > 0;) /* the last first, so that what was there before stands in the end */
-        undo(v, hd_expects_at(q, i), sqlstate);
+        undo(v, hd_expects_at(q, i), sqlstate, i == 0);
     while (n--)
         hd_expects_pop(q);
     v->skipping = !q->count;
@@ -102,14 +121,15 @@ static void note_error(struct hd_server *v, struct hd_expect *e, const struct hd
     }
 }
 
-/* A plan that the server refuses from now on, or a statement that it does not have any more: whatever it has
- * is prepared anew before its next use. */
+/* A statement that the server does not have any more, or a plan that it refuses from now on where that is not
+ * the client's doing: none of its kind is used again. */
 static void suspect_preps(struct hd_server *v, const struct hd_expect *head, const struct hd_report *rep)
 {
     int stale = !strcmp(rep->code, "0A000") && (is_batch(head) || head->kind == HD_EXPECT_EXECUTE);
+    int lost = !strcmp(rep->code, "26000") && hd_names_ours(rep->message);
 
-    if (stale || (!strcmp(rep->code, "26000") && hd_names_ours(rep->message)))
-        hd_server_preps_expire(&v->preps);
+    if ((stale || lost) && hd_stock_retire_all(&v->preps, v->w->all->preps, lost))
+        v->must_close = 1;
 }
 
 /* An error in a statement of the host's own that must not fail: the session cannot go on. */
@@ -143,10 +163,13 @@ static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
     if (head->flags & HD_EXPECT_REPLACE) {
         hd_relay_instead(r, f, head->ref);
         fate = HD_DROP;
-    } else if (v->session && (renamed = hd_names_in_report(v->session, f->data, f->total))) {
+    } else if (v->session && (renamed = hd_names_in_report(v->session, head->seq, f->data, f->total))) {
         hd_relay_instead(r, f, renamed);
         hd_buf_drop(renamed);
         fate = HD_DROP;
+    } else if ((head->flags & HD_EXPECT_SWALLOW) && head->kind == HD_EXPECT_PARSE &&
+               (head->flags & HD_EXPECT_TAKEN)) {
+        fate = HD_DROP; /* the command that it was for says the same */
     } else if ((head->flags & HD_EXPECT_SWALLOW) && head->kind == HD_EXPECT_QUERY) {
         if (head->flags & HD_EXPECT_MUST)
             own_statement_failed(v, &rep);
@@ -180,22 +203,16 @@ static void forget_unreported(struct hd_server *v)
 /* Session state that a finished command took away. */
 static void on_tag(struct hd_server *v, const char *tag)
 {
-    struct hd_session *s = v->session;
-    struct hd_prep_table *t = v->w->all->preps;
     int all = !strcmp(tag, "DISCARD ALL");
 
-    if (!all && strcmp(tag, "DEALLOCATE ALL"))
+    if (!all && strncmp(tag, "DEALLOCATE", 10))
         return;
-    hd_server_preps_clear(&v->preps, t);
-    if (all)
-        hd_extended_unnamed_lost(s, v);
-    if (all)
-        forget_unreported(v);
-    if (!s)
+    hd_prepared_sql_done(v, tag);
+    if (!all)
         return;
-    hd_names_clear(&s->names, t);
-    if (all)
-        s->pins &= HD_PIN_MODE | HD_PIN_UNSURE | HD_PIN_PROTOCOL;
+    forget_unreported(v);
+    if (v->session)
+        v->session->pins &= HD_PIN_MODE | HD_PIN_UNSURE | HD_PIN_PROTOCOL;
 }
 
 /* Syncs that the server read while it copied in were ignored. */
@@ -374,21 +391,35 @@ static enum hd_fate answer_of(struct hd_relay *r, const struct hd_frame *f, enum
     return if_asked(r->v);
 }
 
-/* The head of what is owed was prepared. */
-static void note_proven(struct hd_server *v)
+/* An answer to what the host asked about a statement. */
+static enum hd_fate on_asked(struct hd_relay *r, const struct hd_frame *f, struct hd_expect *head)
 {
-    const struct hd_expect *head = hd_expects_head(&v->expects);
+    struct hd_server *v = r->v;
+    int ok = f->type == HD_MSG_PARAMETER_DESCRIPTION ? hd_ask_parameters(v, head->ref, f)
+                                                     : hd_ask_rows(v, head->ref, head->seq, f);
 
-    if (head && head->kind == HD_EXPECT_PARSE && head->ref && !(head->flags & HD_EXPECT_UNNAMED))
-        atomic_store_explicit(&((struct hd_prep *)head->ref)->proven, hd_pool_identity(v->pool),
-                              memory_order_relaxed);
+    if (!ok) /* no memory: what it has is not known */
+        v->must_close = 1;
+    return f->type == HD_MSG_PARAMETER_DESCRIPTION ? HD_DROP : pop(r, f);
+}
+
+static enum hd_fate on_parse_complete(struct hd_relay *r, const struct hd_frame *f)
+{
+    const struct hd_expect *head = hd_expects_head(&r->v->expects);
+
+    if (head && head->kind == HD_EXPECT_PARSE && !(head->flags & HD_EXPECT_UNNAMED) && head->id)
+        hd_prepared_parsed(r->v, head->id, head->seq);
+    return answer_of(r, f, HD_EXPECT_PARSE);
 }
 
 /* Decides about one message. Messages that are looked into are whole here. */
 enum hd_fate hd_relay_message(struct hd_relay *r, const struct hd_frame *f)
 {
     struct hd_server *v = r->v;
+    struct hd_expect *head = hd_expects_head(&v->expects);
 
+    if (head && head->kind == HD_EXPECT_ASK && hd_relay_asked(f->type))
+        return on_asked(r, f, head);
     switch (f->type) {
     case HD_MSG_DATA_ROW:
         count_row(v, f);
@@ -398,8 +429,7 @@ enum hd_fate hd_relay_message(struct hd_relay *r, const struct hd_frame *f)
     case HD_MSG_COMMAND_COMPLETE:
         return on_command_complete(r, f);
     case HD_MSG_PARSE_COMPLETE:
-        note_proven(v);
-        return answer_of(r, f, HD_EXPECT_PARSE);
+        return on_parse_complete(r, f);
     case HD_MSG_BIND_COMPLETE:
         return answer_of(r, f, HD_EXPECT_BIND);
     case HD_MSG_CLOSE_COMPLETE:

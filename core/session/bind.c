@@ -20,10 +20,10 @@
 
 /* Sends a message with one name in it replaced: `before` bytes of body stay in front of it. */
 static enum hd_taken send_renamed(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
-                                  size_t before, size_t old_len, const struct hd_prep *p)
+                                  size_t before, size_t old_len, uint64_t id)
 {
     char name[HD_PREP_NAME];
-    size_t name_len = hd_prep_name(p, name) + 1;
+    size_t name_len = hd_prep_name(id, name) + 1;
     size_t cut = HD_MSG_HEAD + before + old_len + 1;
     uint8_t head[HD_MSG_HEAD + PORTAL_COPIED + HD_PREP_NAME] = {f->type};
     size_t n = HD_MSG_HEAD;
@@ -56,17 +56,40 @@ int hd_read_bind(const struct hd_frame *f, struct hd_bind_message *out)
     return !r.failed;
 }
 
-/* `p`: the content to bind; NULL: not known. `renamed`: by its own name even where the client uses the
- * unnamed one. */
-enum hd_taken hd_forward_bind(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
-                              const struct hd_bind_message *b, struct hd_prep *p, int renamed)
+/* The server must have the statement that a message is about. *id: its number there, or 0 where it is known
+ * by the client's own name. */
+static enum hd_ready ready(struct hd_session *s, struct hd_name *n, const char *name, uint64_t *id)
 {
-    s->unsynced++;
-    if (hd_prepared_ready(s, renamed ? "x" : b->name, p) ||
-        hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_BIND}))
+    *id = 0;
+    if (!*name && !n)
+        return hd_unnamed_ready(s) ? HD_READY_ENOMEM : HD_READY;
+    return n && !n->own ? hd_prepared_ready(s, n, id) : HD_READY;
+}
+
+/* It is not. */
+static enum hd_taken not_ready(struct hd_session *s, const struct hd_frame *f, enum hd_ready why)
+{
+    if (why == HD_READY_LATER)
+        return HD_TAKE_LATER;
+    if (why == HD_READY_ENOMEM)
         return hd_no_memory(s);
-    if (p && (*b->name || renamed))
-        return send_renamed(s, f, buf, b->portal_len + 1, b->name_len, p);
+    hd_refuse(s, 1, "0A000", "cached plan must not change result type", NULL, NULL);
+    return hd_drop_piece(s, f);
+}
+
+enum hd_taken hd_forward_bind(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
+                              const struct hd_bind_message *b, struct hd_name *n)
+{
+    uint64_t id;
+    enum hd_ready r = ready(s, n, b->name, &id);
+
+    if (r != HD_READY)
+        return not_ready(s, f, r);
+    s->unsynced++;
+    if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_BIND, .seq = n ? n->seq : 0}))
+        return hd_no_memory(s);
+    if (id)
+        return send_renamed(s, f, buf, b->portal_len + 1, b->name_len, id);
     if (hd_link_send(&s->server->link, buf, f->data, f->here))
         return hd_no_memory(s);
     s->pass_rest = !hd_frame_last(f);
@@ -116,22 +139,26 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
         return HD_TAKEN;
     if (hold && (!hd_held_release(s) || (!s->server && !hd_session_want_server(s))))
         return HD_TAKE_LATER;
-    return hd_forward_bind(s, f, hd_link_buf(&s->link), &b, p, 0);
+    return hd_forward_bind(s, f, hd_link_buf(&s->link), &b, hd_names_find(&s->names, b.name));
 }
 
 enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf)
 {
     uint8_t what = hd_frame_body(f)[0];
     const char *name = (const char *)hd_frame_body(f) + 1;
-    struct hd_prep *p = what == HD_TARGET_STATEMENT ? hd_prepared_content(s, name) : NULL;
+    struct hd_name *n = what == HD_TARGET_STATEMENT ? hd_names_find(&s->names, name) : NULL;
+    enum hd_ready r = HD_READY;
+    uint64_t id = 0;
 
+    if (what == HD_TARGET_STATEMENT)
+        r = ready(s, n, name, &id);
+    if (r != HD_READY)
+        return not_ready(s, f, r);
     s->unsynced++;
-    if (what == HD_TARGET_STATEMENT && hd_prepared_ready(s, name, p))
+    if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_DESCRIBE, .seq = n ? n->seq : 0}))
         return hd_no_memory(s);
-    if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_DESCRIBE}))
-        return hd_no_memory(s);
-    if (p && *name)
-        return send_renamed(s, f, buf, 1, strlen(name), p);
+    if (id)
+        return send_renamed(s, f, buf, 1, strlen(name), id);
     return hd_link_send(&s->server->link, buf, f->data, f->here) ? hd_no_memory(s) : HD_TAKEN;
 }
 

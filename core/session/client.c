@@ -87,8 +87,8 @@ const char *hd_session_state_name(const struct hd_session *s)
 
 char *hd_session_pin_names(uint32_t pins, char *out, size_t cap)
 {
-    static const char *const names[] = {"session", "setting", "temp",     "listen", "lock",    "cursor",
-                                        "prepare", "load",    "sequence", "unsure", "protocol"};
+    static const char *const names[] = {"session", "setting", "temp",     "listen", "lock",     "cursor",
+                                        "prepare", "load",    "sequence", "unsure", "protocol", "names"};
     size_t n = 0;
 
     out[0] = 0;

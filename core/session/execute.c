@@ -46,15 +46,17 @@ static struct hd_prep *rewritten(struct hd_session *s, const struct hd_prep *p, 
 static int release_decided(struct hd_session *s)
 {
     struct hd_frame f;
-    struct hd_prep *p = held_content(s, &f), *instead = NULL;
+    struct hd_prep *p = held_content(s, &f), *other = NULL;
+    struct hd_name instead = {.rows = HD_ROWS_NOT_ASKED};
     int done;
 
-    if (s->pending && s->pending->rewrite && p && !(instead = rewritten(s, p, s->pending->rewrite))) {
+    if (s->pending && s->pending->rewrite && p && !(other = rewritten(s, p, s->pending->rewrite))) {
         hd_no_memory(s);
         return 0;
     }
-    done = hd_held_release_as(s, instead);
-    hd_prep_drop(hd_session_preps(s), instead);
+    instead.prep = other;
+    done = hd_held_release_as(s, other ? &instead : NULL);
+    hd_prep_drop(hd_session_preps(s), other);
     return done;
 }
 
@@ -142,6 +144,7 @@ enum hd_taken hd_on_execute(struct hd_session *s, const struct hd_frame *f)
     uint32_t max_rows = hd_read_u32(&r);
     struct hd_stmt_input in = {0};
     enum hd_decision d;
+    enum hd_taken taken;
     struct hd_verdict v;
     struct hd_text t;
 
@@ -172,7 +175,6 @@ enum hd_taken hd_on_execute(struct hd_session *s, const struct hd_frame *f)
         return HD_TAKE_LATER;
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
-    if (hd_prepared_give(s, &t))
-        return hd_no_memory(s);
-    return forward_execute(s, f);
+    taken = hd_prepared_sql(s, &t);
+    return taken == HD_TAKEN ? forward_execute(s, f) : taken;
 }

@@ -14,6 +14,7 @@ enum hd_expect_kind {
     HD_EXPECT_PARSE = 1,     /* ParseComplete */
     HD_EXPECT_BIND,          /* BindComplete */
     HD_EXPECT_DESCRIBE,      /* RowDescription or NoData; ParameterDescription may come before */
+    HD_EXPECT_ASK,           /* ParameterDescription, then RowDescription or NoData: the host's own */
     HD_EXPECT_EXECUTE,       /* rows; CommandComplete, EmptyQueryResponse or PortalSuspended */
     HD_EXPECT_CLOSE,         /* CloseComplete */
     HD_EXPECT_SYNC,          /* ReadyForQuery */
@@ -27,20 +28,28 @@ enum hd_expect_kind {
 #define HD_EXPECT_REPLACE 2u  /* an ErrorResponse to it is replaced by `ref` */
 #define HD_EXPECT_MAYBE   4u  /* a Sync sent during COPY IN: the server may have ignored it */
 #define HD_EXPECT_MUST    8u  /* the host's own message whose failure ends the server connection */
-#define HD_EXPECT_UNNAMED 16u /* PARSE of the unnamed statement */
+#define HD_EXPECT_UNNAMED 16u /* PARSE, CLOSE of the unnamed statement */
 #define HD_EXPECT_BYTES   32u /* LOCAL: `ref` is a struct hd_buf with the messages, held */
 #define HD_EXPECT_CLOSED                                                                                     \
-    64u /* LOCAL CloseComplete: `ref` is the struct hd_closed_name, to be put back if discarded */
+    64u /* CLOSE, LOCAL CloseComplete: `ref` is the struct hd_closed_name, to be put back if discarded */
+#define HD_EXPECT_TAKEN                                                                                      \
+    64u /* PARSE: under a name that is taken, so it fails; with SWALLOW: the error too                       \
+         */
 
 #define HD_EXPECT_ENDED 128u /* SYNC: the client had sent CopyDone or CopyFail before it */
 
 struct hd_expect {
     uint8_t kind;
     uint8_t flags;
-    uint16_t type; /* LOCAL without bytes: the reply's message type */
-    uint32_t seq;  /* PARSE, LOCAL ParseComplete: number of the client's Parse, 0 for the host's own */
-    void *ref;     /* PARSE, CLOSE: struct hd_prep, held; EXECUTE, QUERY: struct hd_stmt or NULL; LOCAL: what
-                    * `flags` say; with REPLACE: struct hd_buf, held */
+    uint16_t type; /* LOCAL without bytes: the reply's message type; UNNAMED: the server had the client's */
+    uint32_t seq;  /* PARSE, LOCAL ParseComplete: number of the client's Parse, 0 for the host's own; others:
+                    * of  the Parse that made the statement which the message is about */
+    union {
+        void *ref; /* EXECUTE, QUERY: struct hd_stmt or NULL; UNNAMED: the struct hd_prep before, held, or
+                    * NULL; ASK: struct hd_ask; LOCAL: what `flags` say; with REPLACE: struct hd_buf, held */
+        uint64_t
+            id; /* PARSE, or CLOSE with SWALLOW: number of the statement there; 0: under a client's name */
+    };
 };
 
 #define HD_EXPECT_INLINE 8

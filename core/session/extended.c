@@ -42,6 +42,8 @@ void hd_extended_free(struct hd_session *s)
     hd_template_release(s->portal_tmpl);
     s->portal_tmpl = NULL;
     hd_names_clear(&s->names, hd_session_preps(s));
+    hd_template_release(s->about_names);
+    s->about_names = NULL;
     hd_prep_drop(hd_session_preps(s), s->unnamed);
     s->unnamed = NULL;
 }
@@ -69,75 +71,88 @@ void hd_refuse_name(struct hd_session *s, const char *sqlstate, const char *name
 
 /* --- Close, Sync, Flush --- */
 
-static enum hd_taken close_name(struct hd_session *s, const char *name)
+/* A name that the server knows by another: its statement stays there for whoever prepares the same. */
+static enum hd_taken close_shared(struct hd_session *s, struct hd_name *n)
 {
-    struct hd_name *n = hd_names_find(&s->names, name);
-    struct hd_closed_name *c = NULL;
-    int code = HD_OK;
+    struct hd_expect e = {.kind = HD_EXPECT_LOCAL, .flags = HD_EXPECT_CLOSED, .type = HD_MSG_CLOSE_COMPLETE};
+    int code;
 
-    if (n && !hd_reply_now(s)) { /* the server may yet skip it */
-        c = hd_malloc(sizeof(*c) + strlen(name) + 1);
-        if (!c)
-            return hd_no_memory(s);
-        s->renaming = 1;
-        c->prep = hd_prep_hold(n->prep);
-        c->seq = n->seq;
-        strcpy(c->name, name);
-        code = hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_LOCAL,
-                                                              .flags = HD_EXPECT_CLOSED,
-                                                              .type = HD_MSG_CLOSE_COMPLETE,
-                                                              .ref = c});
-        if (code)
-            hd_closed_name_free(hd_session_preps(s), c);
-    } else {
+    if (hd_reply_now(s)) {
         code = hd_reply_bare(s, HD_MSG_CLOSE_COMPLETE, 0);
+    } else { /* the server may yet skip it */
+        s->renaming = 1;
+        e.ref = hd_closed_name_new(n);
+        code = e.ref ? hd_server_expect(s->server, e) : HD_ENOMEM;
+        if (code)
+            hd_closed_name_free(hd_session_preps(s), e.ref);
     }
-    hd_names_remove(&s->names, hd_session_preps(s), name);
+    hd_names_remove(&s->names, hd_session_preps(s), n->name);
     return code ? hd_no_memory(s) : HD_TAKEN;
+}
+
+/* What the server knows by the client's name: a portal, a statement of its own, or the unnamed one. */
+static enum hd_taken close_there(struct hd_session *s, const struct hd_frame *f, struct hd_name *n,
+                                 int unnamed)
+{
+    struct hd_expect e = {.kind = HD_EXPECT_CLOSE};
+
+    if (n) {
+        s->renaming = 1;
+        e.flags = HD_EXPECT_CLOSED;
+        e.ref = hd_closed_name_new(n);
+        if (!e.ref)
+            return hd_no_memory(s);
+        hd_names_remove(&s->names, hd_session_preps(s), n->name);
+        hd_prepared_pin(s);
+    } else if (unnamed) {
+        e = hd_unnamed_close(s);
+    }
+    s->unsynced++;
+    if (hd_server_expect(s->server, e)) {
+        hd_server_forget(s->server, &e);
+        return hd_no_memory(s);
+    }
+    return hd_forward_piece(s, f);
 }
 
 static enum hd_taken on_close(struct hd_session *s, const struct hd_frame *f)
 {
     const char *name = (const char *)hd_frame_body(f) + 1;
+    int statement = hd_frame_body(f)[0] == HD_TARGET_STATEMENT;
+    struct hd_name *n;
 
     if (!hd_target_readable(f))
         return hd_forward_unread(s, f, HD_EXPECT_CLOSE);
     if (s->held && !hd_held_release(s))
         return HD_TAKE_LATER;
-    if (hd_frame_body(f)[0] == HD_TARGET_STATEMENT) {
-        if (*name && !(s->pins & HD_PIN_PROTOCOL))
-            return close_name(s, name);
-        if (!*name)
-            hd_prepared_set_unnamed(hd_session_preps(s), &s->unnamed, NULL);
+    n = statement && *name ? hd_names_find(&s->names, name) : NULL;
+    if (n && !n->own)
+        return close_shared(s, n);
+    if (s->server && (n || !statement || !*name || hd_prepared_own(s)))
+        return close_there(s, f, n, statement && !*name);
+    if (statement && !*name && s->unnamed) {
+        hd_prep_drop(hd_session_preps(s), s->unnamed);
+        s->unnamed = NULL;
     }
-    if (!s->server) /* nothing of this session's is on any server */
-        return hd_reply_bare(s, HD_MSG_CLOSE_COMPLETE, 0) ? hd_no_memory(s) : HD_TAKEN;
-    if (!*name && hd_frame_body(f)[0] == HD_TARGET_STATEMENT)
-        hd_prepared_set_unnamed(hd_session_preps(s), &s->server->unnamed, NULL);
-    return hd_forward_unread(s, f, HD_EXPECT_CLOSE);
+    /* nothing of that name is on any server */
+    return hd_reply_bare(s, HD_MSG_CLOSE_COMPLETE, 0) ? hd_no_memory(s) : HD_TAKEN;
 }
 
-/* An earlier batch of the pipeline may yet fail, and with it what it did to names: until it is known,
- * whatever stands on names waits. */
-static int wait_for_names(struct hd_session *s)
+/* What the pipeline has done to names may yet turn out not to have happened: until it is known, whatever
+ * stands on names waits. */
+static int names_are_sure(struct hd_session *s)
 {
-    if (!s->doubt)
-        return 0;
-    if (!s->server || !s->server->expects.count) {
+    if (s->doubt && hd_quiet(s))
         s->doubt = 0;
-        return 0;
-    }
-    s->paused_by_server = 1;
-    hd_link_pause(&s->link);
-    return 1;
+    return !s->doubt;
 }
 
 enum hd_taken hd_extended_message(struct hd_session *s, const struct hd_frame *f)
 {
     if (skipping(s))
         return hd_drop_piece(s, f);
-    if (wait_for_names(s))
-        return HD_TAKE_LATER;
+    if (!names_are_sure(s))
+        return hd_wait_for_replies(s) ? hd_no_memory(s) : HD_TAKE_LATER;
     if (f->type != HD_MSG_BIND && f->type != HD_MSG_PARSE && !hd_frame_whole(f))
         return hd_want_bytes(s, f, f->total);
     if (s->console)

@@ -31,13 +31,12 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f);
 enum hd_taken hd_on_describe(struct hd_session *s, const struct hd_frame *f);
 enum hd_taken hd_on_execute(struct hd_session *s, const struct hd_frame *f);
 
-/* Forwarding it: what it means for the server. */
-enum hd_taken hd_forward_named_parse(struct hd_session *s, struct hd_prep *prep, uint32_t seq);
-enum hd_taken hd_forward_unnamed_parse(struct hd_session *s, struct hd_prep *prep, uint32_t seq);
-/* `p`: the content to bind; NULL: not known. `renamed`: by its own name even where the client uses the
- * unnamed one. */
+/* Forwarding it: what it means for the server. `n`: the name that it is about; NULL: not one of the client's,
+ * or the unnamed statement. */
+enum hd_taken hd_forward_named_parse(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
+                                     struct hd_name *n);
 enum hd_taken hd_forward_bind(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
-                              const struct hd_bind_message *b, struct hd_prep *p, int renamed);
+                              const struct hd_bind_message *b, struct hd_name *n);
 enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf);
 /* What cannot be understood goes to the server as it is, which says what is wrong. */
 enum hd_taken hd_forward_unread(struct hd_session *s, const struct hd_frame *f, enum hd_expect_kind kind);

@@ -42,6 +42,20 @@ enum hd_taken hd_want_bytes(struct hd_session *s, const struct hd_frame *f, uint
     return HD_TAKE_MORE;
 }
 
+int hd_quiet(const struct hd_session *s)
+{
+    return !s->server || !s->server->expects.count || s->server->copy_in;
+}
+
+int hd_wait_for_replies(struct hd_session *s)
+{
+    static const uint8_t flush[5] = {HD_MSG_FLUSH, 0, 0, 0, 4};
+
+    s->paused_by_server = 1;
+    hd_link_pause(&s->link);
+    return s->unsynced ? hd_server_send_copy(s->server, flush, sizeof(flush)) : HD_OK;
+}
+
 void hd_note_pins(struct hd_session *s, const struct hd_text *t)
 {
     s->pins |= hd_text_pins(s, t);
@@ -212,10 +226,12 @@ static int fail_on_server(struct hd_session *s, int extended, struct hd_buf *err
     struct hd_strbuf sb = HD_STRBUF_INIT;
     struct hd_build b = hd_build_onto(&sb);
     struct hd_expect e = {.kind = extended ? HD_EXPECT_BIND : HD_EXPECT_QUERY, .flags = HD_EXPECT_REPLACE};
-    int code = extended ? hd_build_parse(&b, "", FAILING_SQL, sizeof(FAILING_SQL) - 1, NULL, 0)
-                        : hd_build_query(&b, FAILING_SQL, sizeof(FAILING_SQL) - 1);
+    int code =
+        extended ? hd_build_parse(&b, HD_PREP_PREFIX "refused", FAILING_SQL, sizeof(FAILING_SQL) - 1, NULL, 0)
+                 : hd_build_query(&b, FAILING_SQL, sizeof(FAILING_SQL) - 1);
 
-    hd_extended_unnamed_lost(s, v);
+    if (!extended)
+        hd_unnamed_lost(s, v);
     if (!code) {
         e.ref = hd_buf_hold(error);
         code = hd_server_expect(v, e);

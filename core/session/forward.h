@@ -37,6 +37,11 @@ enum hd_taken hd_drop_piece(struct hd_session *s, const struct hd_frame *f);
 /* Wants the message whole (or `bytes` of it). */
 enum hd_taken hd_want_bytes(struct hd_session *s, const struct hd_frame *f, uint32_t bytes);
 
+/* Has the server answered everything but a copy that waits for data? If not, the client is read again once it
+ * has said more, which it is asked for: offer the message again. */
+int hd_quiet(const struct hd_session *s);
+int hd_wait_for_replies(struct hd_session *s) HD_MUST_USE; /* HD_OK or HD_ENOMEM */
+
 /* An ErrorResponse in place of a statement. Where a server is linked its transaction must fail too, as it
  * would in PostgreSQL: a statement that fails is sent instead, and its error replaced. `extended`: what
  * follows up to Sync is skipped; else ReadyForQuery follows. */

@@ -60,6 +60,37 @@ int hd_held_add(struct hd_session *s, const struct hd_frame *f, uint32_t seq)
     return 1;
 }
 
+int hd_held_parse(struct hd_session *s, const struct hd_frame *f, uint32_t seq, struct hd_prep *unnamed)
+{
+    if (!hd_held_add(s, f, seq))
+        return 0;
+    if (unnamed) {
+        s->held->unnamed = 1;
+        s->held->before = s->unnamed;
+        s->unnamed = hd_prep_hold(unnamed);
+    }
+    return 1;
+}
+
+/* The client's unnamed statement is again what it was in front of the Parse. Returns what the Parse made it,
+ * with its reference. */
+static struct hd_prep *unnamed_as_before(struct hd_session *s, struct hd_held *h)
+{
+    struct hd_prep *now = s->unnamed;
+
+    s->unnamed = h->before;
+    h->before = NULL;
+    h->unnamed = 0;
+    return now;
+}
+
+static void free_held(struct hd_session *s, struct hd_held *h)
+{
+    hd_prep_drop(hd_session_preps(s), h->before);
+    hd_buf_drop(h->buf);
+    hd_free(h);
+}
+
 void hd_held_drop(struct hd_session *s, int undo)
 {
     struct hd_held *h = s->held;
@@ -69,9 +100,10 @@ void hd_held_drop(struct hd_session *s, int undo)
     for (uint32_t i = 0; undo && i < h->count; i++)
         if (h->m[i].type == HD_MSG_PARSE)
             hd_names_undo(&s->names, hd_session_preps(s), h->m[i].seq);
+    if (undo && h->unnamed)
+        hd_prep_drop(hd_session_preps(s), unnamed_as_before(s, h));
     s->held = NULL;
-    hd_buf_drop(h->buf);
-    hd_free(h);
+    free_held(s, h);
 }
 
 struct hd_frame hd_held_frame(const struct hd_held *h, const struct hd_held_message *m)
@@ -79,47 +111,64 @@ struct hd_frame hd_held_frame(const struct hd_held *h, const struct hd_held_mess
     return (struct hd_frame){.type = m->type, .data = h->buf->data + m->off, .here = m->len, .total = m->len};
 }
 
-static enum hd_taken forward_held(struct hd_session *s, const struct hd_held *h,
-                                  const struct hd_held_message *m, struct hd_prep *instead)
+static enum hd_taken forward_held_parse(struct hd_session *s, struct hd_held *h,
+                                        const struct hd_held_message *m, const struct hd_name *instead)
 {
     struct hd_frame f = hd_held_frame(h, m);
+    enum hd_taken taken = HD_TAKEN;
     struct hd_prep *prep;
-    struct hd_parse_message p;
+    struct hd_name *n;
+
+    if (instead)
+        return hd_reply_bare(s, HD_MSG_PARSE_COMPLETE, m->seq) ? hd_no_memory(s) : HD_TAKEN;
+    if (!h->unnamed) {
+        n = hd_names_of_seq(&s->names, m->seq);
+        return n ? hd_forward_named_parse(s, &f, h->buf, n) : HD_TAKEN;
+    }
+    prep = unnamed_as_before(s, h);
+    if (hd_unnamed_parse(s, prep))
+        taken = hd_no_memory(s);
+    hd_prep_drop(hd_session_preps(s), prep);
+    return taken;
+}
+
+static enum hd_taken forward_held(struct hd_session *s, struct hd_held *h, const struct hd_held_message *m,
+                                  struct hd_name *instead)
+{
+    struct hd_frame f = hd_held_frame(h, m);
     struct hd_bind_message b;
 
     switch (m->type) {
     case HD_MSG_PARSE:
-        if (instead)
-            return hd_reply_bare(s, HD_MSG_PARSE_COMPLETE, m->seq) ? hd_no_memory(s) : HD_TAKEN;
-        hd_read_parse(hd_frame_body(&f), hd_frame_body_len(&f), &p);
-        prep = hd_prepared_content(s, p.name);
-        if (!prep)
-            return HD_TAKEN;
-        return *p.name ? hd_forward_named_parse(s, prep, m->seq) : hd_forward_unnamed_parse(s, prep, m->seq);
+        return forward_held_parse(s, h, m, instead);
     case HD_MSG_BIND:
         hd_read_bind(&f, &b);
-        return hd_forward_bind(s, &f, h->buf, &b, instead ? instead : hd_prepared_content(s, b.name),
-                               instead != NULL);
+        return hd_forward_bind(s, &f, h->buf, &b, instead ? instead : hd_names_find(&s->names, b.name));
     default:
         return hd_forward_describe(s, &f, h->buf);
     }
 }
 
-int hd_held_release_as(struct hd_session *s, struct hd_prep *instead)
+int hd_held_release_as(struct hd_session *s, struct hd_name *instead)
 {
     struct hd_held *h = s->held;
+    enum hd_taken taken = HD_TAKEN;
 
     if (!h)
         return 1;
     if (!s->server && !hd_session_want_server(s))
         return 0;
     s->held = NULL; /* what follows forwards, and never holds */
-    for (uint32_t i = 0; i < h->count; i++)
-        if (forward_held(s, h, &h->m[i], instead) == HD_TAKE_END)
-            break;
-    hd_buf_drop(h->buf);
-    hd_free(h);
-    return 1;
+    while (taken == HD_TAKEN && h->released < h->count) {
+        taken = forward_held(s, h, &h->m[h->released], instead);
+        h->released += taken == HD_TAKEN;
+    }
+    if (taken == HD_TAKE_LATER) {
+        s->held = h;
+        return 0;
+    }
+    free_held(s, h);
+    return taken == HD_TAKEN;
 }
 
 int hd_held_release(struct hd_session *s)

@@ -18,19 +18,24 @@ struct hd_held_message {
 
 struct hd_held {
     struct hd_buf *buf;
-    uint32_t count;
+    uint32_t count, released; /* so many; the next waits */
+    struct hd_prep
+        *before;     /* the unnamed statement's content in front of the Parse, where that is of it; held */
+    uint8_t unnamed; /* it is */
     struct hd_held_message m[HD_HELD_MAX];
 };
 
 /* Keeps a whole message (a copy). 1, or 0 when it does not fit the pattern or the bound: release, then go on.
  */
 int hd_held_add(struct hd_session *s, const struct hd_frame *f, uint32_t seq);
+/* Begins with a Parse; `unnamed`: the content that the unnamed statement has from now on, or NULL. */
+int hd_held_parse(struct hd_session *s, const struct hd_frame *f, uint32_t seq, struct hd_prep *unnamed);
 /* The kept message of that type, or NULL. */
 const struct hd_held_message *hd_held_find(const struct hd_session *s, uint8_t type);
-/* Forwards what is kept, in order. 0: it waits for a server, offer the present message again. */
+/* Forwards what is kept, in order. 0: it waits, offer the present message again. */
 int hd_held_release(struct hd_session *s);
-/* The same, with the Parse and Bind of another content where `instead` is not NULL. */
-int hd_held_release_as(struct hd_session *s, struct hd_prep *instead);
+/* The same, with another statement where `instead` is not NULL. */
+int hd_held_release_as(struct hd_session *s, struct hd_name *instead);
 /* A kept message as it came. */
 struct hd_frame hd_held_frame(const struct hd_held *h, const struct hd_held_message *m);
 /* Throws it away; `undo`: the Parse in it never happened. */

@@ -16,12 +16,15 @@ int hd_names_ours(const char *text)
     return strstr(text, quoted_prefix) != NULL;
 }
 
-static const char *name_of(const struct hd_session *s, uint64_t id)
+/* By the Parse that made it where that is known, for several may be the same statement there. */
+static const char *name_of(struct hd_session *s, uint32_t seq, uint64_t id)
 {
-    for (uint32_t i = 0; i < s->names.count; i++)
-        if (s->names.items[i].prep->id == id)
-            return s->names.items[i].name;
-    return NULL;
+    const struct hd_name *n = seq ? hd_names_of_seq(&s->names, seq) : NULL;
+
+    for (uint32_t i = 0; !n && i < s->names.count; i++)
+        if (s->names.items[i].id == id)
+            n = &s->names.items[i];
+    return n ? n->name : NULL;
 }
 
 /* The number behind the prefix; *at moves behind it. */
@@ -34,7 +37,7 @@ static uint64_t read_id(const uint8_t **at, const uint8_t *end)
     return id;
 }
 
-struct hd_buf *hd_names_in_report(struct hd_session *s, const uint8_t *message, uint32_t len)
+struct hd_buf *hd_names_in_report(struct hd_session *s, uint32_t seq, const uint8_t *message, uint32_t len)
 {
     const uint8_t *at = memmem(message, len, quoted_prefix, sizeof(quoted_prefix) - 1);
     const uint8_t *rest, *end = message + len;
@@ -46,7 +49,7 @@ struct hd_buf *hd_names_in_report(struct hd_session *s, const uint8_t *message, 
         return NULL;
     before = (uint32_t)(at + 1 - message); /* the quote stays */
     rest = at + sizeof(quoted_prefix) - 1;
-    name = name_of(s, read_id(&rest, end));
+    name = name_of(s, seq, read_id(&rest, end));
     if (!name || rest == end || *rest != '"')
         return NULL;
     name_len = (uint32_t)strlen(name);

@@ -10,8 +10,8 @@
 #include "session/held.h"
 #include "session/pool.h"
 #include "session/prepared.h"
-#include "session/reply.h"
 #include "session/server.h"
+#include "sql/facts.h"
 #include "wire/read.h"
 
 int hd_read_parse(const uint8_t *body, uint32_t len, struct hd_parse_message *out)
@@ -28,73 +28,84 @@ int hd_read_parse(const uint8_t *body, uint32_t len, struct hd_parse_message *ou
     return !r.failed && hd_reader_done(&r);
 }
 
-/* Has a server of this session's pool prepared it before? Then none need be waited for to say so again:
- * clients that prepare the same as they connect would wait for those that are in a transaction. */
-static int proven(const struct hd_session *s, const struct hd_prep *prep)
+/* Kinds whose rows PostgreSQL compares with those of their Parse before each use, as far as a client may find
+ * them changed: of the others, which are not planned, the server need not be asked. */
+static int rows_matter(uint32_t kind)
 {
-    return !s->server && !s->route &&
-           atomic_load_explicit(&prep->proven, memory_order_relaxed) == hd_pool_identity(s->pool);
+    switch (kind) {
+    case HD_STATEMENT_SELECT:
+    case HD_STATEMENT_INSERT:
+    case HD_STATEMENT_UPDATE:
+    case HD_STATEMENT_DELETE:
+    case HD_STATEMENT_MERGE:
+        return 1;
+    default:
+        return 0;
+    }
 }
 
-enum hd_taken hd_forward_named_parse(struct hd_session *s, struct hd_prep *prep, uint32_t seq)
+/* Remembers what the client has prepared. NULL: no memory. */
+static struct hd_name *note_parse(struct hd_session *s, const char *name, struct hd_prep *prep, uint32_t kind)
 {
-    int code;
+    struct hd_name *n =
+        hd_names_set(&s->names, hd_session_preps(s), name, hd_prep_hold(prep), ++s->parse_seq);
 
+    if (!n) {
+        hd_prep_drop(hd_session_preps(s), prep);
+        return NULL;
+    }
+    n->rows = rows_matter(kind) ? HD_ROWS_UNKNOWN : HD_ROWS_NOT_ASKED;
+    n->own = hd_prepared_own(s) ? HD_NAME_OWN : HD_NAME_SHARED;
+    if (n->own)
+        hd_prepared_pin(s);
+    return n;
+}
+
+enum hd_taken hd_forward_named_parse(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
+                                     struct hd_name *n)
+{
+    if (!n->own)
+        return hd_prepared_parse(s, n) ? hd_no_memory(s) : HD_TAKEN;
     s->unsynced++;
     s->renaming = 1;
-    if (hd_server_preps_use(&s->server->preps, prep))
-        code = hd_reply_bare(s, HD_MSG_PARSE_COMPLETE, seq);
-    else
-        code = hd_prepared_ensure(s, prep, 0, seq);
-    return code ? hd_no_memory(s) : HD_TAKEN;
-}
-
-enum hd_taken hd_forward_unnamed_parse(struct hd_session *s, struct hd_prep *prep, uint32_t seq)
-{
-    s->unsynced++;
-    hd_prepared_set_unnamed(hd_session_preps(s), &s->server->unnamed, prep);
-    return hd_prepared_send_parse(s, prep, "", HD_EXPECT_UNNAMED, seq) ? hd_no_memory(s) : HD_TAKEN;
-}
-
-/* Remembers what the client has prepared. */
-static int note_parse(struct hd_session *s, const struct hd_parse_message *p, struct hd_prep *prep,
-                      uint32_t seq)
-{
-    if (!*p->name) {
-        hd_prepared_set_unnamed(hd_session_preps(s), &s->unnamed, prep);
-        return HD_OK;
-    }
-    if (hd_names_set(&s->names, hd_session_preps(s), p->name, hd_prep_hold(prep), seq)) {
-        hd_prep_drop(hd_session_preps(s), prep);
-        return HD_ENOMEM;
-    }
-    return HD_OK;
-}
-
-static enum hd_taken parse_known(struct hd_session *s, const struct hd_frame *f,
-                                 const struct hd_parse_message *p, int hold)
-{
-    struct hd_prep *prep = hd_prep_get(hd_session_preps(s), p->body, p->body_len, (uint32_t)p->sql_len);
-    int known = prep && *p->name && !hold && proven(s, prep);
-    uint32_t seq = ++s->parse_seq;
-    enum hd_taken taken = HD_TAKEN;
-
-    if (!hold && !known && !s->server && !hd_session_want_server(s)) {
-        hd_prep_drop(hd_session_preps(s), prep);
-        return HD_TAKE_LATER;
-    }
-    if (!prep || note_parse(s, p, prep, seq)) {
-        hd_prep_drop(hd_session_preps(s), prep);
+    if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_PARSE, .seq = n->seq}) ||
+        hd_link_send(&s->server->link, buf, f->data, f->here))
         return hd_no_memory(s);
-    }
+    return HD_TAKEN;
+}
+
+/* A name that the client has already: PostgreSQL says what is wrong with that, unless with the text. */
+static enum hd_taken parse_taken(struct hd_session *s, const struct hd_frame *f, struct hd_name *n,
+                                 const struct hd_parse_message *p)
+{
+    if (!s->server && !hd_session_want_server(s))
+        return HD_TAKE_LATER;
+    if (!n->own)
+        return hd_prepared_parse_taken(s, n, p->body, p->body_len) ? hd_no_memory(s) : HD_TAKEN;
+    n->own = HD_NAME_OWN_TOO; /* unless a function has dropped it there */
+    s->unsynced++;
+    if (hd_server_expect(
+            s->server, (struct hd_expect){.kind = HD_EXPECT_PARSE, .flags = HD_EXPECT_TAKEN, .seq = n->seq}))
+        return hd_no_memory(s);
+    return hd_forward_piece(s, f);
+}
+
+static enum hd_taken parse_new(struct hd_session *s, const struct hd_frame *f,
+                               const struct hd_parse_message *p, struct hd_prep *prep, uint32_t kind,
+                               int hold)
+{
+    struct hd_name *n;
+
+    if (!*p->name && !hold)
+        return hd_unnamed_parse(s, prep) ? hd_no_memory(s) : HD_TAKEN;
+    if (!*p->name)
+        return hd_held_parse(s, f, ++s->parse_seq, prep) ? HD_TAKEN : hd_no_memory(s);
+    n = note_parse(s, p->name, prep, kind);
+    if (!n)
+        return hd_no_memory(s);
     if (hold)
-        taken = hd_held_add(s, f, seq) ? HD_TAKEN : hd_no_memory(s);
-    else if (known)
-        taken = hd_reply_bare(s, HD_MSG_PARSE_COMPLETE, seq) ? hd_no_memory(s) : HD_TAKEN;
-    else
-        taken = *p->name ? hd_forward_named_parse(s, prep, seq) : hd_forward_unnamed_parse(s, prep, seq);
-    hd_prep_drop(hd_session_preps(s), prep);
-    return taken;
+        return hd_held_parse(s, f, n->seq, NULL) ? HD_TAKEN : hd_no_memory(s);
+    return hd_forward_named_parse(s, f, hd_link_buf(&s->link), n);
 }
 
 /* The client's statements, or the host as a whole, may not have any more memory: refused in clear words. */
@@ -117,6 +128,9 @@ enum hd_taken hd_on_parse(struct hd_session *s, const struct hd_frame *f)
 {
     struct hd_text t;
     struct hd_parse_message p;
+    enum hd_taken taken;
+    struct hd_prep *prep;
+    struct hd_name *n;
     int hold;
 
     if (!hd_frame_whole(f)) {
@@ -127,10 +141,9 @@ enum hd_taken hd_on_parse(struct hd_session *s, const struct hd_frame *f)
     }
     if (!hd_read_parse(hd_frame_body(f), hd_frame_body_len(f), &p))
         return hd_forward_unread(s, f, HD_EXPECT_PARSE);
-    if (*p.name && hd_names_find(&s->names, p.name)) {
-        hd_refuse_name(s, "42P05", p.name, "already exists");
-        return HD_TAKEN;
-    }
+    n = *p.name ? hd_names_find(&s->names, p.name) : NULL;
+    if (n)
+        return parse_taken(s, f, n, &p);
     if (*p.name && s->names.count >= (uint64_t)s->w->settings->host.max_prepared_per_client) {
         hd_refuse(s, 1, "53400", "too many prepared statements", NULL,
                   "Close some, or raise max_prepared_per_client of [host].");
@@ -142,5 +155,14 @@ enum hd_taken hd_on_parse(struct hd_session *s, const struct hd_frame *f)
         return hd_no_memory(s);
     hold = (t.plan->want & HD_WANT_REPLACE) && !s->held &&
            f->total <= (uint32_t)s->w->settings->host.max_statement_length;
-    return parse_known(s, f, &p, hold);
+    if (!hold && !s->server && !hd_session_want_server(s))
+        return HD_TAKE_LATER;
+    if (t.kind == HD_STATEMENT_EXECUTE && (taken = hd_prepared_sql(s, &t)) != HD_TAKEN)
+        return taken;
+    prep = hd_prep_get(hd_session_preps(s), p.body, p.body_len, (uint32_t)p.sql_len);
+    if (!prep)
+        return hd_no_memory(s);
+    taken = parse_new(s, f, &p, prep, t.kind, hold);
+    hd_prep_drop(hd_session_preps(s), prep);
+    return taken;
 }

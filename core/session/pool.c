@@ -167,11 +167,6 @@ struct hd_pool *hd_pool_get(struct hd_worker *w, struct hd_settings *settings,
     return p;
 }
 
-const void *hd_pool_identity(const struct hd_pool *p)
-{
-    return (const void *)(uintptr_t)p->shared->id;
-}
-
 int hd_pool_keys(struct hd_pool *p, struct hd_scram_keys *out)
 {
     struct hd_pool_shared *s = p->shared;

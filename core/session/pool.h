@@ -16,8 +16,6 @@
 struct hd_pool *hd_pool_get(struct hd_worker *w, struct hd_settings *settings,
                             const struct hd_database_conf *conf, const struct hd_user_conf *user,
                             const struct hd_node_conf *node, const char *database, const char *user_name);
-/* A number of its own, as a pointer: the same on all workers, and never another pool's. */
-const void *hd_pool_identity(const struct hd_pool *p);
 /* The user has shown the keys of his password, which the configuration does not have. */
 void hd_pool_set_keys(struct hd_pool *p, const struct hd_scram_keys *keys);
 /* The same user on another node. */

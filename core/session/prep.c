@@ -13,14 +13,13 @@
 #include "base/check.h"
 
 #define CONTENT_BUCKETS 4096
-#define SERVER_BUCKETS  64
 
 /* --- contents ----------------------------------------------------------------------------------------------
  */
 
 struct hd_prep_table {
     pthread_mutex_t lock;
-    uint64_t next_id;
+    _Atomic uint64_t next_id;
     size_t count;
     struct hd_prep *buckets[CONTENT_BUCKETS];
 };
@@ -32,7 +31,7 @@ struct hd_prep_table *hd_prep_table_new(void)
     if (!t)
         return NULL;
     pthread_mutex_init(&t->lock, NULL);
-    t->next_id = 1;
+    atomic_init(&t->next_id, 1);
     return t;
 }
 
@@ -62,10 +61,8 @@ static struct hd_prep *make(struct hd_prep_table *t, struct hd_hash128 key, cons
     if (!p)
         return NULL;
     atomic_init(&p->refs, 0);
-    atomic_init(&p->proven, NULL);
     p->len = len;
     p->sql_len = sql_len;
-    p->id = t->next_id++;
     p->key = key;
     memcpy(p->body, body, len);
     p->next = t->buckets[key.lo % CONTENT_BUCKETS];
@@ -117,11 +114,15 @@ size_t hd_prep_count(struct hd_prep_table *t)
     return n;
 }
 
-size_t hd_prep_name(const struct hd_prep *p, char *out)
+uint64_t hd_prep_new_id(struct hd_prep_table *t)
+{
+    return atomic_fetch_add_explicit(&t->next_id, 1, memory_order_relaxed);
+}
+
+size_t hd_prep_name(uint64_t id, char *out)
 {
     static const char digits[] = "0123456789abcdef";
     size_t n = sizeof(HD_PREP_PREFIX) - 1, len;
-    uint64_t id = p->id;
     char rev[16];
     size_t r = 0;
 
@@ -195,8 +196,8 @@ static size_t weight(const struct hd_name *e)
     return sizeof(*e) + strlen(e->name) + sizeof(*e->prep) + e->prep->len;
 }
 
-int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p,
-                 uint32_t seq)
+struct hd_name *hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p,
+                             uint32_t seq)
 {
     uint32_t hash = name_hash(name);
     int found;
@@ -204,23 +205,39 @@ int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, 
     char *copy;
 
     if (found) {
+        copy = n->items[at].name;
         n->bytes -= weight(&n->items[at]);
         hd_prep_drop(t, n->items[at].prep);
-        n->items[at].prep = p;
-        n->items[at].seq = seq;
-        n->bytes += weight(&n->items[at]);
-        return HD_OK;
+    } else {
+        if (n->count == n->cap && grow(n))
+            return NULL;
+        copy = hd_strdup(name);
+        if (!copy)
+            return NULL;
+        memmove(&n->items[at + 1], &n->items[at], (n->count - at) * sizeof(*n->items));
+        n->count++;
     }
-    if (n->count == n->cap && grow(n))
-        return HD_ENOMEM;
-    copy = hd_strdup(name);
-    if (!copy)
-        return HD_ENOMEM;
-    memmove(&n->items[at + 1], &n->items[at], (n->count - at) * sizeof(*n->items));
-    n->items[at] = (struct hd_name){hash, seq, copy, p};
+    n->items[at] = (struct hd_name){.hash = hash, .seq = seq, .name = copy, .prep = p};
     n->bytes += weight(&n->items[at]);
-    n->count++;
-    return HD_OK;
+    return &n->items[at];
+}
+
+void hd_names_resolve(struct hd_names *n, struct hd_prep_table *t, struct hd_name *e, struct hd_prep *p)
+{
+    struct hd_prep *old = e->prep;
+
+    n->bytes -= weight(e);
+    e->prep = hd_prep_hold(p);
+    n->bytes += weight(e);
+    hd_prep_drop(t, old);
+}
+
+struct hd_name *hd_names_of_seq(struct hd_names *n, uint32_t seq)
+{
+    for (uint32_t i = 0; i < n->count; i++)
+        if (n->items[i].seq == seq)
+            return &n->items[i];
+    return NULL;
 }
 
 static void remove_at(struct hd_names *n, struct hd_prep_table *t, uint32_t at)
@@ -243,11 +260,10 @@ void hd_names_remove(struct hd_names *n, struct hd_prep_table *t, const char *na
 
 void hd_names_undo(struct hd_names *n, struct hd_prep_table *t, uint32_t seq)
 {
-    for (uint32_t i = 0; i < n->count; i++)
-        if (n->items[i].seq == seq) {
-            remove_at(n, t, i);
-            return;
-        }
+    struct hd_name *e = hd_names_of_seq(n, seq);
+
+    if (e)
+        remove_at(n, t, (uint32_t)(e - n->items));
 }
 
 void hd_names_clear(struct hd_names *n, struct hd_prep_table *t)
@@ -258,108 +274,4 @@ void hd_names_clear(struct hd_names *n, struct hd_prep_table *t)
     }
     hd_free(n->items);
     *n = (struct hd_names){0};
-}
-
-/* --- what a server has -------------------------------------------------------------------------------------
- */
-
-void hd_server_preps_init(struct hd_server_preps *s)
-{
-    *s = (struct hd_server_preps){0};
-    hd_list_init(&s->lru);
-}
-
-static struct hd_server_prep **bucket(struct hd_server_preps *s, const struct hd_prep *p)
-{
-    return &s->buckets[p->id & (s->bucket_count - 1)];
-}
-
-static struct hd_server_prep *lookup(struct hd_server_preps *s, const struct hd_prep *p)
-{
-    struct hd_server_prep *e = s->count ? *bucket(s, p) : NULL;
-
-    while (e && e->prep != p)
-        e = e->next;
-    return e;
-}
-
-int hd_server_preps_use(struct hd_server_preps *s, const struct hd_prep *p)
-{
-    struct hd_server_prep *e = lookup(s, p);
-
-    if (!e || e->epoch != s->epoch)
-        return 0;
-    hd_list_remove(&e->lru);
-    hd_list_push_back(&s->lru, &e->lru);
-    return 1;
-}
-
-int hd_server_preps_add(struct hd_server_preps *s, struct hd_prep *p)
-{
-    struct hd_server_prep *e = hd_malloc(sizeof(*e));
-
-    if (!s->buckets) {
-        s->buckets = hd_calloc(SERVER_BUCKETS, sizeof(*s->buckets));
-        s->bucket_count = SERVER_BUCKETS;
-    }
-    if (!e || !s->buckets) {
-        hd_free(e);
-        return HD_ENOMEM;
-    }
-    e->prep = hd_prep_hold(p);
-    e->epoch = s->epoch;
-    e->next = *bucket(s, p);
-    *bucket(s, p) = e;
-    hd_list_push_back(&s->lru, &e->lru);
-    s->count++;
-    return HD_OK;
-}
-
-void hd_server_preps_remove(struct hd_server_preps *s, struct hd_prep_table *t, const struct hd_prep *p)
-{
-    struct hd_server_prep *e = lookup(s, p), **at;
-
-    if (!e)
-        return;
-    for (at = bucket(s, p); *at != e; at = &(*at)->next)
-        ;
-    *at = e->next;
-    hd_list_remove(&e->lru);
-    hd_prep_drop(t, e->prep);
-    hd_free(e);
-    s->count--;
-}
-
-void hd_server_preps_expire(struct hd_server_preps *s)
-{
-    s->epoch++;
-}
-
-int hd_server_preps_expired(struct hd_server_preps *s, const struct hd_prep *p)
-{
-    struct hd_server_prep *e = lookup(s, p);
-
-    return e && e->epoch != s->epoch;
-}
-
-struct hd_prep *hd_server_preps_oldest(struct hd_server_preps *s)
-{
-    struct hd_list *n = hd_list_first(&s->lru);
-
-    return n ? HD_LIST_ITEM(n, struct hd_server_prep, lru)->prep : NULL;
-}
-
-void hd_server_preps_clear(struct hd_server_preps *s, struct hd_prep_table *t)
-{
-    struct hd_list *n;
-
-    while ((n = hd_list_pop_front(&s->lru))) {
-        struct hd_server_prep *e = HD_LIST_ITEM(n, struct hd_server_prep, lru);
-
-        hd_prep_drop(t, e->prep);
-        hd_free(e);
-    }
-    hd_free(s->buckets);
-    s->buckets = NULL;
-    s->count = s->bucket_count = 0;
 }

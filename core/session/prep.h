@@ -1,9 +1,9 @@
 /*
  * Prepared statements in pooling: what a client has prepared under its own name lives on a server under a
- * name of the host's, made from the content. One content has one name for the life of the process, and a name
- * is never used for another content.
+ * name of the host's. Such a name is never used twice.
  *
- * Three things: the contents (one table for all workers, counted), a client's names, and what a server has.
+ * Two things stand here: the contents (one table for all workers, counted) and a client's names. What a
+ * server has is in stock.h.
  */
 #ifndef HD_SESSION_PREP_H
 #define HD_SESSION_PREP_H
@@ -12,18 +12,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/check.h"
 #include "base/hash.h"
-#include "base/list.h"
 
 /* What a Parse message says behind the name: SQL text, NUL, number of types, types. */
 struct hd_prep {
     _Atomic uint32_t refs;
     uint32_t len;     /* of body */
     uint32_t sql_len; /* without its NUL */
-    uint64_t id;      /* makes the name: never used twice */
     struct hd_hash128 key;
-    struct hd_prep *next;         /* in the table's bucket */
-    _Atomic(const void *) proven; /* the pool whose server prepared it last; compared, never followed */
+    struct hd_prep *next; /* in the table's bucket */
     uint8_t body[];
 };
 
@@ -41,10 +39,26 @@ static inline struct hd_prep *hd_prep_hold(struct hd_prep *p)
 void hd_prep_drop(struct hd_prep_table *t, struct hd_prep *p); /* NULL is allowed */
 size_t hd_prep_count(struct hd_prep_table *t);
 
-/* The name that servers know it by; `out` needs HD_PREP_NAME bytes. Returns the length without the NUL. */
+/* The name that a server knows a statement by, from its number; `out` needs HD_PREP_NAME bytes. Returns the
+ * length without the NUL. */
 #define HD_PREP_PREFIX "howdah_"
 #define HD_PREP_NAME   32
-size_t hd_prep_name(const struct hd_prep *p, char *out);
+size_t hd_prep_name(uint64_t id, char *out);
+uint64_t hd_prep_new_id(struct hd_prep_table *t);
+
+/* The rows that a statement gave when it was parsed, as a number made from the names and types of its
+ * columns. PostgreSQL refuses a statement whose rows have changed since, so together with the content it
+ * tells apart all that a client could. */
+#define HD_ROWS_UNKNOWN   0 /* the server has not said yet */
+#define HD_ROWS_NOT_ASKED 1 /* of no concern for this kind of statement */
+#define HD_ROWS_NONE      2 /* it gives none; columns give higher numbers */
+
+/* Where a name's statement is known by that name, and not by one of the host's. */
+enum hd_name_own {
+    HD_NAME_SHARED = 0,
+    HD_NAME_OWN,     /* on the session's server */
+    HD_NAME_OWN_TOO, /* there, with a content that is not known for sure */
+};
 
 /* A client's names: few, so a sorted array. */
 struct hd_names {
@@ -52,7 +66,10 @@ struct hd_names {
         uint32_t hash;
         uint32_t seq; /* of the Parse that made it, so that its failure takes just this away */
         char *name;
-        struct hd_prep *prep;
+        struct hd_prep *prep; /* once the server has said them, with the types of all parameters */
+        uint64_t rows;        /* HD_ROWS_… */
+        uint64_t id;          /* of the statement that it was last on a server; 0: none */
+        uint8_t own;          /* enum hd_name_own */
     } * items;
     uint32_t count, cap;
     size_t bytes; /* of names and contents */
@@ -60,43 +77,16 @@ struct hd_names {
 
 /* The entry, or NULL. Valid until the next change. */
 struct hd_name *hd_names_find(struct hd_names *n, const char *name);
-/* Adds or replaces; takes over the reference. HD_OK or HD_ENOMEM (the reference is then still the caller's).
- */
-int hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p,
-                 uint32_t seq);
+/* Adds or replaces; takes over the reference. NULL: no memory (the reference is then still the caller's). */
+struct hd_name *hd_names_set(struct hd_names *n, struct hd_prep_table *t, const char *name, struct hd_prep *p,
+                             uint32_t seq) HD_MUST_USE;
+/* Its content, with the types of all parameters. */
+void hd_names_resolve(struct hd_names *n, struct hd_prep_table *t, struct hd_name *e, struct hd_prep *p);
+/* The one that the Parse numbered `seq` made, or NULL. */
+struct hd_name *hd_names_of_seq(struct hd_names *n, uint32_t seq);
 /* Takes away the name that the Parse numbered `seq` made, if it still stands. */
 void hd_names_undo(struct hd_names *n, struct hd_prep_table *t, uint32_t seq);
 void hd_names_remove(struct hd_names *n, struct hd_prep_table *t, const char *name);
 void hd_names_clear(struct hd_names *n, struct hd_prep_table *t);
-
-/* What a server has prepared, least recently used first. */
-struct hd_server_prep {
-    struct hd_list lru;
-    struct hd_server_prep *next; /* in the bucket */
-    struct hd_prep *prep;
-    uint32_t epoch;
-};
-
-struct hd_server_preps {
-    struct hd_server_prep **buckets; /* made with the first entry */
-    uint32_t bucket_count, count;
-    uint32_t epoch; /* entries of an earlier one are out of date */
-    struct hd_list lru;
-};
-
-void hd_server_preps_init(struct hd_server_preps *s);
-/* Is it there and up to date? Then it becomes the most recently used. */
-int hd_server_preps_use(struct hd_server_preps *s, const struct hd_prep *p);
-/* HD_OK or HD_ENOMEM. Holds the content. */
-int hd_server_preps_add(struct hd_server_preps *s, struct hd_prep *p);
-void hd_server_preps_remove(struct hd_server_preps *s, struct hd_prep_table *t, const struct hd_prep *p);
-/* What is there has a plan that PostgreSQL refuses, or may be gone: to be prepared anew before its next use.
- */
-void hd_server_preps_expire(struct hd_server_preps *s);
-/* Is it there, but out of date? */
-int hd_server_preps_expired(struct hd_server_preps *s, const struct hd_prep *p);
-/* The least recently used one, or NULL. */
-struct hd_prep *hd_server_preps_oldest(struct hd_server_preps *s);
-void hd_server_preps_clear(struct hd_server_preps *s, struct hd_prep_table *t);
 
 #endif

@@ -9,8 +9,59 @@
 #include "session/forward.h"
 #include "session/pool.h"
 #include "session/server.h"
-#include "sql/facts.h"
 #include "wire/build.h"
+#include "wire/read.h"
+
+/* What RowDescription says of a column behind its name: table 4, column 2, type 4, length 2, modifier 4,
+ * format 2. */
+#define COLUMN_TABLE 6
+#define COLUMN_TYPE  10
+#define COLUMN_REST  2
+
+struct hd_prep *hd_prepared_content(struct hd_session *s, const char *name)
+{
+    struct hd_name *n;
+
+    if (!*name)
+        return s->unnamed;
+    n = hd_names_find(&s->names, name);
+    return n && n->own != HD_NAME_OWN_TOO ? n->prep : NULL;
+}
+
+int hd_prepared_foreign(const char *name)
+{
+    return !strncmp(name, HD_PREP_PREFIX, sizeof(HD_PREP_PREFIX) - 1);
+}
+
+int hd_prepared_own(const struct hd_session *s)
+{
+    return (s->pins & (HD_PIN_MODE | HD_PIN_PREPARE | HD_PIN_PROTOCOL)) != 0;
+}
+
+void hd_prepared_pin(struct hd_session *s)
+{
+    s->pins &= ~HD_PIN_NAMES;
+    for (uint32_t i = 0; i < s->names.count; i++)
+        if (s->names.items[i].own)
+            s->pins |= HD_PIN_NAMES;
+}
+
+/* --- closed names --- */
+
+struct hd_closed_name *hd_closed_name_new(const struct hd_name *n)
+{
+    struct hd_closed_name *c = hd_malloc(sizeof(*c) + strlen(n->name) + 1);
+
+    if (!c)
+        return NULL;
+    c->prep = hd_prep_hold(n->prep);
+    c->rows = n->rows;
+    c->id = n->id;
+    c->seq = n->seq;
+    c->own = n->own;
+    strcpy(c->name, n->name);
+    return c;
+}
 
 void hd_closed_name_free(struct hd_prep_table *t, struct hd_closed_name *c)
 {
@@ -20,56 +71,24 @@ void hd_closed_name_free(struct hd_prep_table *t, struct hd_closed_name *c)
     hd_free(c);
 }
 
-void hd_extended_unclose(struct hd_session *s, const struct hd_closed_name *c)
+void hd_closed_name_undo(struct hd_session *s, const struct hd_closed_name *c)
 {
-    struct hd_prep *p = hd_prep_hold(c->prep);
+    struct hd_name *n = hd_names_set(&s->names, hd_session_preps(s), c->name, hd_prep_hold(c->prep), c->seq);
 
-    if (hd_names_set(&s->names, hd_session_preps(s), c->name, p, c->seq))
-        hd_prep_drop(hd_session_preps(s), p);
-}
-
-void hd_extended_unnamed_lost(struct hd_session *s, struct hd_server *v)
-{
-    if (s && s->unnamed) {
-        hd_prep_drop(s->w->all->preps, s->unnamed);
-        s->unnamed = NULL;
+    if (!n) {
+        hd_prep_drop(hd_session_preps(s), c->prep);
+        return;
     }
-    if (v->unnamed) {
-        hd_prep_drop(v->w->all->preps, v->unnamed);
-        v->unnamed = NULL;
-    }
+    n->rows = c->rows;
+    n->id = c->id;
+    n->own = c->own;
+    hd_prepared_pin(s);
 }
 
-void hd_prepared_set_unnamed(struct hd_prep_table *t, struct hd_prep **slot, struct hd_prep *p)
-{
-    struct hd_prep *old = *slot;
+/* --- messages of the host's own --- */
 
-    *slot = p ? hd_prep_hold(p) : NULL;
-    hd_prep_drop(t, old);
-}
-
-/* The content that a name stands for; NULL: the client has no such name. */
-struct hd_prep *hd_prepared_content(struct hd_session *s, const char *name)
-{
-    struct hd_name *n;
-
-    if (!*name)
-        return s->unnamed;
-    n = hd_names_find(&s->names, name);
-    return n ? n->prep : NULL;
-}
-
-/* A name that is nobody's goes to the server as it is, so that PostgreSQL answers; unless it is one of ours
- * there. */
-int hd_prepared_foreign(const char *name)
-{
-    return !strncmp(name, HD_PREP_PREFIX, sizeof(HD_PREP_PREFIX) - 1);
-}
-
-/* --- on the server --- */
-
-/* Sends a message of the host's own with what the server owes for it; takes the entry's reference over. A
- * server that did not get it has not what it is held to have, and goes with its session. */
+/* Sends one with what the server owes for it; takes the entry's reference over. A server that did not get it
+ * has not what it is held to have, and goes with its session. */
 static int inject(struct hd_server *v, struct hd_strbuf *sb, struct hd_expect e)
 {
     int code = sb->failed ? HD_ENOMEM : hd_server_expect(v, e);
@@ -84,116 +103,349 @@ static int inject(struct hd_server *v, struct hd_strbuf *sb, struct hd_expect e)
     return code;
 }
 
-/* A Parse of the content under `name`. The rest of the message is the content's body as it is. */
-int hd_prepared_send_parse(struct hd_session *s, struct hd_prep *p, const char *name, unsigned flags,
-                           uint32_t seq)
+/* A Parse under `name`; `body` is its message from the SQL on. */
+static int send_parse(struct hd_server *v, const char *name, const uint8_t *body, uint32_t len,
+                      struct hd_expect e)
 {
     struct hd_strbuf sb = HD_STRBUF_INIT;
     size_t name_len = strlen(name) + 1;
     uint8_t head[5] = {HD_MSG_PARSE};
 
-    hd_put_u32(head + 1, (uint32_t)(4 + name_len + p->len));
+    e.kind = HD_EXPECT_PARSE;
+    hd_put_u32(head + 1, (uint32_t)(4 + name_len + len));
     hd_strbuf_add(&sb, head, sizeof(head));
     hd_strbuf_add(&sb, name, name_len);
-    hd_strbuf_add(&sb, p->body, p->len);
-    return inject(s->server, &sb,
-                  (struct hd_expect){
-                      .kind = HD_EXPECT_PARSE, .flags = (uint8_t)flags, .seq = seq, .ref = hd_prep_hold(p)});
+    hd_strbuf_add(&sb, body, len);
+    return inject(v, &sb, e);
 }
 
-/* Takes a prepared statement away from the server. */
-static int drop_there(struct hd_session *s, struct hd_prep *p)
+static int send_close(struct hd_server *v, uint64_t id)
 {
     struct hd_strbuf sb = HD_STRBUF_INIT;
     struct hd_build b = hd_build_onto(&sb);
-    struct hd_expect e = {.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .ref = hd_prep_hold(p)};
     char name[HD_PREP_NAME];
 
-    hd_prep_name(p, name);
-    hd_server_preps_remove(&s->server->preps, hd_session_preps(s), p);
-    (void)hd_build_close(&b, HD_TARGET_STATEMENT, name); /* inject sees that it failed */
+    hd_prep_name(id, name);
+    (void)hd_build_close(&b, HD_TARGET_STATEMENT, name);
+    return inject(v, &sb, (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .id = id});
+}
+
+/* Asks what a statement takes and gives. */
+static int send_ask(struct hd_session *s, struct hd_prep *p, uint64_t id, uint32_t seq)
+{
+    struct hd_expect e = {.kind = HD_EXPECT_ASK, .flags = HD_EXPECT_SWALLOW, .seq = seq};
+    struct hd_ask *a = hd_calloc(1, sizeof(*a));
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+    struct hd_build b = hd_build_onto(&sb);
+    char name[HD_PREP_NAME];
+
+    if (!a)
+        return HD_ENOMEM;
+    a->prep = hd_prep_hold(p);
+    a->id = id;
+    e.ref = a;
+    hd_prep_name(id, name);
+    (void)hd_build_describe(&b, HD_TARGET_STATEMENT, name); /* inject sees that it failed */
     return inject(s->server, &sb, e);
 }
 
-/* Makes room for one more prepared statement on the server. */
-static int evict(struct hd_session *s)
+/* Closes there what is not used any more. Only in front of a Parse: behind an Execute it might come into a
+ * copy. */
+static int tidy(struct hd_session *s)
+{
+    struct hd_stock *stock = &s->server->preps;
+
+    while (stock->retired_count) {
+        uint64_t id = stock->retired[--stock->retired_count];
+
+        if (send_close(s->server, id))
+            return HD_ENOMEM;
+    }
+    return HD_OK;
+}
+
+/* Makes room for one more statement on the server. */
+static int make_room(struct hd_session *s)
 {
     struct hd_server *v = s->server;
     int64_t max = v->pool->conf->max_prepared_statements;
-    int code = HD_OK;
 
-    while (!code && v->preps.count && (int64_t)v->preps.count >= max)
-        code = drop_there(s, hd_server_preps_oldest(&v->preps));
-    return code;
+    while (v->preps.count && (int64_t)v->preps.count >= max) {
+        struct hd_stocked *e = hd_stock_oldest(&v->preps);
+
+        if (hd_stock_retire(&v->preps, e->id))
+            return HD_ENOMEM;
+        hd_stock_remove(&v->preps, hd_session_preps(s), e);
+    }
+    return tidy(s);
 }
 
-/* Makes sure that the server has the content under its name. */
-int hd_prepared_ensure(struct hd_session *s, struct hd_prep *p, unsigned flags, uint32_t seq)
+/* A new statement on the server, of the name's content. `seq`: the client is to have the answer. */
+static int add_there(struct hd_session *s, struct hd_name *n, unsigned flags, uint32_t seq, uint64_t rows)
 {
+    struct hd_expect e = {.flags = (uint8_t)flags, .seq = seq};
     char name[HD_PREP_NAME];
-    int code;
+    int code = make_room(s);
 
+    s->unsynced++;
     s->renaming = 1;
-    hd_prep_name(p, name);
-    code = hd_server_preps_expired(&s->server->preps, p) ? drop_there(s, p) : HD_OK;
+    n->id = e.id = hd_prep_new_id(hd_session_preps(s));
+    hd_prep_name(n->id, name);
     if (!code)
-        code = evict(s);
+        code = hd_stock_add(&s->server->preps, n->prep, n->id, rows);
     if (!code)
-        code = hd_server_preps_add(&s->server->preps, p);
-    if (!code)
-        code = hd_prepared_send_parse(s, p, name, flags, seq);
+        code = send_parse(s->server, name, n->prep->body, n->prep->len, e);
+    if (!code && rows == HD_ROWS_UNKNOWN)
+        code = send_ask(s, n->prep, n->id, n->seq);
     return code;
 }
 
-/* Makes the server's unnamed statement the client's. */
-static int ensure_unnamed(struct hd_session *s)
+int hd_prepared_parse(struct hd_session *s, struct hd_name *n)
+{
+    return add_there(s, n, 0, n->seq, n->rows);
+}
+
+int hd_prepared_parse_taken(struct hd_session *s, const struct hd_name *n, const uint8_t *body, uint32_t len)
+{
+    static const uint8_t empty[] = {0, 0, 0};
+    struct hd_server *v = s->server;
+    uint64_t id = hd_prep_new_id(hd_session_preps(s));
+    struct hd_expect e = {.flags = HD_EXPECT_SWALLOW, .id = id};
+    char name[HD_PREP_NAME];
+
+    s->unsynced++;
+    hd_prep_name(id, name);
+    if (hd_stock_retire(&v->preps, id) || send_parse(v, name, empty, sizeof(empty), e))
+        return HD_ENOMEM;
+    e.flags = HD_EXPECT_TAKEN;
+    e.seq = n->seq;
+    return send_parse(v, name, body, len, e);
+}
+
+int hd_prepared_export(struct hd_session *s, struct hd_name *n, int empty)
+{
+    static const uint8_t nothing[] = {0, 0, 0};
+    const struct hd_expect e = {.flags = HD_EXPECT_SWALLOW | HD_EXPECT_TAKEN};
+    int code = send_parse(s->server, n->name, empty ? nothing : n->prep->body,
+                          empty ? sizeof(nothing) : n->prep->len, e);
+
+    n->own = HD_NAME_OWN;
+    hd_prepared_pin(s);
+    return code;
+}
+
+enum hd_ready hd_prepared_ready(struct hd_session *s, struct hd_name *n, uint64_t *id)
 {
     struct hd_server *v = s->server;
+    struct hd_stocked *e = hd_stock_find(&v->preps, n->prep, n->id, n->rows);
+    uint64_t rows = n->rows > HD_ROWS_NONE ? HD_ROWS_UNKNOWN : n->rows;
+
+    if (!e) {
+        if (add_there(s, n, HD_EXPECT_SWALLOW, 0, rows))
+            return HD_READY_ENOMEM;
+        e = hd_stock_find(&v->preps, n->prep, n->id, n->rows);
+    }
+    if (e->rows == HD_ROWS_UNKNOWN && n->rows != HD_ROWS_UNKNOWN)
+        return hd_wait_for_replies(s) ? HD_READY_ENOMEM : HD_READY_LATER;
+    if (e->rows != n->rows && n->rows != HD_ROWS_UNKNOWN) {
+        n->id = 0; /* what was dropped may come back: the next use looks anew */
+        return HD_READY_STALE;
+    }
+    hd_stock_touch(&v->preps, e);
+    *id = e->id;
+    return HD_READY;
+}
+
+/* --- what was asked --- */
+
+void hd_ask_free(struct hd_prep_table *t, struct hd_ask *a)
+{
+    if (!a)
+        return;
+    hd_prep_drop(t, a->prep);
+    hd_prep_drop(t, a->resolved);
+    hd_free(a);
+}
+
+int hd_ask_parameters(struct hd_server *v, struct hd_ask *a, const struct hd_frame *f)
+{
+    const uint8_t *types = hd_frame_body(f);
+    size_t len = hd_frame_body_len(f), sql = a->prep->sql_len + 1;
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+
+    if (a->prep->len == sql + len && !memcmp(a->prep->body + sql, types, len)) {
+        a->resolved = hd_prep_hold(a->prep);
+        return 1;
+    }
+    hd_strbuf_add(&sb, a->prep->body, sql);
+    hd_strbuf_add(&sb, types, len);
+    if (!sb.failed)
+        a->resolved =
+            hd_prep_get(v->w->all->preps, (const uint8_t *)sb.data, (uint32_t)sb.len, a->prep->sql_len);
+    hd_strbuf_free(&sb);
+    return a->resolved != NULL;
+}
+
+/* Names and types, without which table a column is of: PostgreSQL does not mind when that changes. 0: no
+ * memory. */
+static uint64_t rows_of(const struct hd_frame *f)
+{
+    struct hd_reader r = hd_reader_on(hd_frame_body(f), hd_frame_body_len(f));
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+    uint64_t rows = HD_ROWS_UNKNOWN;
+
+    if (f->type == HD_MSG_NO_DATA)
+        return HD_ROWS_NONE;
+    for (uint16_t n = hd_read_u16(&r); n && !r.failed; n--) {
+        size_t len;
+        const char *name = hd_read_cstr(&r, &len);
+        const uint8_t *type;
+
+        hd_read_bytes(&r, COLUMN_TABLE);
+        type = hd_read_bytes(&r, COLUMN_TYPE);
+        hd_read_bytes(&r, COLUMN_REST);
+        if (r.failed)
+            break;
+        hd_strbuf_add(&sb, name, len + 1);
+        hd_strbuf_add(&sb, type, COLUMN_TYPE);
+    }
+    if (!sb.failed)
+        rows = hd_hash64(sb.data ? sb.data : "", sb.len);
+    if (!sb.failed && rows <= HD_ROWS_NONE)
+        rows += HD_ROWS_NONE + 1;
+    hd_strbuf_free(&sb);
+    return rows;
+}
+
+/* Two that do the same: the older one stays, since PostgreSQL may have a plan for it. */
+static uint64_t keep_older(struct hd_server *v, struct hd_stocked *e)
+{
+    struct hd_stocked *twin = hd_stock_twin(&v->preps, e);
+
+    if (!twin)
+        return e->id;
+    if (hd_stock_retire(&v->preps, e->id))
+        v->must_close = 1;
+    hd_stock_remove(&v->preps, v->w->all->preps, e);
+    return twin->id;
+}
+
+int hd_ask_rows(struct hd_server *v, struct hd_ask *a, uint32_t seq, const struct hd_frame *f)
+{
+    struct hd_name *n = v->session && seq ? hd_names_of_seq(&v->session->names, seq) : NULL;
+    struct hd_stocked *e = hd_stock_find(&v->preps, a->prep, a->id, HD_ROWS_UNKNOWN);
+    struct hd_prep_table *t = v->w->all->preps;
+    uint64_t rows = rows_of(f), id = a->id;
+
+    if (rows == HD_ROWS_UNKNOWN || !a->resolved)
+        return 0;
+    if (e && e->id == a->id) {
+        hd_stock_resolve(&v->preps, t, e, a->resolved, rows);
+        id = keep_older(v, e);
+    }
+    if (n && n->rows == HD_ROWS_UNKNOWN) {
+        hd_names_resolve(&v->session->names, t, n, a->resolved);
+        n->rows = rows;
+    }
+    if (n && n->id == a->id)
+        n->id = id;
+    return 1;
+}
+
+void hd_prepared_parsed(struct hd_server *v, uint64_t id, uint32_t seq)
+{
+    struct hd_name *n = v->session && seq ? hd_names_of_seq(&v->session->names, seq) : NULL;
+    struct hd_stocked *e = n ? hd_stock_find(&v->preps, n->prep, id, HD_ROWS_UNKNOWN) : NULL;
+
+    if (e && e->id == id && e->rows != HD_ROWS_UNKNOWN)
+        n->id = keep_older(v, e);
+}
+
+/* --- the unnamed statement --- */
+
+static void set_unnamed(struct hd_prep_table *t, struct hd_prep **slot, struct hd_prep *p)
+{
+    struct hd_prep *old = *slot;
+
+    *slot = p ? hd_prep_hold(p) : NULL;
+    hd_prep_drop(t, old);
+}
+
+static void set_servers_unnamed(struct hd_server *v, struct hd_prep *p, int unsure)
+{
+    if (v->unnamed != p)
+        set_unnamed(v->w->all->preps, &v->unnamed, p);
+    v->unnamed_unsure = (uint8_t)unsure;
+}
+
+static int is_servers(const struct hd_session *s)
+{
+    return s->unnamed == s->server->unnamed && !s->server->unnamed_unsure;
+}
+
+/* What stands to be undone: the client's, held, and whether it was the server's too. */
+static struct hd_expect unnamed_before(struct hd_session *s, enum hd_expect_kind kind)
+{
+    return (struct hd_expect){.kind = (uint8_t)kind,
+                              .flags = HD_EXPECT_UNNAMED,
+                              .type = is_servers(s),
+                              .ref = s->unnamed ? hd_prep_hold(s->unnamed) : NULL};
+}
+
+int hd_unnamed_parse(struct hd_session *s, struct hd_prep *p)
+{
+    struct hd_expect e = unnamed_before(s, HD_EXPECT_PARSE);
+
+    s->unsynced++;
+    set_unnamed(hd_session_preps(s), &s->unnamed, p);
+    set_servers_unnamed(s->server, p, 0);
+    return send_parse(s->server, "", p->body, p->len, e);
+}
+
+struct hd_expect hd_unnamed_close(struct hd_session *s)
+{
+    struct hd_expect e = unnamed_before(s, HD_EXPECT_CLOSE);
+
+    hd_unnamed_lost(s, s->server);
+    return e;
+}
+
+int hd_unnamed_ready(struct hd_session *s)
+{
+    struct hd_server *v = s->server;
+    struct hd_expect e = {.flags = HD_EXPECT_SWALLOW | HD_EXPECT_UNNAMED};
     struct hd_strbuf sb = HD_STRBUF_INIT;
     struct hd_build b = hd_build_onto(&sb);
 
-    if (v->unnamed == s->unnamed)
+    if (is_servers(s))
         return HD_OK;
-    if (s->unnamed) {
-        hd_prepared_set_unnamed(hd_session_preps(s), &v->unnamed, s->unnamed);
-        return hd_prepared_send_parse(s, s->unnamed, "", HD_EXPECT_SWALLOW | HD_EXPECT_UNNAMED, 0);
-    }
+    set_servers_unnamed(v, s->unnamed, 0);
+    if (s->unnamed)
+        return send_parse(v, "", s->unnamed->body, s->unnamed->len, e);
     /* another client's is there, and ours has none: PostgreSQL shall say so */
-    hd_prepared_set_unnamed(hd_session_preps(s), &v->unnamed, NULL);
+    e.kind = HD_EXPECT_CLOSE;
     (void)hd_build_close(&b, HD_TARGET_STATEMENT, "");
-    return inject(v, &sb, (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW});
+    return inject(v, &sb, e);
 }
 
-/* The server must have what the message is about. HD_OK, or HD_ENOMEM. */
-int hd_prepared_ready(struct hd_session *s, const char *name, struct hd_prep *p)
+void hd_unnamed_lost(struct hd_session *s, struct hd_server *v)
 {
-    if (!*name)
-        return ensure_unnamed(s);
-    if (!p || hd_server_preps_use(&s->server->preps, p))
-        return HD_OK;
-    return hd_prepared_ensure(s, p, HD_EXPECT_SWALLOW, 0);
+    if (s && s->unnamed)
+        set_unnamed(v->w->all->preps, &s->unnamed, NULL);
+    set_servers_unnamed(v, NULL, 0);
 }
 
-/* DEALLOCATE of a name that the client made by Parse: the server, which knows it by another, is given
- * something to deallocate. */
-int hd_prepared_give(struct hd_session *s, const struct hd_text *t)
+void hd_unnamed_undo(struct hd_server *v, struct hd_expect *e)
 {
-    static const uint8_t empty[] = {0, 0, 0};
-    const struct hd_fact_statement *st;
-    struct hd_prep *none;
-    int code;
+    int clients = !(e->flags & HD_EXPECT_SWALLOW);
 
-    if (t->kind != HD_STATEMENT_DEALLOCATE || s->txn == HD_TXN_FAILED)
-        return HD_OK;
-    st = t->tmpl->facts->statements;
-    if (!st->name || !hd_names_find(&s->names, st->name))
-        return HD_OK;
-    none = hd_prep_get(hd_session_preps(s), empty, sizeof(empty), 0);
-    if (!none)
-        return HD_ENOMEM;
-    code = hd_prepared_send_parse(s, none, st->name, HD_EXPECT_SWALLOW, 0);
-    hd_prep_drop(hd_session_preps(s), none);
-    if (!code)
-        hd_names_remove(&s->names, hd_session_preps(s), st->name);
-    return code;
+    /* What the server had where it was not the client's is not remembered: that is brought anew. */
+    set_servers_unnamed(v, clients && e->type ? e->ref : NULL, !(clients && e->type));
+    if (clients && v->session)
+        set_unnamed(v->w->all->preps, &v->session->unnamed, e->ref);
+}
+
+void hd_unnamed_failed(struct hd_server *v, const struct hd_expect *e)
+{
+    hd_unnamed_lost(e->flags & HD_EXPECT_SWALLOW ? NULL : v->session, v);
 }

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "session/client.h"
 #include "session/console.h"
+#include "session/extended_parts.h"
 #include "session/forward.h"
 #include "session/held.h"
 #include "session/pool.h"
@@ -35,6 +36,12 @@ static const char *query_text(const struct hd_frame *f, size_t *len)
     return sql;
 }
 
+/* Behind messages of a batch without its Sync: when one of them fails, this is skipped as well. */
+static int in_open_batch(const struct hd_session *s)
+{
+    return s->unsynced && !hd_quiet(s);
+}
+
 /* A filter's answer to a simple Query: nothing is owed before it, so the transaction's state is known. */
 static void answer_query(struct hd_session *s, struct hd_verdict *v)
 {
@@ -54,25 +61,24 @@ static void answer_query(struct hd_session *s, struct hd_verdict *v)
         hd_session_fatal(s, "53200", "out of memory", NULL);
 }
 
-/* DEALLOCATE of a name that the client made by Parse: on the server it has another name. 1 when it was
- * answered. */
+/* DEALLOCATE of a name that the server knows by another. 1 when it was answered. */
 static int deallocate(struct hd_session *s, const struct hd_text *t)
 {
-    const struct hd_fact_statement *st = t->tmpl->facts->statements;
     struct hd_strbuf sb = HD_STRBUF_INIT;
     struct hd_build b = hd_build_onto(&sb);
-    int done = 0;
+    int code;
 
-    if (t->kind != HD_STATEMENT_DEALLOCATE || !st->name || s->txn == HD_TXN_FAILED || !hd_reply_now(s) ||
-        !hd_names_find(&s->names, st->name))
+    if (!hd_prepared_deallocates(s, t))
         return 0;
-    if (!hd_build_command_complete(&b, "DEALLOCATE") && !hd_build_ready_for_query(&b, s->txn) &&
-        !hd_reply_bytes(s, sb.data, sb.len)) {
-        hd_names_remove(&s->names, s->w->all->preps, st->name);
-        done = 1;
-    }
+    code = hd_build_command_complete(&b, "DEALLOCATE");
+    if (!code)
+        code = hd_build_ready_for_query(&b, s->txn);
+    if (!code)
+        code = hd_reply_bytes(s, sb.data, sb.len);
     hd_strbuf_free(&sb);
-    return done;
+    if (code)
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+    return 1;
 }
 
 static int send_rewritten(struct hd_session *s, const struct hd_stmt *st)
@@ -92,28 +98,27 @@ static enum hd_taken forward_query(struct hd_session *s, const struct hd_frame *
     struct hd_stmt *st = hd_take_pending(s);
     struct hd_server *v = s->server;
 
-    hd_extended_unnamed_lost(s, v); /* a Query ends the unnamed statement */
+    hd_unnamed_lost(s, v); /* a Query ends the unnamed statement */
     s->statements++;
     s->pool->stats.queries++;
     if (hd_server_expect(v, (struct hd_expect){.kind = HD_EXPECT_QUERY, .ref = st})) {
         if (st)
             hd_stmt_complete(st);
-        hd_session_fatal(s, "53200", "out of memory", NULL);
-        return HD_TAKE_END;
+        return hd_no_memory(s);
     }
     if (!st || !st->rewrite)
         return hd_forward_piece(s, f);
-    if (send_rewritten(s, st)) {
-        hd_session_fatal(s, "53200", "out of memory", NULL);
-        return HD_TAKE_END;
-    }
+    if (send_rewritten(s, st))
+        return hd_no_memory(s);
     return HD_TAKEN;
 }
 
 /* Carries out what was decided. */
-static enum hd_taken carry_out(struct hd_session *s, const struct hd_frame *f, enum hd_decision d,
-                               struct hd_verdict *v)
+static enum hd_taken carry_out(struct hd_session *s, const struct hd_frame *f, const struct hd_text *t,
+                               enum hd_decision d, struct hd_verdict *v)
 {
+    enum hd_taken taken;
+
     switch (d) {
     case HD_DECIDED_ANSWER:
         answer_query(s, v);
@@ -130,7 +135,8 @@ static enum hd_taken carry_out(struct hd_session *s, const struct hd_frame *f, e
     }
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
-    return forward_query(s, f);
+    taken = hd_prepared_sql(s, t);
+    return taken == HD_TAKEN ? forward_query(s, f) : taken;
 }
 
 enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
@@ -144,6 +150,8 @@ enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
         return hd_drop_piece(s, f);
     if (s->held && !hd_held_release(s))
         return HD_TAKE_LATER;
+    if (in_open_batch(s))
+        return hd_wait_for_replies(s) ? hd_no_memory(s) : HD_TAKE_LATER;
     if (!hd_frame_whole(f) && f->total <= (uint32_t)s->w->settings->host.max_statement_length)
         return hd_want_bytes(s, f, f->total);
     if (hd_frame_whole(f))
@@ -152,10 +160,8 @@ enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
         return hd_console_query(s, in.sql, in.sql_len);
     if (!in.sql)
         in.flags |= HD_STMT_NO_TEXT;
-    if (hd_text_of_query(s, in.sql, in.sql_len, &t)) {
-        hd_session_fatal(s, "53200", "out of memory", NULL);
-        return HD_TAKE_END;
-    }
+    if (hd_text_of_query(s, in.sql, in.sql_len, &t))
+        return hd_no_memory(s);
     d = hd_decide(s, &t, &in,
                   (hd_frame_whole(f) ? HD_MAY_REWRITE : 0u) | (hd_reply_now(s) ? HD_MAY_ANSWER : 0u), &v);
     if (d == HD_DECIDED_GO) {
@@ -165,7 +171,7 @@ enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
         }
         hd_note_pins(s, &t);
     }
-    return carry_out(s, f, d, &v);
+    return carry_out(s, f, &t, d, &v);
 }
 
 /* The host cannot see what function a FunctionCall means: its facts are unsure. */
@@ -184,22 +190,20 @@ enum hd_taken hd_function_call(struct hd_session *s, const struct hd_frame *f)
     }
     if (s->held && !hd_held_release(s))
         return HD_TAKE_LATER;
-    if (hd_text_of_query(s, NULL, 0, &t)) {
-        hd_session_fatal(s, "53200", "out of memory", NULL);
-        return HD_TAKE_END;
-    }
+    if (in_open_batch(s))
+        return hd_wait_for_replies(s) ? hd_no_memory(s) : HD_TAKE_LATER;
+    if (hd_text_of_query(s, NULL, 0, &t))
+        return hd_no_memory(s);
     d = hd_decide(s, &t, &in, 0, &v);
     if (d != HD_DECIDED_GO)
-        return carry_out(s, f, d, &v);
+        return carry_out(s, f, &t, d, &v);
     hd_note_pins(s, &t);
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
     hd_finish_pending(s, 0, NULL);
     s->statements++;
-    if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_FUNCTION_CALL})) {
-        hd_session_fatal(s, "53200", "out of memory", NULL);
-        return HD_TAKE_END;
-    }
+    if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_FUNCTION_CALL}))
+        return hd_no_memory(s);
     return hd_forward_piece(s, f);
 }
 

@@ -83,8 +83,17 @@ void hd_relay_instead(struct hd_relay *r, const struct hd_frame *f, struct hd_bu
         client_out_of_memory(s);
 }
 
-static int looked_into(uint8_t type)
+int hd_relay_asked(uint8_t type)
 {
+    return type == HD_MSG_PARAMETER_DESCRIPTION || type == HD_MSG_ROW_DESCRIPTION || type == HD_MSG_NO_DATA;
+}
+
+static int looked_into(struct hd_server *v, uint8_t type)
+{
+    const struct hd_expect *head = hd_expects_head(&v->expects);
+
+    if (head && head->kind == HD_EXPECT_ASK && hd_relay_asked(type))
+        return 1;
     switch (type) {
     case HD_MSG_READY_FOR_QUERY:
     case HD_MSG_COMMAND_COMPLETE:
@@ -174,7 +183,7 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
             break;
         /* What fits into a buffer is relayed whole, so that a client never has half a row in front of an
          * error. */
-        if (!hd_frame_whole(&f) && f.offset == 0 && (looked_into(f.type) || f.total <= HD_BUF_STANDARD)) {
+        if (!hd_frame_whole(&f) && f.offset == 0 && (looked_into(v, f.type) || f.total <= HD_BUF_STANDARD)) {
             if (f.total > GATHER_MAX) {
                 code = HD_EPROTO;
                 break;

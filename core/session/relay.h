@@ -21,6 +21,9 @@ extern const struct hd_link_ops hd_server_ops;
 /* Decides about one message. Messages that are looked into are whole here. */
 enum hd_fate hd_relay_message(struct hd_relay *r, const struct hd_frame *f);
 
+/* Do messages of this type answer what the host asks about a statement? */
+int hd_relay_asked(uint8_t type);
+
 /* Sends the run up to `to`, and begins the next there. */
 void hd_relay_flush(struct hd_relay *r, const uint8_t *to);
 /* Replies of the host's own whose turn has come; `at` is the end of the server's reply before them. */

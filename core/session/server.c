@@ -74,7 +74,7 @@ struct hd_server *hd_server_new(struct hd_pool *pool, PGconn *pg, const struct h
     v->txn = HD_TXN_IDLE;
     hd_list_init(&v->node);
     hd_expects_init(&v->expects);
-    hd_server_preps_init(&v->preps);
+    hd_stock_init(&v->preps);
     hd_frame_scan_init(&v->scan, hd_frame_backend);
     v->connected_ns = v->idle_ns = hd_now_ns();
     v->params = hd_server_params(w, pg);
@@ -114,8 +114,7 @@ int hd_server_inject_query(struct hd_server *v, const char *sql, size_t len, uns
     struct hd_build b = hd_build_onto(&sb);
     int code = hd_build_query(&b, sql, len);
 
-    hd_prep_drop(v->w->all->preps, v->unnamed); /* a Query ends the unnamed statement */
-    v->unnamed = NULL;
+    hd_unnamed_lost(NULL, v); /* a Query ends it */
     if (!code)
         code = hd_server_expect(
             v, (struct hd_expect){.kind = HD_EXPECT_QUERY, .flags = (uint8_t)(flags | HD_EXPECT_SWALLOW)});
@@ -131,8 +130,17 @@ void hd_server_forget(struct hd_server *v, struct hd_expect *e)
 
     switch (e->kind) {
     case HD_EXPECT_PARSE:
+        if (e->flags & HD_EXPECT_UNNAMED)
+            hd_prep_drop(t, e->ref);
+        break;
     case HD_EXPECT_CLOSE:
-        hd_prep_drop(t, e->ref);
+        if (e->flags & HD_EXPECT_UNNAMED)
+            hd_prep_drop(t, e->ref);
+        else if (e->flags & HD_EXPECT_CLOSED)
+            hd_closed_name_free(t, e->ref);
+        break;
+    case HD_EXPECT_ASK:
+        hd_ask_free(t, e->ref);
         break;
     case HD_EXPECT_LOCAL:
         if (e->flags & HD_EXPECT_BYTES)
@@ -235,9 +243,8 @@ void hd_server_close(struct hd_server *v, const char *why)
         hd_server_forget(v, &e);
     }
     hd_expects_free(&v->expects);
-    hd_server_preps_clear(&v->preps, t);
-    hd_prep_drop(t, v->unnamed);
-    v->unnamed = NULL;
+    hd_stock_clear(&v->preps, t);
+    hd_unnamed_lost(NULL, v);
     hd_params_drop(v->params);
     v->params = NULL;
     v->link.fd = -1;            /* libpq closes it */

@@ -21,6 +21,7 @@
 #include "session/params.h"
 #include "session/prep.h"
 #include "session/settings.h"
+#include "session/stock.h"
 #include "session/worker.h"
 #include "sql/template.h"
 #include "wire/frame.h"
@@ -87,8 +88,8 @@ struct hd_server {
     PGconn *pg;
     struct hd_cancel_key cancel_key;
     struct hd_params *params; /* as the server stands now */
-    struct hd_server_preps preps;
-    struct hd_prep *unnamed; /* the unnamed statement's content; NULL: none that is known */
+    struct hd_stock preps;    /* under the host's names */
+    struct hd_prep *unnamed;  /* the unnamed statement's content; NULL: none that is known */
     struct hd_expects expects;
     struct hd_frame_scan scan;
     struct hd_buf *relay_buf;      /* of the run that is being relayed */
@@ -107,6 +108,7 @@ struct hd_server {
     uint8_t freed;         /* closed and released, but a cancel still holds it */
     uint8_t relayed_fatal; /* the client has been told why it ends */
     uint8_t paused_by_client;
+    uint8_t unnamed_unsure;  /* `unnamed` is not known */
     uint8_t orphan;          /* it owes answers to a client that has left in good order */
     uint8_t statement_error; /* the Query that is running has failed */
 };
@@ -178,6 +180,7 @@ enum hd_session_state {
 #define HD_PIN_LOAD     128u
 #define HD_PIN_SEQUENCE 256u  /* lastval() and currval() may be asked */
 #define HD_PIN_UNSURE   512u  /* something that the host cannot see through */
+#define HD_PIN_NAMES    2048u /* a statement of the client's lives there under its own name */
 #define HD_PIN_PROTOCOL 1024u /* a statement too long to be kept, or a Sync that cannot be counted */
 
 /* A portal whose template matters. */
@@ -209,6 +212,7 @@ struct hd_session {
     struct hd_console *console;         /* a session on the host's own database */
     struct hd_listener *listener;
     struct hd_names names;
+    struct hd_template *about_names; /* of the text that is deallocating; held, or NULL */
     struct hd_prep *unnamed;         /* content of the client's unnamed statement */
     struct hd_template *portal_tmpl; /* of the unnamed portal; held */
     struct hd_portal *portals;       /* named ones */
@@ -219,19 +223,20 @@ struct hd_session {
     uint64_t since_ns; /* in this state: connected, waiting, or last active */
     uint64_t txn_ns;   /* when the server was linked */
     uint64_t statements, transactions;
-    uint32_t pins;      /* HD_PIN_… */
-    uint32_t lexical;   /* HD_TEMPLATE_… flags of its settings */
-    uint32_t unsynced;  /* messages of the extended protocol forwarded since the last Sync */
-    uint32_t parse_seq; /* numbers the client's Parses */
-    uint8_t txn;        /* HD_TXN_… as the client knows it */
-    uint8_t skip_sync;  /* after a local error: messages up to Sync are dropped */
-    uint8_t drop_rest;  /* the message that is streaming is thrown away */
-    uint8_t decided;    /* `pending` may be forwarded */
-    uint8_t pass_rest;  /* the message that is streaming goes to the server */
+    uint32_t pins;        /* HD_PIN_… */
+    uint32_t lexical;     /* HD_TEMPLATE_… flags of its settings */
+    uint32_t unsynced;    /* messages of the extended protocol forwarded since the last Sync */
+    uint32_t parse_seq;   /* numbers the client's Parses */
+    uint32_t deallocated; /* statements of `about_names` that are done */
+    uint8_t txn;          /* HD_TXN_… as the client knows it */
+    uint8_t skip_sync;    /* after a local error: messages up to Sync are dropped */
+    uint8_t drop_rest;    /* the message that is streaming is thrown away */
+    uint8_t decided;      /* `pending` may be forwarded */
+    uint8_t pass_rest;    /* the message that is streaming goes to the server */
     uint8_t paused_by_server;
     uint8_t copy_ended; /* CopyDone or CopyFail went out before its CopyInResponse was here */
     uint8_t renaming;   /* names or statements on the server have changed since the last Sync */
-    uint8_t doubt;      /* ... before it, and may yet turn out not to have */
+    uint8_t doubt;      /* what stands on names waits until nothing is owed */
     uint8_t cancelled;  /* the statement that waits is to be refused */
     uint8_t logged_in;
     uint8_t direct_tls; /* it began with TLS, without asking */

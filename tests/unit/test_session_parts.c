@@ -9,6 +9,7 @@
 #include "session/expect.h"
 #include "session/params.h"
 #include "session/prep.h"
+#include "session/stock.h"
 #include "session/reply.h"
 #include "session/session.h"
 #include "unit.h"
@@ -89,7 +90,7 @@ static struct hd_prep *content(struct hd_prep_table *t, const char *sql)
     return hd_prep_get(t, body, (uint32_t)n + 2, (uint32_t)n - 1);
 }
 
-static void contents_have_one_name_for_ever(void)
+static void contents_are_shared_and_numbers_are_not(void)
 {
     struct hd_prep_table *t = hd_prep_table_new();
     struct hd_prep *a = content(t, "select 1"), *b = content(t, "select 1"), *c = content(t, "select 2");
@@ -97,16 +98,14 @@ static void contents_have_one_name_for_ever(void)
 
     CU_ASSERT_PTR_EQUAL(a, b);
     CU_ASSERT_PTR_NOT_EQUAL(a, c);
-    hd_prep_name(a, first);
-    hd_prep_name(c, second);
+    CU_ASSERT_EQUAL(hd_prep_name(hd_prep_new_id(t), first), strlen(first));
+    hd_prep_name(hd_prep_new_id(t), second);
     CU_ASSERT_STRING_NOT_EQUAL(first, second);
+    hd_prep_name(UINT64_MAX, first);
+    CU_ASSERT_STRING_EQUAL(first, HD_PREP_PREFIX "ffffffffffffffff");
     hd_prep_drop(t, a);
     hd_prep_drop(t, b);
     CU_ASSERT_EQUAL(hd_prep_count(t), 1);
-    a = content(t, "select 3");
-    hd_prep_name(a, second);
-    CU_ASSERT_STRING_NOT_EQUAL(first, second);
-    hd_prep_drop(t, a);
     hd_prep_drop(t, c);
     hd_prep_table_free(t);
 }
@@ -119,7 +118,7 @@ static void names_come_and_go(void)
 
     for (uint32_t i = 0; i < 100; i++) {
         snprintf(name, sizeof(name), "s%u", i);
-        CU_ASSERT_EQUAL(hd_names_set(&n, t, name, content(t, name), i + 1), 0);
+        CU_ASSERT_PTR_NOT_NULL(hd_names_set(&n, t, name, content(t, name), i + 1));
     }
     for (uint32_t i = 0; i < 100; i++) {
         struct hd_name *e;
@@ -140,24 +139,58 @@ static void names_come_and_go(void)
     hd_prep_table_free(t);
 }
 
-static void server_keeps_the_most_recent(void)
+static void stock_keeps_the_most_recent(void)
 {
     struct hd_prep_table *t = hd_prep_table_new();
-    struct hd_server_preps s;
     struct hd_prep *a = content(t, "a"), *b = content(t, "b");
+    struct hd_stock s;
 
-    hd_server_preps_init(&s);
-    CU_ASSERT_EQUAL(hd_server_preps_add(&s, a), 0);
-    CU_ASSERT_EQUAL(hd_server_preps_add(&s, b), 0);
-    CU_ASSERT_PTR_EQUAL(hd_server_preps_oldest(&s), a);
-    CU_ASSERT_TRUE(hd_server_preps_use(&s, a));
-    CU_ASSERT_PTR_EQUAL(hd_server_preps_oldest(&s), b);
-    hd_server_preps_remove(&s, t, b);
-    CU_ASSERT_FALSE(hd_server_preps_use(&s, b));
-    hd_server_preps_clear(&s, t);
-    CU_ASSERT_PTR_NULL(hd_server_preps_oldest(&s));
+    hd_stock_init(&s);
+    CU_ASSERT_PTR_NULL(hd_stock_find(&s, a, 1, HD_ROWS_UNKNOWN));
+    CU_ASSERT_EQUAL(hd_stock_add(&s, a, 1, HD_ROWS_NONE), 0);
+    CU_ASSERT_EQUAL(hd_stock_add(&s, b, 2, HD_ROWS_NONE), 0);
+    CU_ASSERT_EQUAL(hd_stock_oldest(&s)->id, 1);
+    hd_stock_touch(&s, hd_stock_find(&s, a, 1, HD_ROWS_UNKNOWN));
+    CU_ASSERT_EQUAL(hd_stock_oldest(&s)->id, 2);
+    hd_stock_remove(&s, t, hd_stock_of_id(&s, 2));
+    CU_ASSERT_PTR_NULL(hd_stock_find(&s, b, 2, HD_ROWS_NONE));
+    hd_stock_clear(&s, t);
+    CU_ASSERT_PTR_NULL(hd_stock_oldest(&s));
     hd_prep_drop(t, a);
     hd_prep_drop(t, b);
+    hd_prep_table_free(t);
+}
+
+static void stock_shares_what_gives_the_same_rows(void)
+{
+    struct hd_prep_table *t = hd_prep_table_new();
+    struct hd_prep *p = content(t, "select $1"), *typed = content(t, "select $1, typed");
+    struct hd_stock s;
+    struct hd_stocked *e;
+
+    hd_stock_init(&s);
+    CU_ASSERT_EQUAL(hd_stock_add(&s, typed, 1, 77), 0);
+    CU_ASSERT_EQUAL(hd_stock_add(&s, typed, 2, 78), 0);
+    CU_ASSERT_EQUAL(hd_stock_find(&s, typed, 0, 78)->id, 2);
+    CU_ASSERT_EQUAL(hd_stock_find(&s, typed, 1, 78)->id, 1); /* the number goes first */
+    CU_ASSERT_PTR_NULL(hd_stock_find(&s, typed, 0, 79));
+    CU_ASSERT_PTR_NULL(hd_stock_find(&s, typed, 0, HD_ROWS_UNKNOWN));
+    CU_ASSERT_EQUAL(hd_stock_add(&s, p, 3, HD_ROWS_UNKNOWN), 0);
+    e = hd_stock_find(&s, p, 3, HD_ROWS_UNKNOWN);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+    CU_ASSERT_PTR_NULL(hd_stock_twin(&s, e));
+    hd_stock_resolve(&s, t, e, typed, 77);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(hd_stock_twin(&s, e));
+    CU_ASSERT_EQUAL(hd_stock_twin(&s, e)->id, 1);
+    CU_ASSERT_EQUAL(hd_stock_retire_all(&s, t, 0), 0);
+    CU_ASSERT_EQUAL(s.count, 3); /* their rows are known */
+    CU_ASSERT_EQUAL(hd_stock_retire_all(&s, t, 1), 0);
+    CU_ASSERT_EQUAL(s.count, 0);
+    CU_ASSERT_EQUAL(s.retired_count, 3);
+    hd_stock_clear(&s, t);
+    hd_prep_drop(t, p);
+    hd_prep_drop(t, typed);
+    CU_ASSERT_EQUAL(hd_prep_count(t), 0);
     hd_prep_table_free(t);
 }
 
@@ -201,14 +234,14 @@ static void expects_drop_ignored_syncs(void)
 static void prep_failure(void *arg)
 {
     struct hd_prep_table *t = hd_prep_table_new();
-    struct hd_server_preps on_server;
+    struct hd_stock on_server;
     struct hd_names names = {0};
     struct hd_prep *p;
 
     (void)arg;
     if (!t)
         return;
-    hd_server_preps_init(&on_server);
+    hd_stock_init(&on_server);
     for (uint32_t i = 0; i < 5; i++) {
         char name[16];
         uint32_t had = names.count;
@@ -217,16 +250,16 @@ static void prep_failure(void *arg)
         p = content(t, name);
         if (!p)
             continue;
-        if (hd_names_set(&names, t, name, hd_prep_hold(p), i + 1)) {
+        if (!hd_names_set(&names, t, name, hd_prep_hold(p), i + 1)) {
             hd_prep_drop(t, p); /* the reference is still ours, and nothing was named */
             CU_ASSERT_EQUAL(names.count, had);
         }
-        if (hd_server_preps_add(&on_server, p))
-            CU_ASSERT(!hd_server_preps_use(&on_server, p));
+        if (hd_stock_add(&on_server, p, i + 1, HD_ROWS_NONE))
+            CU_ASSERT_PTR_NULL(hd_stock_find(&on_server, p, i + 1, HD_ROWS_NONE));
         hd_prep_drop(t, p);
     }
     hd_names_clear(&names, t);
-    hd_server_preps_clear(&on_server, t);
+    hd_stock_clear(&on_server, t);
     CU_ASSERT_EQUAL(hd_prep_count(t), 0);
     hd_prep_table_free(t);
 }
@@ -347,9 +380,10 @@ static void replies_without_memory(void)
 UNIT_MAIN("session parts", {"params are interned", params_are_interned},
           {"params move between workers", params_move_between_workers},
           {"sync says what differs", params_sync_says_what_differs},
-          {"contents have one name for ever", contents_have_one_name_for_ever},
+          {"contents are shared, and numbers are not", contents_are_shared_and_numbers_are_not},
           {"names come and go", names_come_and_go},
-          {"a server keeps the most recent", server_keeps_the_most_recent},
+          {"a server keeps the most recent", stock_keeps_the_most_recent},
+          {"a server shares what gives the same rows", stock_shares_what_gives_the_same_rows},
           {"owed replies keep their order", expects_keep_order_while_growing},
           {"ignored Syncs are not owed", expects_drop_ignored_syncs},
           {"prepared statements without memory", preps_without_memory},
