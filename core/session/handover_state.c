@@ -65,6 +65,7 @@ int hd_handover_pack(const struct hd_session *s, struct hd_strbuf *out)
     for (uint32_t i = 0; i < s->names.count; i++) {
         put_text(out, s->names.items[i].name);
         put_prep(out, s->names.items[i].prep);
+        put_number(out, s->names.items[i].rows);
     }
     put_number(out, s->unnamed != NULL);
     if (s->unnamed)
@@ -156,11 +157,13 @@ static int get_names(struct reader *r, struct hd_session *s)
     for (uint64_t i = 0; i < n && !r->bad; i++) {
         const char *name = get_text(r);
         struct hd_prep *p = get_prep(r, t);
+        struct hd_name *e = p ? hd_names_set(&s->names, t, name, p, ++s->parse_seq) : NULL;
 
-        if (!p || hd_names_set(&s->names, t, name, p, ++s->parse_seq)) {
+        if (!e) {
             hd_prep_drop(t, p);
             return HD_ENOMEM;
         }
+        e->rows = get_number(r);
     }
     if (get_number(r))
         s->unnamed = get_prep(r, t);

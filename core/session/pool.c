@@ -51,7 +51,6 @@ static struct hd_pool_shared *shared_new(struct hd_workers *all, const char *dat
 
     if (!s)
         return NULL;
-    s->id = atomic_fetch_add(&all->next_pool, 1);
     s->key = make_key(database, user, node);
     s->share = s->key ? hd_share_of(s->key) : NULL;
     s->tallies[0] = hd_tally_get(all, HD_TALLY_DATABASE_SERVERS, database);

@@ -17,7 +17,6 @@
 struct hd_pool_shared {
     struct hd_pool_shared *next;
     char *key;
-    uint64_t id;                /* never comes back, as its address might */
     uint32_t refs;              /* pools; under the workers' lock */
     _Atomic unsigned forgotten; /* how often `welcome` has proved to be out of date */
     _Atomic int64_t limit, reserve;

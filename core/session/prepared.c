@@ -286,8 +286,8 @@ int hd_ask_parameters(struct hd_server *v, struct hd_ask *a, const struct hd_fra
     return a->resolved != NULL;
 }
 
-/* Names and types, without which table a column is of: PostgreSQL does not mind when that changes. 0: no
- * memory. */
+/* Names and types, without which table a column is of: PostgreSQL does not mind when that changes. The same
+ * in every process, for clients may move to another. 0: no memory. */
 static uint64_t rows_of(const struct hd_frame *f)
 {
     struct hd_reader r = hd_reader_on(hd_frame_body(f), hd_frame_body_len(f));
@@ -310,7 +310,7 @@ static uint64_t rows_of(const struct hd_frame *f)
         hd_strbuf_add(&sb, type, COLUMN_TYPE);
     }
     if (!sb.failed)
-        rows = hd_hash64(sb.data ? sb.data : "", sb.len);
+        rows = hd_fingerprint64(sb.data ? sb.data : "", sb.len);
     if (!sb.failed && rows <= HD_ROWS_NONE)
         rows += HD_ROWS_NONE + 1;
     hd_strbuf_free(&sb);

@@ -302,7 +302,7 @@ struct hd_workers {
     pthread_mutex_t pools_lock; /* of both lists */
     struct hd_settings *settings, *prepared;
     struct hd_sockets *sockets, *new_sockets; /* listener.c */
-    _Atomic uint64_t next_session, next_pool;
+    _Atomic uint64_t next_session;
     _Atomic int64_t clients; /* in all */
     _Atomic int memory_over; /* max_memory is reached: no logins, no new statements; kept by worker 0 */
     uint8_t mock_secret[32]; /* for users that do not exist */

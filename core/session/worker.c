@@ -229,7 +229,6 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
     w->count = s->host.worker_count;
     w->settings = hd_settings_hold(s);
     atomic_init(&w->next_session, 1);
-    atomic_init(&w->next_pool, 1);
     pthread_mutex_init(&w->pools_lock, NULL);
     hd_random_bytes(w->mock_secret, sizeof(w->mock_secret));
     w->worker = hd_calloc((size_t)w->count, sizeof(*w->worker));
