@@ -187,14 +187,6 @@ void hd_session_adopted(struct hd_session *s)
 /* --- the end
  * ------------------------------------------------------------------------------------------------- */
 
-static int send_sync(struct hd_server *v)
-{
-    static const uint8_t sync[5] = {HD_MSG_SYNC, 0, 0, 0, 4};
-    int code = hd_server_expect(v, (struct hd_expect){.kind = HD_EXPECT_SYNC, .flags = HD_EXPECT_SWALLOW});
-
-    return code ? code : hd_server_send_copy(v, sync, sizeof(sync));
-}
-
 /* Makes a server clean for the next one: ends the batch, the transaction, the session's state. */
 static int clean(struct hd_server *v, uint32_t pins, int unsynced)
 {
@@ -202,7 +194,7 @@ static int clean(struct hd_server *v, uint32_t pins, int unsynced)
     int code = HD_OK;
 
     if (unsynced)
-        code = send_sync(v);
+        code = hd_server_inject_sync(v);
     if (!code && (v->txn != HD_TXN_IDLE || unsynced || v->orphan))
         code = hd_server_inject_query(v, rollback, sizeof(rollback) - 1, HD_EXPECT_MUST);
     if (!code && pins)

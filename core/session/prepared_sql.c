@@ -34,6 +34,7 @@ static int text_concerns(const struct hd_text *t)
 static int export_names(struct hd_session *s, const struct hd_text *t)
 {
     const struct hd_facts *f = t->tmpl->facts;
+    int exported = 0;
 
     for (uint32_t i = 0; i < f->n_statements && s->txn != HD_TXN_FAILED; i++) {
         const struct hd_fact_statement *st = &f->statements[i];
@@ -43,8 +44,10 @@ static int export_names(struct hd_session *s, const struct hd_text *t)
             continue;
         if (hd_prepared_export(s, n, f->n_statements == 1 && st->kind == HD_STATEMENT_DEALLOCATE))
             return HD_ENOMEM;
+        exported = 1;
     }
-    return HD_OK;
+    /* Where one fails, its table being gone, the server would skip the Query too. */
+    return exported && !s->unsynced ? hd_server_inject_sync(s->server) : HD_OK;
 }
 
 enum hd_taken hd_prepared_sql(struct hd_session *s, const struct hd_text *t)

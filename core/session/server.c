@@ -108,6 +108,14 @@ int hd_server_send_copy(struct hd_server *v, const void *bytes, size_t len)
     return hd_link_send_copy(&v->link, bytes, len);
 }
 
+int hd_server_inject_sync(struct hd_server *v)
+{
+    static const uint8_t sync[5] = {HD_MSG_SYNC, 0, 0, 0, 4};
+    int code = hd_server_expect(v, (struct hd_expect){.kind = HD_EXPECT_SYNC, .flags = HD_EXPECT_SWALLOW});
+
+    return code ? code : hd_server_send_copy(v, sync, sizeof(sync));
+}
+
 int hd_server_inject_query(struct hd_server *v, const char *sql, size_t len, unsigned flags)
 {
     struct hd_strbuf sb = HD_STRBUF_INIT;

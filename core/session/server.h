@@ -19,6 +19,8 @@ void hd_server_free(struct hd_server *v);
 
 /* Queues one entry of what it owes. HD_OK or HD_ENOMEM. */
 int hd_server_expect(struct hd_server *v, struct hd_expect e) HD_MUST_USE;
+/* Sends a Sync of the host's own, whose ReadyForQuery nobody sees. */
+int hd_server_inject_sync(struct hd_server *v) HD_MUST_USE;
 /* Sends a Query of the host's own, whose replies nobody sees. */
 int hd_server_inject_query(struct hd_server *v, const char *sql, size_t len, unsigned flags) HD_MUST_USE;
 /* Sends bytes that stand in no buffer. */
