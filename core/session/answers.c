@@ -228,7 +228,7 @@ static void drop_maybe_syncs(struct hd_server *v)
 /* Tells the bus of a command that may have changed the schema or privileges, as its tag says. */
 static void publish_ddl(struct hd_server *v, const char *tag)
 {
-    static const char *const words[] = {"CREATE ",  "ALTER ",  "DROP ",  "GRANT",     "REVOKE",  "COMMENT",
+    static const char *const words[] = {"CREATE ",  "ALTER ",  "DROP ",     "GRANT",     "REVOKE",  "COMMENT",
                                         "TRUNCATE", "IMPORT ", "SECURITY ", "REASSIGN ", "REFRESH "};
     struct hd_bus *bus = v->w->all->env.bus;
     struct hd_event_ddl ev = {.size = sizeof(ev)};
