@@ -14,8 +14,11 @@
 #include "session/pool.h"
 #include "session/prepared.h"
 #include "session/relay.h"
+#include "session/restore.h"
+#include "session/sequence.h"
 #include "session/server.h"
 #include "session/statement.h"
+#include "session/track.h"
 #include "wire/describe.h"
 
 static enum hd_fate pop(struct hd_relay *r, const struct hd_frame *f)
@@ -177,6 +180,10 @@ static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
     }
     if (v->state == HD_SERVER_CLOSED)
         return fate; /* with its session, and the queue with it */
+    if (head->flags & HD_EXPECT_FORGETS)
+        v->drawn_for = UINT64_MAX; /* it has not forgotten */
+    if (v->session && v->session->track)
+        hd_track_failed(v->session);
     v->statement_error = 1;
     v->copy_in = 0;
     if (batch)
@@ -186,18 +193,16 @@ static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
 
 /* --- ends of commands --- */
 
-/* After DISCARD ALL: settings that the server does not report are its own again. A session whose startup
- * packet had others gets them back with its next server. */
-static void forget_unreported(struct hd_server *v)
+/* Is this the last statement that was sent? */
+static int nothing_behind(struct hd_server *v)
 {
-    struct hd_params *p = hd_params_reported(v->params);
+    for (uint32_t i = 1; i < v->expects.count; i++) {
+        uint8_t kind = hd_expects_at(&v->expects, i)->kind;
 
-    if (p) {
-        hd_params_drop(v->params);
-        v->params = p;
-    } else {
-        v->must_close = 1;
+        if (kind == HD_EXPECT_QUERY || kind == HD_EXPECT_EXECUTE || kind == HD_EXPECT_FUNCTION_CALL)
+            return 0;
     }
+    return 1;
 }
 
 /* Session state that a finished command took away. */
@@ -205,14 +210,16 @@ static void on_tag(struct hd_server *v, const char *tag)
 {
     int all = !strcmp(tag, "DISCARD ALL");
 
+    if (all || !strcmp(tag, "DISCARD SEQUENCES"))
+        hd_sequence_discarded(v->session, v, nothing_behind(v));
     if (!all && strncmp(tag, "DEALLOCATE", 10))
         return;
     hd_prepared_sql_done(v, tag);
     if (!all)
         return;
-    forget_unreported(v);
+    hd_restore_discarded(v->session, v);
     if (v->session)
-        v->session->pins &= HD_PIN_MODE | HD_PIN_UNSURE | HD_PIN_PROTOCOL;
+        hd_track_discarded(v->session, nothing_behind(v));
 }
 
 /* Syncs that the server read while it copied in were ignored. */
@@ -303,6 +310,17 @@ static enum hd_fate on_copy_in(struct hd_relay *r)
     return HD_RELAY;
 }
 
+static int take_reported(struct hd_session *s, const char *name, const char *value)
+{
+    struct hd_params *p = hd_params_with(s->params, name, value);
+
+    if (!p)
+        return HD_ENOMEM;
+    hd_params_drop(s->params);
+    s->params = p;
+    return HD_OK;
+}
+
 static enum hd_fate on_parameter_status(struct hd_relay *r, const struct hd_frame *f)
 {
     struct hd_server *v = r->v;
@@ -324,9 +342,11 @@ static enum hd_fate on_parameter_status(struct hd_relay *r, const struct hd_fram
     v->params = p;
     if (head && (head->flags & HD_EXPECT_SWALLOW))
         return HD_DROP; /* brought into step: the client knows this value */
-    if (s) {
-        hd_params_drop(s->params);
-        s->params = hd_params_hold(p);
+    if (head && (head->flags & HD_EXPECT_FENCE))
+        return HD_DROP; /* it may be changed back: the client is told what comes of it */
+    if (s && take_reported(s, name, value)) {
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+        return HD_DROP;
     }
     return HD_RELAY;
 }
@@ -336,6 +356,7 @@ static enum hd_fate on_ready(struct hd_relay *r, const struct hd_frame *f)
     struct hd_server *v = r->v;
     struct hd_session *s = v->session;
     struct hd_expect e;
+    int failed = v->statement_error;
     uint8_t txn = hd_frame_body(f)[0];
 
     if (!v->expects.count || is_batch(hd_expects_head(&v->expects))) {
@@ -348,6 +369,15 @@ static enum hd_fate on_ready(struct hd_relay *r, const struct hd_frame *f)
     v->copy_in = 0;
     v->statement_error = 0;
     hd_server_forget(v, &e);
+    if (s && (e.flags & HD_EXPECT_PROBE))
+        hd_track_answered(s);
+    if (s && (e.flags & (HD_EXPECT_FENCE | HD_EXPECT_RESTORE))) {
+        s->txn = txn;
+        hd_relay_flush(r, f->data); /* before the client is told of what has changed */
+        e.flags = hd_restore_ready(s, &e, failed) ? HD_EXPECT_SWALLOW : 0;
+        if (v->session != s)
+            return HD_DROP; /* no memory: it has ended */
+    }
     if (e.flags & HD_EXPECT_SWALLOW) {
         hd_relay_flush(r, f->data);
         r->run = f->data + f->here;
@@ -423,6 +453,8 @@ enum hd_fate hd_relay_message(struct hd_relay *r, const struct hd_frame *f)
     switch (f->type) {
     case HD_MSG_DATA_ROW:
         count_row(v, f);
+        if (v->session && v->expects.count && (hd_expects_head(&v->expects)->flags & HD_EXPECT_PROBE))
+            hd_track_answer(v->session, f);
         return if_asked(v);
     case HD_MSG_READY_FOR_QUERY:
         return on_ready(r, f);

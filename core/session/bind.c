@@ -10,7 +10,9 @@
 #include "session/held.h"
 #include "session/portal.h"
 #include "session/prepared.h"
+#include "session/sequence.h"
 #include "session/server.h"
+#include "session/track.h"
 #include "wire/read.h"
 
 /* So much of a Bind is gathered to find its two names. */
@@ -103,6 +105,18 @@ static int gather_bind(struct hd_session *s, const struct hd_frame *f, const str
            f->total <= (uint32_t)s->w->settings->host.max_statement_length;
 }
 
+static void note_set_config(struct hd_session *s, const struct hd_frame *f, const struct hd_text *t,
+                            const struct hd_prep *p)
+{
+    struct hd_stmt_input in = {.sql = (const char *)p->body, .sql_len = p->sql_len};
+
+    if (hd_frame_whole(f)) {
+        in.bind = hd_frame_body(f);
+        in.bind_len = hd_frame_body_len(f);
+    }
+    hd_track_set_config(s, t, &in);
+}
+
 enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
 {
     struct hd_text t = {0};
@@ -126,6 +140,10 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
         if (gather_bind(s, f, &t))
             return hd_want_bytes(s, f, f->total);
         hold = (t.plan->want & HD_WANT_REPLACE) && hd_frame_whole(f);
+        if (t.facts & HD_FACT_SET_CONFIG)
+            note_set_config(s, f, &t, p);
+        if (t.facts & HD_FACT_LASTVAL)
+            hd_sequence_announce(s);
     }
     if (!hold) {
         if (s->held && !hd_held_release(s))

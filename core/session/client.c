@@ -23,14 +23,20 @@
 #include "session/listener.h"
 #include "session/pool.h"
 #include "session/reply.h"
+#include "session/restore.h"
+#include "session/sequence.h"
 #include "session/server.h"
 #include "session/tally.h"
+#include "session/track.h"
 #include "session/tunnel.h"
 #include "wire/build.h"
 #include "wire/describe.h"
 
 /* How long the last words may take to go out. */
 #define CLOSING_NS 5000000000u
+#define FENCE_ROLE 3 /* of session->fence; the others are restore.c's */
+/* What DISCARD ALL may leave behind, so that the server is nobody else's. */
+#define UNCLEAN (HD_PIN_UNSURE | HD_PIN_LOAD | HD_PIN_SEED)
 
 static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len);
 static void on_drained(struct hd_link *l);
@@ -87,8 +93,9 @@ const char *hd_session_state_name(const struct hd_session *s)
 
 char *hd_session_pin_names(uint32_t pins, char *out, size_t cap)
 {
-    static const char *const names[] = {"session", "setting", "temp",     "listen", "lock",     "cursor",
-                                        "prepare", "load",    "sequence", "unsure", "protocol", "names"};
+    static const char *const names[] = {"session",  "setting", "temp", "listen",   "lock",
+                                        "cursor",   "prepare", "load", "sequence", "unsure",
+                                        "protocol", "names",   "seed"};
     size_t n = 0;
 
     out[0] = 0;
@@ -210,7 +217,7 @@ static void leave_running(struct hd_session *s)
     uint32_t pins = s->pins;
 
     if (!v || !v->expects.count || s->unsynced || s->pass_rest || v->copy_in || v->must_close || v->broken ||
-        (pins & (HD_PIN_UNSURE | HD_PIN_PROTOCOL)))
+        (pins & (UNCLEAN | HD_PIN_PROTOCOL)))
         return;
     hd_server_orphan(v);
     if (clean(v, pins, 0))
@@ -233,7 +240,7 @@ static void leave_server(struct hd_session *s)
     hd_server_unlink(v);
     if (busy && v->expects.count)
         hd_cancel_server(v);
-    if (busy || v->must_close || v->broken || (pins & HD_PIN_UNSURE)) {
+    if (busy || v->must_close || v->broken || (pins & UNCLEAN)) {
         hd_server_close(v, "its client has left");
         return;
     }
@@ -285,6 +292,9 @@ static void let_go(struct hd_session *s)
         hd_pool_leave(s->pool);
         s->counted = 0;
     }
+    hd_track_free(s);
+    hd_restore_free(s);
+    hd_sequence_forget_server(s);
     hd_params_drop(s->params);
     s->params = NULL;
 }
@@ -399,7 +409,7 @@ int hd_session_want_server(struct hd_session *s)
     }
     hd_session_set_route(s, NULL);
     if (hd_pool_acquire(p, s))
-        return s->server != NULL; /* putting its settings in place may have failed */
+        return s->server != NULL && !s->fence; /* its settings may have failed, or have to come first */
     if (s->state != HD_SESSION_READY)
         return 0;
     if (s->pending)
@@ -408,7 +418,8 @@ int hd_session_want_server(struct hd_session *s)
     return 0;
 }
 
-/* A value that only the server sets has changed under the session: the client is told. */
+/* A value that only the server sets has changed under the session: the client is told. is_superuser follows
+ * from the role, which is put in place. */
 static int adopt_own_values(struct hd_session *s, struct hd_server *v)
 {
     for (uint32_t i = 0; i < v->params->count; i++) {
@@ -419,7 +430,8 @@ static int adopt_own_values(struct hd_session *s, struct hd_server *v)
         struct hd_params *p;
         int code;
 
-        if (hd_param_settable(e->name) || (mine && !strcmp(mine, e->value)))
+        if (hd_param_settable(e->name) || !strcmp(e->name, "is_superuser") ||
+            (mine && !strcmp(mine, e->value)))
             continue;
         p = hd_params_with(s->params, e->name, e->value);
         if (!p)
@@ -436,6 +448,37 @@ static int adopt_own_values(struct hd_session *s, struct hd_server *v)
     return HD_OK;
 }
 
+/* Will the server run statements by other rights than before? Then they have to wait: should the role be
+ * refused, they must not run by the rights of the user who logged in. */
+static int takes_role(const struct hd_params *have, const struct hd_params *want)
+{
+    static const char *const names[] = {"role", "session_authorization"};
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++) {
+        const char *now = hd_params_get(have, names[i]), *then = hd_params_get(want, names[i]);
+
+        if (then && (!now || strcmp(now, then)))
+            return 1;
+    }
+    return 0;
+}
+
+static void wait_for_role(struct hd_session *s)
+{
+    s->fence = FENCE_ROLE;
+    s->paused_by_server = 1;
+    hd_link_pause(&s->link);
+}
+
+int hd_session_role_taken(struct hd_session *s)
+{
+    if (s->fence != FENCE_ROLE)
+        return 0;
+    s->fence = 0;
+    hd_session_unpause(s);
+    return 1;
+}
+
 int hd_session_sync_params(struct hd_session *s, struct hd_server *v)
 {
     struct hd_strbuf sql = HD_STRBUF_INIT;
@@ -450,6 +493,8 @@ int hd_session_sync_params(struct hd_session *s, struct hd_server *v)
     hd_strbuf_free(&sql);
     if (code)
         return code;
+    if (takes_role(v->params, s->params))
+        wait_for_role(s);
     hd_params_drop(v->params);
     v->params = hd_params_hold(s->params);
     return HD_OK;
@@ -459,7 +504,7 @@ void hd_session_linked(struct hd_session *s, struct hd_server *v)
 {
     if (s->state == HD_SESSION_WELCOME)
         return; /* login.c has its own way with it */
-    if (hd_session_sync_params(s, v))
+    if (hd_session_sync_params(s, v) || (v->drawn_for && hd_sequence_linked(s, v)))
         hd_session_fatal(s, "53200", "out of memory", NULL);
 }
 
@@ -497,7 +542,7 @@ void hd_session_server_lost(struct hd_session *s, const char *why, int told)
 
 int hd_session_may_release(const struct hd_session *s)
 {
-    return !s->pins && !s->unsynced && !s->pass_rest && s->state == HD_SESSION_READY;
+    return !s->pins && !s->fence && !s->unsynced && !s->pass_rest && s->state == HD_SESSION_READY;
 }
 
 void hd_session_release(struct hd_session *s)
@@ -544,10 +589,17 @@ static enum hd_taken refuse_cancelled(struct hd_session *s, const struct hd_fram
     return f->type == HD_MSG_SYNC ? hd_extended_sync(s, f) : hd_drop_piece(s, f);
 }
 
+static int is_copy(uint8_t type)
+{
+    return type == HD_MSG_COPY_DATA || type == HD_MSG_COPY_DONE || type == HD_MSG_COPY_FAIL;
+}
+
 static enum hd_taken dispatch(struct hd_session *s, const struct hd_frame *f)
 {
     if (s->cancelled)
         return refuse_cancelled(s, f);
+    if (s->fence && !is_copy(f->type) && f->type != HD_MSG_TERMINATE && hd_restore_waits(s))
+        return HD_TAKE_LATER;
     switch (f->type) {
     case HD_MSG_QUERY:
         return hd_query_message(s, f);

@@ -32,6 +32,9 @@ void hd_session_linked(struct hd_session *s, struct hd_server *v);
 void hd_session_granted(struct hd_session *s, struct hd_server *v);
 /* Puts the session's settings on its server where they differ. HD_OK or a code. */
 int hd_session_sync_params(struct hd_session *s, struct hd_server *v);
+/* The server has taken on the session's role, before which nothing may run: the session goes on. 0: it does
+ * not wait for that. */
+int hd_session_role_taken(struct hd_session *s);
 /* The server has gone; `told`: the client has seen its last error. */
 void hd_session_server_lost(struct hd_session *s, const char *why, int told);
 /* May the server go back to the pool, as far as the session is concerned? */

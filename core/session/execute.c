@@ -12,7 +12,9 @@
 #include "session/portal.h"
 #include "session/prepared.h"
 #include "session/reply.h"
+#include "session/sequence.h"
 #include "session/server.h"
+#include "session/track.h"
 #include "wire/read.h"
 
 /* The content that the kept Bind is about. */
@@ -170,7 +172,14 @@ enum hd_taken hd_on_execute(struct hd_session *s, const struct hd_frame *f)
     case HD_DECIDED_GO:
         break;
     }
-    hd_note_pins(s, &t);
+    if (hd_track_note(s, &t))
+        return hd_no_memory(s);
+    if ((t.facts & HD_FACT_LASTVAL) && hd_sequence_guard(s, !s->unsynced && !s->held)) {
+        hd_finish_pending(s, 2, "55000");
+        hd_held_drop(s, 1);
+        hd_refuse(s, 1, "55000", "lastval is not yet defined in this session", NULL, NULL);
+        return HD_TAKEN;
+    }
     if (s->held && !release_decided(s))
         return HD_TAKE_LATER;
     if (!s->server && !hd_session_want_server(s))

@@ -37,13 +37,19 @@ enum hd_expect_kind {
          */
 
 #define HD_EXPECT_ENDED 128u /* SYNC: the client had sent CopyDone or CopyFail before it */
+/* QUERY of the host's own: */
+#define HD_EXPECT_PROBE   256u  /* what the session has left on the server (track.c) */
+#define HD_EXPECT_RESTORE 512u  /* what RESET goes back to (restore.c); its ReadyForQuery is the client's */
+#define HD_EXPECT_FORGETS 1024u /* what the server has drawn from sequences (sequence.c) */
+/* QUERY, SYNC: it resets what is to be restored. */
+#define HD_EXPECT_FENCE 2048u
 
 struct hd_expect {
     uint8_t kind;
-    uint8_t flags;
-    uint16_t type; /* LOCAL without bytes: the reply's message type; UNNAMED: the server had the client's */
-    uint32_t seq;  /* PARSE, LOCAL ParseComplete: number of the client's Parse, 0 for the host's own; others:
-                    * of  the Parse that made the statement which the message is about */
+    uint8_t type; /* LOCAL without bytes: the reply's message type; UNNAMED: the server had the client's */
+    uint16_t flags;
+    uint32_t seq; /* PARSE, LOCAL ParseComplete: number of the client's Parse, 0 for the host's own; others:
+                   * of  the Parse that made the statement which the message is about */
     union {
         void *ref; /* EXECUTE, QUERY: struct hd_stmt or NULL; UNNAMED: the struct hd_prep before, held, or
                     * NULL; ASK: struct hd_ask; LOCAL: what `flags` say; with REPLACE: struct hd_buf, held */

@@ -17,6 +17,7 @@
 #include "session/portal.h"
 #include "session/prepared.h"
 #include "session/reply.h"
+#include "session/restore.h"
 #include "session/server.h"
 
 enum hd_taken hd_no_memory(struct hd_session *s)
@@ -196,8 +197,10 @@ enum hd_taken hd_extended_sync(struct hd_session *s, const struct hd_frame *f)
     v = s->server;
     if (!v || s->console || (!s->unsynced && !v->expects.count && !v->skipping))
         return sync_here(s);
-    if (hd_server_expect(v, (struct hd_expect){.kind = HD_EXPECT_SYNC, .flags = (uint8_t)sync_flags(s)}))
+    if (hd_server_expect(v, (struct hd_expect){.kind = HD_EXPECT_SYNC, .flags = (uint16_t)sync_flags(s)}))
         return hd_no_memory(s);
+    if (s->restore)
+        hd_restore_fence(s);
     s->copy_ended = 0;
     s->doubt |= s->renaming;
     s->renaming = 0;

@@ -56,11 +56,6 @@ int hd_wait_for_replies(struct hd_session *s)
     return s->unsynced ? hd_server_send_copy(s->server, flush, sizeof(flush)) : HD_OK;
 }
 
-void hd_note_pins(struct hd_session *s, const struct hd_text *t)
-{
-    s->pins |= hd_text_pins(s, t);
-}
-
 /* --- filters
  * ------------------------------------------------------------------------------------------------- */
 

@@ -50,9 +50,6 @@ void hd_refuse(struct hd_session *s, int extended, const char *sqlstate, const c
 /* The same, from a filter's verdict. */
 void hd_refuse_verdict(struct hd_session *s, int extended, const struct hd_verdict *v);
 
-/* Notes what a text does to its session, just before it is forwarded. */
-void hd_note_pins(struct hd_session *s, const struct hd_text *t);
-
 enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f);
 enum hd_taken hd_function_call(struct hd_session *s, const struct hd_frame *f);
 enum hd_taken hd_copy_message(struct hd_session *s, const struct hd_frame *f);

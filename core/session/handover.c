@@ -31,7 +31,7 @@ struct head {
     uint32_t pid;
     uint8_t key[4];
 };
-#define STATE_VERSION 1u
+#define STATE_VERSION 2u
 
 struct hd_handover {
     struct hd_workers *all;

@@ -49,6 +49,15 @@ int hd_handover_understandable(const struct hd_session *s)
            (s->pool->user_conf->password || s->pool->node->user || s->listener->conf->auth != HD_AUTH_SCRAM);
 }
 
+static void put_params(struct hd_strbuf *out, const struct hd_params *p)
+{
+    put_number(out, p ? p->count : 0);
+    for (uint32_t i = 0; p && i < p->count; i++) {
+        put_text(out, p->entries[i].name);
+        put_text(out, p->entries[i].value);
+    }
+}
+
 int hd_handover_pack(const struct hd_session *s, struct hd_strbuf *out)
 {
     put_text(out, s->listener->conf->name);
@@ -56,11 +65,8 @@ int hd_handover_pack(const struct hd_session *s, struct hd_strbuf *out)
     put_text(out, s->pool->user);
     put_number(out, s->statements);
     put_number(out, s->transactions);
-    put_number(out, s->params->count);
-    for (uint32_t i = 0; i < s->params->count; i++) {
-        put_text(out, s->params->entries[i].name);
-        put_text(out, s->params->entries[i].value);
-    }
+    put_params(out, s->params);
+    put_params(out, s->startup);
     put_number(out, s->names.count);
     for (uint32_t i = 0; i < s->names.count; i++) {
         put_text(out, s->names.items[i].name);
@@ -130,7 +136,7 @@ static struct hd_prep *get_prep(struct reader *r, struct hd_prep_table *t)
     return hd_prep_get(t, body, (uint32_t)len, (uint32_t)sql_len);
 }
 
-static int get_params(struct reader *r, struct hd_session *s)
+static int get_params(struct reader *r, struct hd_session *s, struct hd_params **to)
 {
     uint64_t n = get_number(r);
     struct hd_param_entry *entries;
@@ -144,9 +150,9 @@ static int get_params(struct reader *r, struct hd_session *s)
         entries[i].name = get_text(r);
         entries[i].value = get_text(r);
     }
-    s->params = r->bad ? NULL : hd_params_make(s->w->params, entries, (uint32_t)n);
+    *to = r->bad ? NULL : hd_params_make(s->w->params, entries, (uint32_t)n);
     hd_free(entries);
-    return s->params ? HD_OK : HD_ENOMEM;
+    return *to ? HD_OK : HD_ENOMEM;
 }
 
 static int get_names(struct reader *r, struct hd_session *s)
@@ -226,7 +232,7 @@ int hd_handover_unpack(struct hd_worker *w, int fd, uint32_t cancel_pid, const u
     s->transactions = get_number(&r);
     s->pool = pool;
     count_in(s);
-    if (get_params(&r, s) || get_names(&r, s)) {
+    if (get_params(&r, s, &s->params) || get_params(&r, s, &s->startup) || get_names(&r, s)) {
         hd_session_close(s);
         return HD_OK; /* and the socket with it */
     }

@@ -11,6 +11,7 @@
 #include "session/client.h"
 #include "session/login_parts.h"
 #include "session/pool.h"
+#include "session/restore.h"
 #include "session/server.h"
 #include "wire/build.h"
 
@@ -179,7 +180,7 @@ static struct hd_params *overlaid(struct hd_params *base, const struct hd_params
     for (uint32_t i = 0; i < now->count && base; i++) {
         struct hd_params *with;
 
-        if (!hd_param_known(now->entries[i].name))
+        if (!hd_params_get(base, now->entries[i].name))
             continue;
         with = hd_params_with(base, now->entries[i].name, now->entries[i].value);
         hd_params_drop(base);
@@ -216,13 +217,14 @@ static void settings_in_place(struct hd_session *s)
     for (uint32_t i = 0; i < g->setting_count && p; i++) {
         struct hd_params *with;
 
-        if (hd_params_get(v->params, g->settings[i].name) && hd_param_known(g->settings[i].name))
+        if (hd_params_get(s->pool->welcome, g->settings[i].name))
             continue;
         with = hd_params_with(p, g->settings[i].name, g->settings[i].value);
         hd_params_drop(p);
         p = with;
     }
-    if (!p) {
+    if (!p || hd_restore_startup(s, g->settings, g->setting_count)) {
+        hd_params_drop(p);
         hd_session_fatal(s, "53200", "out of memory", NULL);
         return;
     }
@@ -288,7 +290,8 @@ void hd_login_settle(struct hd_session *s)
             return;
         }
     }
-    if (!p) {
+    if (!p || hd_restore_startup(s, s->login->settings, s->login->setting_count)) {
+        hd_params_drop(p);
         hd_session_fatal(s, "53200", "out of memory", NULL);
         return;
     }

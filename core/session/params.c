@@ -33,7 +33,7 @@ static const struct {
     {"search_path", 1},
     {"server_encoding", 0},
     {"server_version", 0},
-    {"session_authorization", 0},
+    {"session_authorization", 1},
     {"standard_conforming_strings", 1},
     {"TimeZone", 1},
 };
@@ -265,7 +265,7 @@ const char *hd_params_get(const struct hd_params *p, const char *name)
 
 /* An E'' literal: right whatever standard_conforming_strings says, and free of bytes that an encoding could
  * misread. */
-static void put_literal(struct hd_strbuf *sql, const char *s)
+void hd_params_literal(struct hd_strbuf *sql, const char *s)
 {
     hd_strbuf_puts(sql, "E'");
     for (; *s; s++) {
@@ -287,9 +287,9 @@ static void put_literal(struct hd_strbuf *sql, const char *s)
 static void put_set(struct hd_strbuf *sql, int first, const char *name, const char *value)
 {
     hd_strbuf_puts(sql, first ? "SELECT pg_catalog.set_config(" : ", pg_catalog.set_config(");
-    put_literal(sql, name);
+    hd_params_literal(sql, name);
     hd_strbuf_puts(sql, ", ");
-    put_literal(sql, value);
+    hd_params_literal(sql, value);
     hd_strbuf_puts(sql, ", false)");
 }
 
@@ -314,25 +314,72 @@ void hd_params_set_sql(const struct hd_params *p, struct hd_strbuf *sql)
         put_set(sql, i == 0, p->entries[i].name, p->entries[i].value);
 }
 
-int hd_params_sync_sql(const struct hd_params *have, const struct hd_params *want, struct hd_strbuf *sql)
+/* Is this one of `want` to be put in place of what `have` has? */
+static int differs(const struct hd_params *have, const struct hd_param_entry *e)
 {
-    int sets = 0, resets = 0;
+    const char *now = hd_params_get(have, e->name);
 
-    for (uint32_t i = 0; i < want->count; i++) {
-        const struct hd_param_entry *e = &want->entries[i];
-        const char *now = hd_params_get(have, e->name);
+    return hd_param_settable(e->name) && (!now || strcmp(now, e->value) != 0);
+}
 
-        if ((now && !strcmp(now, e->value)) || !hd_param_settable(e->name))
-            continue;
-        put_set(sql, sets++ == 0, e->name, e->value);
-    }
+static int is_role(const char *name)
+{
+    return !strcasecmp(name, "role");
+}
+
+/* How many settings but the role and the user differ. */
+static int others_differ(const struct hd_params *have, const struct hd_params *want)
+{
+    int n = 0;
+
+    for (uint32_t i = 0; i < want->count; i++)
+        n += !is_role(want->entries[i].name) && differs(have, &want->entries[i]);
+    for (uint32_t i = 0; i < have->count; i++)
+        n += !is_role(have->entries[i].name) && hd_param_settable(have->entries[i].name) &&
+             !hd_params_get(want, have->entries[i].name);
+    return n;
+}
+
+/* Takes back what only `have` has. */
+static int put_resets(const struct hd_params *have, const struct hd_params *want, struct hd_strbuf *sql,
+                      int n)
+{
     for (uint32_t i = 0; i < have->count; i++) {
         const char *name = have->entries[i].name;
 
-        if (hd_params_get(want, name) || !hd_param_settable(name))
+        if (is_role(name) || hd_params_get(want, name) || !hd_param_settable(name))
             continue;
-        hd_strbuf_puts(sql, sets + resets++ ? "; RESET " : "RESET ");
+        hd_strbuf_puts(sql, n++ ? "; RESET " : "RESET ");
         put_quoted_name(sql, name);
     }
-    return sets + resets;
+    return n;
+}
+
+/* A role may lack the right to set the rest: it is left first, and taken on last. So is another user. */
+int hd_params_sync_sql(const struct hd_params *have, const struct hd_params *want, struct hd_strbuf *sql)
+{
+    static const char user[] = "session_authorization";
+    const char *role = hd_params_get(want, "role"), *now = hd_params_get(have, "role");
+    const char *who = hd_params_get(want, user), *was = hd_params_get(have, user);
+    int other = others_differ(have, want), n = 0, sets = 0;
+    int same_role = role == now || (role && now && !strcmp(role, now));
+
+    if (!other && same_role)
+        return 0;
+    if (now && strcmp(now, "none"))
+        hd_strbuf_puts(sql, n++ ? "; RESET ROLE" : "RESET ROLE");
+    n = put_resets(have, want, sql, n);
+    if (n && want->count)
+        hd_strbuf_puts(sql, "; ");
+    if (who && (!was || strcmp(who, was)))
+        put_set(sql, sets++ == 0, user, who);
+    for (uint32_t i = 0; i < want->count; i++) {
+        const struct hd_param_entry *e = &want->entries[i];
+
+        if (!is_role(e->name) && strcasecmp(e->name, user) && differs(have, e))
+            put_set(sql, sets++ == 0, e->name, e->value);
+    }
+    if (role && (strcmp(role, "none") || !now))
+        put_set(sql, sets++ == 0, "role", role);
+    return n + sets;
 }

@@ -58,6 +58,8 @@ int hd_param_reported(const char *name);
 
 /* One of the settings that some version of PostgreSQL reports? */
 int hd_param_known(const char *name);
+/* Appends a literal that is right whatever the session has set. */
+void hd_params_literal(struct hd_strbuf *sql, const char *s);
 /* Appends the statement that puts all of these in place. */
 void hd_params_set_sql(const struct hd_params *p, struct hd_strbuf *sql);
 /* Appends the statement that makes a server with `have` into one with `want`; returns how many settings

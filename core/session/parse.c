@@ -10,6 +10,7 @@
 #include "session/held.h"
 #include "session/pool.h"
 #include "session/prepared.h"
+#include "session/sequence.h"
 #include "session/server.h"
 #include "sql/facts.h"
 #include "wire/read.h"
@@ -153,6 +154,8 @@ enum hd_taken hd_on_parse(struct hd_session *s, const struct hd_frame *f)
         return HD_TAKEN;
     if (hd_text_of_parse(s, p.sql, p.sql_len, &t))
         return hd_no_memory(s);
+    if (t.facts & HD_FACT_LASTVAL)
+        hd_sequence_announce(s);
     hold = (t.plan->want & HD_WANT_REPLACE) && !s->held &&
            f->total <= (uint32_t)s->w->settings->host.max_statement_length;
     if (!hold && !s->server && !hd_session_want_server(s))

@@ -111,6 +111,16 @@ struct hd_server *hd_pool_take_idle(struct hd_pool *p)
     return NULL;
 }
 
+/* The one where it drew from sequences, else the one that was used last. */
+static struct hd_server *idle_for(struct hd_pool *p, const struct hd_session *s)
+{
+    struct hd_server *v = s->drew_at;
+
+    if (v && v->pool == p && v->state == HD_SERVER_IDLE && !v->must_close && !v->cancels && alive(v))
+        return v;
+    return hd_pool_take_idle(p);
+}
+
 static void wait_for_one(struct hd_pool *p, struct hd_session *s)
 {
     enqueue(p, s);
@@ -123,7 +133,7 @@ static void wait_for_one(struct hd_pool *p, struct hd_session *s)
 
 int hd_pool_acquire(struct hd_pool *p, struct hd_session *s)
 {
-    struct hd_server *v = p->waiting_count || p->paused ? NULL : hd_pool_take_idle(p);
+    struct hd_server *v = p->waiting_count || p->paused ? NULL : idle_for(p, s);
 
     if (v) {
         link_up(v, s);

@@ -14,7 +14,10 @@
 #include "session/pool.h"
 #include "session/prepared.h"
 #include "session/reply.h"
+#include "session/restore.h"
+#include "session/sequence.h"
 #include "session/server.h"
+#include "session/track.h"
 #include "sql/facts.h"
 #include "wire/build.h"
 
@@ -106,11 +109,21 @@ static enum hd_taken forward_query(struct hd_session *s, const struct hd_frame *
             hd_stmt_complete(st);
         return hd_no_memory(s);
     }
+    if (s->restore)
+        hd_restore_fence(s);
     if (!st || !st->rewrite)
         return hd_forward_piece(s, f);
     if (send_rewritten(s, st))
         return hd_no_memory(s);
     return HD_TAKEN;
+}
+
+/* The server's answer would be about another session's sequences. */
+static enum hd_taken refuse_sequence(struct hd_session *s, const struct hd_frame *f)
+{
+    hd_finish_pending(s, 2, "55000");
+    hd_refuse(s, 0, "55000", "lastval is not yet defined in this session", NULL, NULL);
+    return hd_drop_piece(s, f);
 }
 
 /* Carries out what was decided. */
@@ -169,7 +182,12 @@ enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
             hd_finish_pending(s, 1, NULL);
             return hd_drop_piece(s, f);
         }
-        hd_note_pins(s, &t);
+        if (hd_track_note(s, &t))
+            return hd_no_memory(s);
+        if (t.facts & HD_FACT_SET_CONFIG)
+            hd_track_set_config(s, &t, &in);
+        if ((t.facts & HD_FACT_LASTVAL) && hd_sequence_guard(s, !s->unsynced))
+            return refuse_sequence(s, f);
     }
     return carry_out(s, f, &t, d, &v);
 }
@@ -197,7 +215,8 @@ enum hd_taken hd_function_call(struct hd_session *s, const struct hd_frame *f)
     d = hd_decide(s, &t, &in, 0, &v);
     if (d != HD_DECIDED_GO)
         return carry_out(s, f, &t, d, &v);
-    hd_note_pins(s, &t);
+    if (hd_track_note(s, &t))
+        return hd_no_memory(s);
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
     hd_finish_pending(s, 0, NULL);

@@ -11,6 +11,7 @@
 #include "session/pool.h"
 #include "session/server.h"
 #include "session/statement.h"
+#include "session/track.h"
 
 /* A message that has to be read whole, and is longer, is no message of a sane server. */
 #define GATHER_MAX (1024 * 1024)
@@ -111,6 +112,14 @@ static int released(struct hd_server *v)
     return v->session && !v->expects.count && v->txn == HD_TXN_IDLE && hd_session_may_release(v->session);
 }
 
+/* Is the server to be asked first what its session has left there? */
+static int asks_first(struct hd_server *v)
+{
+    struct hd_session *s = v->session;
+
+    return s && s->track && !v->expects.count && v->txn == HD_TXN_IDLE && hd_track_ask(s);
+}
+
 /* After a buffer: back to the pool, on with cleaning, or away. */
 void hd_server_settle(struct hd_server *v)
 {
@@ -122,6 +131,10 @@ void hd_server_settle(struct hd_server *v)
     }
     if (v->session && v->session->state == HD_SESSION_WELCOME && !v->expects.count)
         hd_login_server_ready(v->session);
+    else if (v->session && v->session->fence && !v->expects.count && hd_session_role_taken(v->session))
+        return;
+    else if (asks_first(v))
+        return;
     else if (released(v))
         hd_session_release(v->session);
     else if (v->state == HD_SERVER_CLEANING && !v->expects.count)

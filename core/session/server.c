@@ -15,6 +15,7 @@
 #include "session/pool.h"
 #include "session/prepared.h"
 #include "session/relay.h"
+#include "session/sequence.h"
 #include "session/statement.h"
 #include "wire/build.h"
 
@@ -125,7 +126,7 @@ int hd_server_inject_query(struct hd_server *v, const char *sql, size_t len, uns
     hd_unnamed_lost(NULL, v); /* a Query ends it */
     if (!code)
         code = hd_server_expect(
-            v, (struct hd_expect){.kind = HD_EXPECT_QUERY, .flags = (uint8_t)(flags | HD_EXPECT_SWALLOW)});
+            v, (struct hd_expect){.kind = HD_EXPECT_QUERY, .flags = (uint16_t)(flags | HD_EXPECT_SWALLOW)});
     if (!code)
         code = hd_server_send_copy(v, sb.data, sb.len);
     hd_strbuf_free(&sb);
@@ -178,7 +179,7 @@ void hd_server_orphan(struct hd_server *v)
         if (!(e->flags & HD_EXPECT_REPLACE) && e->ref)
             hd_stmt_fail(e->ref, "08006");
         hd_server_forget(v, e);
-        e->flags &= (uint8_t)~HD_EXPECT_REPLACE;
+        e->flags &= (uint16_t)~HD_EXPECT_REPLACE;
     }
     v->orphan = 1;
     v->orphan_bytes = 0;
@@ -191,6 +192,8 @@ void hd_server_unlink(struct hd_server *v)
     struct hd_session *s = v->session;
 
     HD_ASSERT(s && s->server == v);
+    if (s->draws)
+        hd_sequence_left(s, v);
     s->server = NULL;
     v->session = NULL;
     v->skipping = 0;
@@ -251,6 +254,7 @@ void hd_server_close(struct hd_server *v, const char *why)
         hd_server_forget(v, &e);
     }
     hd_expects_free(&v->expects);
+    hd_sequence_forget_session(v);
     hd_stock_clear(&v->preps, t);
     hd_unnamed_lost(NULL, v);
     hd_params_drop(v->params);
@@ -322,6 +326,7 @@ int hd_server_move(struct hd_server *v, struct hd_pool *to, void (*announced)(st
         hd_free(m);
         return HD_ENOMEM;
     }
+    hd_sequence_forget_session(v);
     m->announce.fn = on_announced;
     m->v = v;
     m->to = to;

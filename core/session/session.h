@@ -40,6 +40,8 @@ struct hd_auth_cache;
 struct hd_held;
 struct hd_listener;
 struct hd_handover;
+struct hd_track;
+struct hd_asking;
 
 #define HD_SESSION_MAGIC 0x68645365u
 #define HD_SERVER_MAGIC  0x68645376u
@@ -96,17 +98,19 @@ struct hd_server {
     struct hd_server_move *moving; /* on its way to another worker */
     struct hd_post later;          /* to be put back when its event is over */
     uint64_t connected_ns, idle_ns;
-    uint64_t orphan_bytes; /* read while nobody waits for them */
-    uint64_t orphan_ns;    /* since when it is one */
-    uint64_t node_hash;    /* of the conninfo that it was made by */
-    uint32_t cancels;      /* under way, or other holds: it is not given to anybody else, nor freed */
-    uint8_t txn;           /* HD_TXN_… */
-    uint8_t copy_in;       /* the server reads CopyData */
-    uint8_t skipping;      /* after an error: it reads nothing but Sync */
-    uint8_t must_close;    /* not to be given to another session */
-    uint8_t broken;        /* its count is not ours any more: closed as soon as nothing is owed */
-    uint8_t freed;         /* closed and released, but a cancel still holds it */
-    uint8_t relayed_fatal; /* the client has been told why it ends */
+    uint64_t orphan_bytes;   /* read while nobody waits for them */
+    uint64_t orphan_ns;      /* since when it is one */
+    uint64_t node_hash;      /* of the conninfo that it was made by */
+    uint64_t drawn_for;      /* the session that drew from sequences here; 0: none (sequence.c) */
+    struct hd_session *drew; /* that prefers it, as the last that drew here */
+    uint32_t cancels;        /* under way, or other holds: it is not given to anybody else, nor freed */
+    uint8_t txn;             /* HD_TXN_… */
+    uint8_t copy_in;         /* the server reads CopyData */
+    uint8_t skipping;        /* after an error: it reads nothing but Sync */
+    uint8_t must_close;      /* not to be given to another session */
+    uint8_t broken;          /* its count is not ours any more: closed as soon as nothing is owed */
+    uint8_t freed;           /* closed and released, but a cancel still holds it */
+    uint8_t relayed_fatal;   /* the client has been told why it ends */
     uint8_t paused_by_client;
     uint8_t unnamed_unsure;  /* `unnamed` is not known */
     uint8_t orphan;          /* it owes answers to a client that has left in good order */
@@ -171,7 +175,7 @@ enum hd_session_state {
 
 /* Why a session keeps its server. */
 #define HD_PIN_MODE     1u /* pool_mode = session */
-#define HD_PIN_SETTING  2u /* a setting that the server does not report */
+#define HD_PIN_SETTING  2u /* a setting that has to be asked for, or cannot */
 #define HD_PIN_TEMP     4u /* a temporary object */
 #define HD_PIN_LISTEN   8u
 #define HD_PIN_LOCK     16u /* an advisory lock */
@@ -182,6 +186,7 @@ enum hd_session_state {
 #define HD_PIN_UNSURE   512u  /* something that the host cannot see through */
 #define HD_PIN_NAMES    2048u /* a statement of the client's lives there under its own name */
 #define HD_PIN_PROTOCOL 1024u /* a statement too long to be kept, or a Sync that cannot be counted */
+#define HD_PIN_SEED     4096u /* setseed() */
 
 /* A portal whose template matters. */
 struct hd_portal {
@@ -205,6 +210,11 @@ struct hd_session {
     struct hd_pool *queue; /* whose queue it waits in */
     struct hd_server *server;
     struct hd_params *params;
+    struct hd_params *startup; /* what its startup packet sets beside the server's own; NULL: nothing */
+    struct hd_params *restore; /* what is to come back of it, behind a RESET (restore.c) */
+    struct hd_track *track;    /* what it may have left on its server (track.c); NULL: nothing */
+    struct hd_server *drew_at; /* the last server where it drew from sequences, if that is still so */
+    struct hd_asking *asking;  /* does its database ask for lastval? NULL: not looked up (sequence.c) */
     const struct hd_params *lexical_of; /* `lexical` was read from this set (compared, never followed) */
     struct hd_login *login;             /* until ready */
     struct hd_tally *tallies[2];        /* that it is counted in; NULL: not */
@@ -238,6 +248,9 @@ struct hd_session {
     uint8_t renaming;   /* names or statements on the server have changed since the last Sync */
     uint8_t doubt;      /* what stands on names waits until nothing is owed */
     uint8_t cancelled;  /* the statement that waits is to be refused */
+    uint8_t fence;      /* a RESET is being carried out (restore.c), or a role is taken on (client.c) */
+    uint8_t draws;      /* on its present server it may have drawn from sequences, */
+    uint8_t drew;       /* or on an earlier one */
     uint8_t logged_in;
     uint8_t direct_tls; /* it began with TLS, without asking */
     uint8_t counted;    /* among pool->sessions */
@@ -298,6 +311,7 @@ struct hd_workers {
     struct hd_prep_table *preps;
     struct hd_templates *templates;
     struct hd_pool_shared *pools;
+    struct hd_asking *asking; /* databases that draw from sequences (sequence.c) */
     struct hd_tally *tallies;
     pthread_mutex_t pools_lock; /* of both lists */
     struct hd_settings *settings, *prepared;

@@ -53,7 +53,4 @@ void hd_stmt_complete(struct hd_stmt *st);
 /* Statements kept for reuse. */
 void hd_stmts_free(struct hd_worker *w);
 
-/* Which HD_PIN_… a text brings in pool_mode = auto. */
-uint32_t hd_text_pins(const struct hd_session *s, const struct hd_text *t);
-
 #endif

@@ -21,6 +21,7 @@
 #include "session/handover.h"
 #include "session/listener.h"
 #include "session/pool.h"
+#include "session/sequence.h"
 #include "session/server.h"
 #include "session/show.h"
 #include "session/statement.h"
@@ -199,6 +200,7 @@ static void free_all(struct hd_workers *w)
         hd_settings_release(w->worker[i].settings);
     }
     hd_tallies_free(w);
+    hd_sequences_free(w);
     hd_auth_free(w->auth);
     hd_templates_free(w->templates);
     hd_prep_table_free(w->preps);

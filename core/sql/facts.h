@@ -31,6 +31,9 @@
     (UINT64_C(1) << 44)                         /* its answer hangs on the session: settings, user, backend */
 #define HD_FACT_SERVER_FILE (UINT64_C(1) << 45) /* COPY from or to a file or program of the server; LOAD */
 #define HD_FACT_COPY_STREAM (UINT64_C(1) << 46) /* COPY FROM STDIN or TO STDOUT */
+#define HD_FACT_SET_UNNAMED                                                                                  \
+    (UINT64_C(1) << 47) /* with SET_CONFIG: a setting whose name the text does not tell (pg_settings) */
+#define HD_FACT_SEED (UINT64_C(1) << 48) /* setseed(): nothing takes that back */
 /* Those that plugins see. */
 #define HD_FACTS_PUBLIC ((UINT64_C(1) << 40) - 1)
 
@@ -204,6 +207,8 @@ struct hd_fact_function {
     uint8_t volatility; /* enum hd_volatility; UNKNOWN: not known here */
     uint8_t aggregate;  /* an aggregate, as far as known */
     uint8_t window;     /* has OVER */
+    uint8_t local;      /* set_config: for the transaction alone, as the word true says */
+    int32_t value;      /* set_config: the setting's name is this one of the values; -1: none */
 };
 
 /* One column of a SELECT's answer, or of RETURNING. */

@@ -578,7 +578,8 @@ static void conclude(struct hd_facts_builder *b)
 
     if (st->kind == HD_STATEMENT_EXPLAIN && !(st->options & HD_OPTION_ANALYZE))
         st->flags &= ~(HD_FACT_WRITES | HD_FACT_NO_WHERE | HD_FACT_DEFINES | HD_FACT_LOCKS | HD_FACT_SESSION |
-                       HD_FACT_ADVISORY_LOCK | HD_FACT_SEQUENCE | HD_FACT_MAY_SEQUENCE | HD_FACT_SET_CONFIG);
+                       HD_FACT_ADVISORY_LOCK | HD_FACT_SEQUENCE | HD_FACT_MAY_SEQUENCE | HD_FACT_LASTVAL |
+                       HD_FACT_SET_CONFIG | HD_FACT_SET_UNNAMED | HD_FACT_SEED);
     if (st->flags & HD_FACT_TEMP) {
         if (st->kind == HD_STATEMENT_DDL && st->verb == HD_DDL_CREATE)
             st->options |= HD_OPTION_TEMP;

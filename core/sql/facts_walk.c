@@ -125,6 +125,8 @@ int32_t hd_facts_add_table(struct hd_facts_builder *b, const PgQuery__RangeVar *
         b->st.flags |= HD_FACT_READS;
     if (access & HD_ACCESS_WRITE)
         b->st.flags |= HD_FACT_WRITES;
+    if ((access & HD_ACCESS_WRITE) && t->name && strcmp(t->name, "pg_settings") == 0)
+        b->st.flags |= HD_FACT_SESSION | HD_FACT_SET_CONFIG | HD_FACT_SET_UNNAMED; /* a SET in disguise */
     if ((rv->relpersistence && rv->relpersistence[0] == 't') ||
         (schema && (strcmp(schema, "pg_temp") == 0 || strncmp(schema, "pg_temp_", 8) == 0)))
         b->st.flags |= HD_FACT_TEMP;
@@ -266,7 +268,28 @@ static struct hd_fact_function *add_function(struct hd_facts_builder *b, const c
     f->name = hd_facts_copy(b, name);
     f->volatility = known ? known->volatility : HD_VOLATILITY_UNKNOWN;
     f->aggregate = known && known->aggregate;
+    f->value = -1;
     return f;
+}
+
+/* The word true, which the grammar has as a constant or a cast one. */
+static int is_true(const PgQuery__Node *n)
+{
+    return n && n->node_case == PG_QUERY__NODE__NODE_A_CONST &&
+           n->a_const->val_case == PG_QUERY__A__CONST__VAL_BOOLVAL && n->a_const->boolval->boolval;
+}
+
+/* set_config(name, value, is_local): which setting, and for how long. */
+static void note_set_config(struct hd_facts_builder *b, struct hd_fact_function *f,
+                            const PgQuery__FuncCall *call)
+{
+    if (!f->name || strcmp(f->name, "set_config") != 0 || call->n_args != 3)
+        return;
+    f->local = (uint8_t)is_true(call->args[2]);
+    if (call->args[0]->node_case == PG_QUERY__NODE__NODE_NAMED_ARG_EXPR)
+        return; /* in an order of its own */
+    f->value = (int32_t)b->values.n;
+    hd_facts_push_value(b, call->args[0]);
 }
 
 static void on_function(struct hd_facts_builder *b, const void *message, int conjunctive)
@@ -284,6 +307,7 @@ static void on_function(struct hd_facts_builder *b, const void *message, int con
                         call->n_agg_order > 0 || call->agg_filter;
         if (b->q && b->q->top)
             b->st.options |= f->window ? HD_OPTION_WINDOW : f->aggregate ? HD_OPTION_AGGREGATE : 0;
+        note_set_config(b, f, call);
     }
     hd_facts_walk_nodes(b, call->args, call->n_args);
     hd_facts_walk_nodes(b, call->agg_order, call->n_agg_order);

@@ -475,7 +475,7 @@ static const struct hd_known_function known[] = {
     I("set_byte", 0),
     V("set_config", HD_FACT_SESSION | HD_FACT_SET_CONFIG),
     I("set_masklen", 0),
-    V("setseed", HD_FACT_SESSION),
+    V("setseed", HD_FACT_SESSION | HD_FACT_SEED),
     V("setval", HD_FACT_SESSION | HD_FACT_SEQUENCE),
     I("setweight", 0),
     I("sha224", 0),

@@ -450,6 +450,8 @@ pg.execute(
 def auto_kinds():
     problems = []
     with hosts_pools(pool_size=3, queue_timeout="3s") as host:
+        with wires(host, 1, "shop_auto") as (first,):
+            first.exchange(query("SELECT lastval()"))  # from now on the host knows that the database asks
         for protocol in ("simple", "extended"):
             for name, (make, ask, expected) in AUTO_STATE.items():
                 if protocol == "extended" and ";" in make.replace("3MB'; END", ""):

@@ -42,7 +42,9 @@ static inline void sql_dump_flags(struct hd_strbuf *o, uint64_t flags)
                                           [43] = "MAY_SEQUENCE",
                                           [44] = "SESSION_READ",
                                           [45] = "SERVER_FILE",
-                                          [46] = "STREAM"};
+                                          [46] = "STREAM",
+                                          [47] = "SET_UNNAMED",
+                                          [48] = "SEED"};
 
     sql_dump_bits(o, flags, names, HD_ARRAY_LEN(names));
 }

@@ -69,8 +69,9 @@ static void params_sync_says_what_differs(void)
     struct hd_strbuf sql = HD_STRBUF_INIT;
 
     CU_ASSERT_EQUAL(hd_params_sync_sql(have, want, &sql), 2);
-    CU_ASSERT_STRING_EQUAL(hd_strbuf_str(&sql), "SELECT pg_catalog.set_config(E'TimeZone', E'it''s\\\\here', "
-                                                "false); RESET \"my\".\"x\"");
+    CU_ASSERT_STRING_EQUAL(hd_strbuf_str(&sql),
+                           "RESET \"my\".\"x\"; SELECT pg_catalog.set_config(E'TimeZone', "
+                           "E'it''s\\\\here', false)");
     hd_strbuf_reset(&sql);
     CU_ASSERT_EQUAL(hd_params_sync_sql(want, want, &sql), 0);
     CU_ASSERT_EQUAL(sql.len, 0);
