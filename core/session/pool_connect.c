@@ -110,20 +110,42 @@ static void on_connected(struct hd_connect *c)
         hd_pool_connect_more(p, 0);
 }
 
-static void add(struct hd_connect *c, int *n, const char *key, const char *value)
+void hd_connect_add(struct hd_connect *c, const char *key, const char *value)
 {
+    size_t n = 0;
+
     if (!value)
         return;
-    c->keywords[*n] = key;
-    c->values[(*n)++] = value;
+    while (c->keywords[n])
+        n++;
+    c->keywords[n] = key;
+    c->values[n] = value;
+}
+
+void hd_pool_where(struct hd_pool *p, struct hd_connect *c, struct hd_scram_keys *keys, const char *database,
+                   const char *user)
+{
+    const struct hd_node_conf *node = p->node;
+    int64_t ms = node->connect_timeout ? node->connect_timeout : p->settings->host.connect_timeout;
+
+    hd_connect_add(c, "dbname", node->conninfo);
+    if (hd_pool_keys(p, keys))
+        c->keys = keys;
+    if (!node->user) {
+        hd_connect_add(c, "user", user);
+        hd_connect_add(c, "password", p->user_conf->password);
+    }
+    if (!node->dbname)
+        hd_connect_add(c, "dbname", database);
+    hd_connect_add(c, "gssencmode", "disable");
+    c->timeout_ms = (uint64_t)ms;
+    c->loop = &p->w->loop;
 }
 
 static int start_connect(struct hd_pool *p)
 {
     struct pool_connect *pc = hd_calloc(1, sizeof(*pc));
     struct hd_connect *c;
-    int64_t ms;
-    int n = 0;
 
     if (!pc) {
         hd_pool_unreserve(p);
@@ -133,19 +155,7 @@ static int start_connect(struct hd_pool *p)
     pc->pool = p;
     pc->conninfo = p->node->conninfo;
     pc->settings = hd_settings_hold(p->settings);
-    add(c, &n, "dbname", p->node->conninfo);
-    if (hd_pool_keys(p, &pc->keys))
-        c->keys = &pc->keys;
-    if (!p->node->user) {
-        add(c, &n, "user", p->user);
-        add(c, &n, "password", p->user_conf->password);
-    }
-    if (!p->node->dbname)
-        add(c, &n, "dbname", p->database);
-    add(c, &n, "gssencmode", "disable");
-    ms = p->node->connect_timeout ? p->node->connect_timeout : p->settings->host.connect_timeout;
-    c->timeout_ms = (uint64_t)ms;
-    c->loop = &p->w->loop;
+    hd_pool_where(p, c, &pc->keys, p->database, p->user);
     c->done = on_connected;
     p->connecting++;
     hd_connector_connect(p->w->all->connector, c);

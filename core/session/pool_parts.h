@@ -62,6 +62,12 @@ int hd_pool_owes_room(struct hd_pool *p);
 void hd_pool_waive_room(struct hd_pool *p);
 
 /* pool_connect.c */
+/* Fills in where the pool's servers are, and as whom: everything but `done`. What is given lives until that.
+ */
+void hd_pool_where(struct hd_pool *p, struct hd_connect *c, struct hd_scram_keys *keys, const char *database,
+                   const char *user);
+/* One more of libpq's keywords; none where the value is NULL. */
+void hd_connect_add(struct hd_connect *c, const char *key, const char *value);
 /* As many connections as sessions wait, under the limits, and not while the node refuses. `extra`: how many
  * above pool_size there may be. */
 void hd_pool_connect_more(struct hd_pool *p, int64_t extra);

@@ -196,35 +196,14 @@ static void on_connected(struct hd_connect *c)
     tunnel_free(t);
 }
 
-static void add(struct hd_connect *c, int *n, const char *key, const char *value)
-{
-    if (!value)
-        return;
-    c->keywords[*n] = key;
-    c->values[(*n)++] = value;
-}
-
 static void connect_it(struct hd_session *s, struct hd_tunnel *t)
 {
     struct hd_pool *p = s->pool;
     struct hd_connect *c = &t->c;
-    int n = 0;
 
-    add(c, &n, "dbname", p->node->conninfo);
-    if (hd_pool_keys(p, &t->keys))
-        c->keys = &t->keys;
-    if (!p->node->user) {
-        add(c, &n, "user", t->user);
-        add(c, &n, "password", p->user_conf->password);
-    }
-    if (!p->node->dbname)
-        add(c, &n, "dbname", t->database);
-    add(c, &n, "options", t->options);
-    add(c, &n, "replication", t->mode);
-    add(c, &n, "gssencmode", "disable");
-    c->timeout_ms =
-        (uint64_t)(p->node->connect_timeout ? p->node->connect_timeout : p->settings->host.connect_timeout);
-    c->loop = &s->w->loop;
+    hd_pool_where(p, c, &t->keys, t->database, t->user);
+    hd_connect_add(c, "options", t->options);
+    hd_connect_add(c, "replication", t->mode);
     c->done = on_connected;
     hd_connector_connect(s->w->all->connector, c);
 }
