@@ -146,6 +146,13 @@ static void own_statement_failed(struct hd_server *v, const struct hd_report *re
         hd_session_fatal(v->session, *rep->code ? rep->code : "XX000", text, NULL);
 }
 
+/* Its session is done with the server, and goes on with another: what the server says of itself is not for
+ * that session. */
+static int nobodys(const struct hd_server *v)
+{
+    return !v->expects.count && v->txn == HD_TXN_IDLE && v->session && hd_session_may_release(v->session);
+}
+
 static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
 {
     struct hd_server *v = r->v;
@@ -160,7 +167,7 @@ static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
     snprintf(code, sizeof(code), "%s", rep.code);
     note_error(v, head, &rep);
     if (!head)
-        return HD_RELAY; /* the server says why it ends */
+        return nobodys(v) ? HD_DROP : HD_RELAY; /* the server says why it ends */
     suspect_preps(v, head, &rep);
     batch = is_batch(head);
     if (head->flags & HD_EXPECT_REPLACE) {
@@ -476,6 +483,8 @@ enum hd_fate hd_relay_message(struct hd_relay *r, const struct hd_frame *f)
         return answer_of(r, f, HD_EXPECT_EXECUTE);
     case HD_MSG_ERROR_RESPONSE:
         return on_error(r, f);
+    case HD_MSG_NOTICE_RESPONSE:
+        return nobodys(v) ? HD_DROP : if_asked(v);
     case HD_MSG_PARAMETER_STATUS:
         return on_parameter_status(r, f);
     case HD_MSG_COPY_IN_RESPONSE:

@@ -603,6 +603,26 @@ def server_timeouts():
             pg.execute("ALTER ROLE app RESET " + name)
 
 
+@test("a server that ends right behind its answer, before the host has read that, ends no session")
+def terminated_behind_its_answer():
+    for mode in ("transaction", "auto"):
+        with small_host(1, pool_mode=mode) as host, host.wire() as w:
+            ((pid,),) = w.query("SELECT pg_backend_pid()")
+            w.send(query("SELECT 'answer' FROM pg_sleep(0.3)"))
+            mine = "SELECT state FROM pg_stat_activity WHERE pid = %s" % pid
+            wait_for(lambda: pg.execute(mine) == [("active",)], what="the statement runs")
+            os.kill(host.host_pid(), signal.SIGSTOP)
+            try:
+                wait_for(lambda: pg.execute(mine) == [("idle",)], what="the server has answered")
+                pg.execute("SELECT pg_terminate_backend(%s)" % pid)
+                wait_for(lambda: not pg.execute(mine), what="the server has ended")
+            finally:
+                os.kill(host.host_pid(), signal.SIGCONT)
+            equal(kinds(w.recv_until("Z")), "TDCZ")
+            equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
+            assert w.query("SELECT pg_backend_pid()") != [[pid]]
+
+
 @test("a server that is terminated in a transaction ends that one alone")
 def killed_in_transaction():
     with small_host(3) as host, host.wire() as other:
@@ -819,6 +839,7 @@ def restarts_under_load():
                         got = w.exchange(bind("", "s", [str(number)]), execute(), pgwire.close("S", "s"), sync())
                         if "E" in kinds(got):
                             raise pgwire.WireError([m for m in got if m.type == "E"][0])
+                        equal(kinds(got), "2DC3Z")
                         equal(got[1].row(), [str(number).encode()])
                         counts["good"] += 1
                     except (pgwire.WireError, pgwire.WireClosed, OSError) as e:
