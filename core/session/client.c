@@ -21,6 +21,7 @@
 #include "session/handover.h"
 #include "session/held.h"
 #include "session/listener.h"
+#include "session/place.h"
 #include "session/pool.h"
 #include "session/reply.h"
 #include "session/restore.h"
@@ -153,7 +154,7 @@ static struct hd_session *session_new(struct hd_worker *w, struct hd_listener *l
     }
     hd_session_set_state(s, HD_SESSION_STARTUP);
     hd_list_push_back(&w->sessions, &s->all);
-    w->session_count++;
+    hd_place_enter(w);
     return s;
 }
 
@@ -320,7 +321,7 @@ void hd_session_close(struct hd_session *s)
     hd_list_remove(&s->waiting);
     hd_session_set_state(s, HD_SESSION_CLOSED);
     hd_list_remove(&s->all);
-    w->session_count--;
+    hd_place_leave(w);
     hd_listener_drop(s->listener);
     s->listener = NULL;
     hd_link_close(&s->link, on_released);
@@ -332,7 +333,7 @@ void hd_session_gone(struct hd_session *s)
     hd_list_remove(&s->waiting);
     hd_list_remove(&s->all);
     hd_session_set_state(s, HD_SESSION_CLOSED);
-    s->w->session_count--;
+    hd_place_leave(s->w);
     hd_listener_drop(s->listener);
     s->listener = NULL;
     if (s->link.fd >= 0)

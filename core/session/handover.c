@@ -19,6 +19,7 @@
 #include "session/client.h"
 #include "session/handover_state.h"
 #include "session/listener.h"
+#include "session/place.h"
 
 /* A session that needs more stays where it is. */
 #define PACKET_MAX (96u * 1024)
@@ -308,7 +309,7 @@ static void on_retired(struct hd_post *p)
 void hd_handover_tick(struct hd_worker *w)
 {
     sweep(w);
-    if (w->session_count || w->told_retired)
+    if (w->session_count || hd_place_pending(w) || w->told_retired)
         return;
     w->told_retired = 1;
     hd_log(HD_LOG_INFO, "no client is left", HD_KV("worker", w->index), HD_KV("handed_over", w->handed_over));

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "session/client.h"
 #include "session/keeper.h"
+#include "session/place.h"
 
 #define ACCEPT_BATCH 32
 #define SOCKET_NAME  300
@@ -373,7 +374,7 @@ static void on_ready(struct hd_loop_watch *watch, int status, int events)
             return;
         }
         if (welcome(l, &peer)) {
-            hd_session_accept(l->w, l, fd);
+            hd_place_client(l, fd);
         } else {
             l->w->stats.refused_clients++;
             close(fd);

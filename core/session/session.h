@@ -289,6 +289,10 @@ struct hd_worker {
     uint64_t drain_deadline_ns;
     uint64_t second_ns; /* when what is done each second was done last */
     uint32_t session_count;
+    uint32_t placing;              /* place.c: connections accepted here that look for their worker */
+    _Atomic int64_t placed;        /* sessions that live here, or are on their way */
+    _Atomic unsigned busy_percent; /* of its time, lately */
+    uint64_t busy_since_ns, busy_cpu_ns;
     uint32_t
         moving; /* servers on their way to another worker that have not left yet, and requests under way */
     uint8_t draining, stopping;

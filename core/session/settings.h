@@ -51,6 +51,7 @@ struct hd_host_conf {
     int64_t id;                 /* among hosts behind one balancer; 0: alone */
     int64_t auth_cache_size;    /* answers of auth_query */
     int64_t auth_cache_time;    /* ms */
+    int64_t worker_fill;        /* clients that a worker gets before the next */
     int32_t worker_count;       /* `workers`, resolved */
     int32_t io;                 /* enum hd_io_choice */
 };

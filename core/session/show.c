@@ -348,6 +348,7 @@ static void worker_row(struct hd_worker *w, struct gather *g)
 {
     hd_result_integer(g->r, w->index);
     hd_result_integer(g->r, w->session_count);
+    hd_result_integer(g->r, (int64_t)atomic_load_explicit(&w->busy_percent, memory_order_relaxed));
     hd_result_integer(g->r, (int64_t)w->stats.accepted);
     hd_result_integer(g->r, (int64_t)w->stats.refused_clients);
     hd_result_integer(g->r, (int64_t)w->stats.logins);
@@ -364,11 +365,11 @@ static void worker_row(struct hd_worker *w, struct gather *g)
 
 static int32_t show_workers(void *arg, const struct hd_call *call, struct hd_error *err)
 {
-    hd_result_columns(call->result, "worker", HD_COL_INT, "clients", HD_COL_INT, "accepted", HD_COL_INT,
-                      "refused", HD_COL_INT, "logins", HD_COL_INT, "login_failures", HD_COL_INT, "cancels",
-                      HD_COL_INT, "cancels_unknown", HD_COL_INT, "buffer_bytes", HD_COL_INT, "buffer_limit",
-                      HD_COL_INT, "buffers_refused", HD_COL_INT, "recv_calls", HD_COL_INT, "send_calls",
-                      HD_COL_INT, "io", HD_COL_TEXT, NULL);
+    hd_result_columns(call->result, "worker", HD_COL_INT, "clients", HD_COL_INT, "busy_percent", HD_COL_INT,
+                      "accepted", HD_COL_INT, "refused", HD_COL_INT, "logins", HD_COL_INT, "login_failures",
+                      HD_COL_INT, "cancels", HD_COL_INT, "cancels_unknown", HD_COL_INT, "buffer_bytes",
+                      HD_COL_INT, "buffer_limit", HD_COL_INT, "buffers_refused", HD_COL_INT, "recv_calls",
+                      HD_COL_INT, "send_calls", HD_COL_INT, "io", HD_COL_TEXT, NULL);
     return start(begin(arg, call, worker_row), finish_rows, err);
 }
 

@@ -20,6 +20,7 @@
 #include "session/debug.h"
 #include "session/handover.h"
 #include "session/listener.h"
+#include "session/place.h"
 #include "session/pool.h"
 #include "session/sequence.h"
 #include "session/server.h"
@@ -79,6 +80,7 @@ static void on_tick(struct hd_loop_timer *t)
 
     hd_pools_tick(w, now);
     hd_sessions_tick(w, now);
+    hd_place_tick(w);
     if (!hd_list_empty(&w->io.starved))
         hd_io_retry(&w->io);
     if (w->accept_paused)
@@ -446,7 +448,7 @@ static void drained_here(struct hd_worker *w)
 {
     if (w->session_count)
         end_for_drain(w, hd_now_ns() > w->drain_deadline_ns);
-    if (w->session_count || w->told_drained)
+    if (w->session_count || hd_place_pending(w) || w->told_drained)
         return;
     w->told_drained = 1;
     if (atomic_fetch_sub(&w->all->draining_left, 1) == 1) {

@@ -215,7 +215,7 @@ PLUGINS = {
 class Howdahd(Way):
     def __init__(self, name, pg, auth, clients, workers, plugins=(), io=None):
         changes = {
-            "host": {"workers": workers, "max_clients": max(10000, clients + 100), **({"io": io} if io else {})},
+            "host": {"workers": workers, "worker_fill": None, "max_clients": max(10000, clients + 100), **({"io": io} if io else {})},
             "listener main": {"auth": auth},
             "database *": {"pool_mode": "transaction", "pool_size": POOL_SIZE, "queue_timeout": "60s"},
         }

@@ -382,6 +382,7 @@ def default_config(pg, port, directory, server_port=None):
     return {
         "host": {
             "workers": 2,
+            "worker_fill": 0,
             "control": "unix:%s/control.sock" % directory,
             "drain_timeout": "5s",
             "io": os.environ.get("HOWDAH_TEST_IO"),
