@@ -104,6 +104,17 @@ static uint32_t text_kind(const struct hd_facts *f)
     return f->flags & HD_FACT_UNSURE ? HD_KIND_UNKNOWN : HD_KIND_EMPTY;
 }
 
+/* The statement's own kind, and those of what runs within it. */
+static uint64_t kind_bits(const struct hd_fact_statement *st)
+{
+    uint64_t bits = UINT64_C(1) << statement_kind(st);
+
+    for (unsigned k = 0; st->within >> k; k++)
+        if (st->within >> k & 1)
+            bits |= UINT64_C(1) << kinds[k];
+    return bits;
+}
+
 static int32_t get_info(const hd_template *t, struct hd_template_info *out)
 {
     const struct hd_facts *f = t->facts;
@@ -121,6 +132,7 @@ static int32_t get_info(const hd_template *t, struct hd_template_info *out)
     };
 
     for (uint32_t i = 0; i < f->n_statements; i++) {
+        info.kinds |= kind_bits(&f->statements[i]);
         info.joins += f->statements[i].n_joins;
         info.subselects += f->statements[i].n_subselects;
         info.ctes += f->statements[i].n_ctes;

@@ -122,6 +122,8 @@ struct hd_fact_statement {
     uint8_t kind;     /* enum hd_statement_kind */
     uint8_t inner;    /* EXPLAIN, PREPARE, DECLARE: the kind of what stands inside */
     uint8_t verb;     /* enum hd_ddl_verb, of DDL and PRIVILEGE */
+    uint64_t within;  /* bit n: a statement of kind n stands within it and runs with it: that of a PREPARE,
+                         DECLARE, COPY, EXPLAIN ANALYZE, and what writes in a WITH; its own may be there too */
     uint64_t flags;   /* HD_FACT_* */
     uint32_t options; /* HD_OPTION_* */
     const char

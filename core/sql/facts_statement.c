@@ -22,6 +22,8 @@ struct rule {
 
 /* EXPLAIN, PREPARE, DECLARE, CREATE TABLE AS: notes what stands inside, and what comes with it. */
 static void note_inner(struct hd_facts_builder *b, const PgQuery__Node *node);
+/* Notes that a statement of that kind runs as a part of this one. */
+static void note_within(struct hd_facts_builder *b, const PgQuery__Node *node);
 
 /* --- transactions --- */
 
@@ -259,6 +261,8 @@ static void more_copy(struct hd_facts_builder *b, const void *stmt)
     const PgQuery__CopyStmt *s = stmt;
 
     b->st.kind = s->is_from ? HD_STATEMENT_COPY_FROM : HD_STATEMENT_COPY_TO;
+    if (s->query)
+        note_within(b, s->query);
     if (s->is_from) {
         b->access = HD_ACCESS_WRITE;
         b->st.flags |= HD_FACT_MAY_SEQUENCE;
@@ -364,6 +368,7 @@ static void more_table_as(struct hd_facts_builder *b, const void *stmt)
 
     b->st.object = object_name(b, (int)s->objtype);
     note_inner(b, s->query);
+    b->st.within &= ~(UINT64_C(1) << HD_STATEMENT_SELECT); /* its rows go nowhere but into the table */
 }
 
 /* ALTER TABLE may change who may see what. */
@@ -552,6 +557,14 @@ static void note_inner(struct hd_facts_builder *b, const PgQuery__Node *node)
 
     b->st.inner = r ? r->kind : HD_STATEMENT_OTHER;
     b->st.flags |= r ? r->flags : HD_FACT_UNSURE_FUNCTION;
+    note_within(b, node);
+}
+
+static void note_within(struct hd_facts_builder *b, const PgQuery__Node *node)
+{
+    const struct rule *r = rule_for(node);
+
+    b->st.within |= UINT64_C(1) << (r ? r->kind : HD_STATEMENT_OTHER);
 }
 
 /* Options that plugins see as facts. */
@@ -571,11 +584,22 @@ static void note_options(struct hd_fact_statement *st)
         st->flags |= st->options & as[i].option ? as[i].fact : 0;
 }
 
+/* EXPLAIN runs what it explains with ANALYZE alone; rules, functions and views keep theirs for later. */
+static int runs_what_it_holds(const struct hd_fact_statement *st)
+{
+    if (st->kind == HD_STATEMENT_EXPLAIN)
+        return (st->options & HD_OPTION_ANALYZE) != 0;
+    return st->kind != HD_STATEMENT_DDL ||
+           (st->object && (strcmp(st->object, "table") == 0 || strcmp(st->object, "materialized view") == 0));
+}
+
 /* What the flags of a whole statement come to, once its parts are walked. */
 static void conclude(struct hd_facts_builder *b)
 {
     struct hd_fact_statement *st = &b->st;
 
+    if (!runs_what_it_holds(st))
+        st->within = 0;
     if (st->kind == HD_STATEMENT_EXPLAIN && !(st->options & HD_OPTION_ANALYZE))
         st->flags &= ~(HD_FACT_WRITES | HD_FACT_NO_WHERE | HD_FACT_DEFINES | HD_FACT_LOCKS | HD_FACT_SESSION |
                        HD_FACT_ADVISORY_LOCK | HD_FACT_SEQUENCE | HD_FACT_MAY_SEQUENCE | HD_FACT_LASTVAL |

@@ -26,6 +26,12 @@ void hd_facts_walk_nodes(struct hd_facts_builder *b, PgQuery__Node *const *nodes
         hd_facts_walk(b, nodes[i]);
 }
 
+/* A statement that does more than read: the one that is walked, or one within it. */
+static void note_within(struct hd_facts_builder *b, enum hd_statement_kind kind)
+{
+    b->st.within |= UINT64_C(1) << kind;
+}
+
 /* --- queries and what they see --- */
 
 /* Opens a query inside the current one. What it mentions it reads, unless said otherwise. */
@@ -457,6 +463,7 @@ static void walk_select(struct hd_facts_builder *b, const PgQuery__SelectStmt *s
     for (size_t i = 0; i < s->n_locking_clause; i++)
         lock_tables(b, s->locking_clause[i]->locking_clause);
     if (s->into_clause && s->into_clause->rel) {
+        note_within(b, HD_STATEMENT_DDL);
         b->st.flags |= HD_FACT_DEFINES;
         (void)hd_facts_add_table(b, s->into_clause->rel, HD_ACCESS_DEFINE | HD_ACCESS_WRITE);
     }
@@ -525,6 +532,7 @@ static void on_insert(struct hd_facts_builder *b, const void *message, int conju
     struct hd_fact_query q;
 
     (void)conjunctive;
+    note_within(b, HD_STATEMENT_INSERT);
     enter(b, &q, NULL, b->q == NULL);
     b->st.flags |= HD_FACT_MAY_SEQUENCE | HD_FACT_WRITES;
     walk_with(b, s->with_clause);
@@ -553,6 +561,7 @@ static void on_update(struct hd_facts_builder *b, const void *message, int conju
     struct hd_fact_query q;
 
     (void)conjunctive;
+    note_within(b, HD_STATEMENT_UPDATE);
     enter(b, &q, NULL, b->q == NULL);
     note_where(b, s->where_clause);
     walk_with(b, s->with_clause);
@@ -571,6 +580,7 @@ static void on_delete(struct hd_facts_builder *b, const void *message, int conju
     struct hd_fact_query q;
 
     (void)conjunctive;
+    note_within(b, HD_STATEMENT_DELETE);
     enter(b, &q, NULL, b->q == NULL);
     note_where(b, s->where_clause);
     walk_with(b, s->with_clause);
@@ -587,6 +597,7 @@ static void on_merge(struct hd_facts_builder *b, const void *message, int conjun
     struct hd_fact_query q;
 
     (void)conjunctive;
+    note_within(b, HD_STATEMENT_MERGE);
     enter(b, &q, NULL, b->q == NULL);
     b->st.flags |= HD_FACT_MAY_SEQUENCE;
     walk_with(b, s->with_clause);

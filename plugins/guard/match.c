@@ -59,8 +59,8 @@ static int unlimited(const struct hd_template_info *info)
 {
     int one_row = (info->facts & HD_FACT_AGGREGATE) && !(info->facts & HD_FACT_GROUP_BY);
 
-    return (guard_kinds_of(info) & GUARD_KIND(HD_KIND_SELECT)) && info->tables > 0 &&
-           !(info->facts & HD_FACT_LIMIT) && !one_row;
+    return (info->kinds & HD_KIND_BIT(SELECT)) && info->tables > 0 && !(info->facts & HD_FACT_LIMIT) &&
+           !one_row;
 }
 
 enum guard_match guard_rule_template(const struct guard_rules *rules, const struct guard_rule *rule,
@@ -71,7 +71,7 @@ enum guard_match guard_rule_template(const struct guard_rules *rules, const stru
         return rule->needs_facts ? GUARD_UNSURE : GUARD_YES;
     if (rule->unsure)
         return GUARD_NO;
-    if ((rule->kinds && !(rule->kinds & guard_kinds_of(info))) ||
+    if ((rule->kinds && !(rule->kinds & info->kinds)) ||
         (rule->no_where && !(info->facts & HD_FACT_NO_WHERE)) || (rule->no_limit && !unlimited(info)))
         return GUARD_NO;
     if ((rule->max_joins >= 0 && !past(rule->max_joins, info->joins)) ||

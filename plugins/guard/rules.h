@@ -74,7 +74,7 @@ struct guard_rule {
     int32_t in_transaction;
     int32_t no_where, no_limit, unsure;
     int32_t needs_facts; /* some condition asks what the statement does */
-    uint64_t kinds;      /* GUARD_KIND bits; 0: any */
+    uint64_t kinds;      /* HD_KIND_BIT; 0: any */
     struct guard_patterns functions, tables;
     struct guard_names users, not_users, databases, applications;
     int64_t max_length, max_joins, max_tables, max_subselects;

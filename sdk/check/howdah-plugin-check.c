@@ -336,7 +336,8 @@ static int plan_and_execute(struct subject *s, void *ws, unsigned i, void *sessi
                                     .facts = samples[i].facts,
                                     .fingerprint = i + 1,
                                     .text = str(samples[i].text),
-                                    .statements = 1};
+                                    .statements = 1,
+                                    .kinds = UINT64_C(1) << samples[i].kind};
     struct hd_plan p = {.size = sizeof(p)};
     hd_template *t = mock_template(s->m, &info);
     int32_t code;

@@ -125,6 +125,70 @@ static void kinds_are_told(void)
     end();
 }
 
+#define K(kind) HD_KIND_BIT(kind)
+
+/* Of all statements of a text, and of what runs within them. */
+static void sets_of_kinds_are_told(void)
+{
+    static const struct {
+        const char *sql;
+        uint64_t kinds;
+    } cases[] = {
+        {"", 0},
+        {"select a from t for update", K(SELECT)},
+        {"insert into t select 1 on conflict (a) do update set a = 2", K(INSERT)},
+        {"with x as (delete from t returning *) select * from x", K(SELECT) | K(DELETE)},
+        {"with x as materialized (insert into t select 1 returning *) table x", K(SELECT) | K(INSERT)},
+        {"with x as (select 1) update t set a = 2", K(UPDATE)},
+        {"with x as (update t set a = 1 returning a) insert into u select * from x", K(INSERT) | K(UPDATE)},
+        {"with x as (merge into t using s on true when matched then delete) select 1", K(SELECT) | K(MERGE)},
+        {"merge into t using s on t.a = s.a when matched then update set a = 1", K(MERGE)},
+        {"select 1 into t", K(DDL)},
+        {"create table u as select * from t", K(DDL)},
+        {"create table u as execute p", K(DDL) | K(EXECUTE)},
+        {"create table u as with x as (delete from t returning *) table x", K(DDL) | K(DELETE)},
+        {"create materialized view v as select * from t", K(DDL)},
+        {"create view v as select * from t", K(DDL)},
+        {"create rule r as on insert to t do also delete from u", K(DDL)},
+        {"create function f() returns void begin atomic delete from t; end", K(DDL)},
+        {"grant select on t to u", K(PRIVILEGE)},
+        {"refresh materialized view v", K(MAINTENANCE)},
+        {"explain delete from t", K(EXPLAIN)},
+        {"explain (analyze off) delete from t", K(EXPLAIN)},
+        {"explain analyze delete from t", K(EXPLAIN) | K(DELETE)},
+        {"explain (analyze, buffers) update t set a = 1", K(EXPLAIN) | K(UPDATE)},
+        {"explain analyze with x as (insert into t values (1)) select 1", K(EXPLAIN) | K(SELECT) | K(INSERT)},
+        {"explain analyze execute p", K(EXPLAIN) | K(EXECUTE)},
+        {"explain analyze select 1 into t", K(EXPLAIN) | K(SELECT) | K(DDL)},
+        {"explain analyze create table u as select 1", K(EXPLAIN) | K(DDL)},
+        {"prepare p as delete from t", K(PREPARE) | K(DELETE)},
+        {"prepare p (int) as select $1", K(PREPARE) | K(SELECT)},
+        {"declare c cursor for select a from t for update", K(DECLARE) | K(SELECT)},
+        {"copy (select a from t) to stdout", K(COPY_TO) | K(SELECT)},
+        {"copy (delete from t returning a) to stdout", K(COPY_TO) | K(DELETE)},
+        {"copy t to stdout", K(COPY_TO)},
+        {"copy t from stdin", K(COPY_FROM)},
+        {"select 1; drop table t", K(SELECT) | K(DDL)},
+        {"begin; delete from t; commit", K(BEGIN) | K(DELETE) | K(COMMIT)},
+        {"; ;create role r; select \"; drop\" from t", K(PRIVILEGE) | K(SELECT)},
+        {"(select 1) union (select 2); with x as (update t set a = 3) select 4", K(SELECT) | K(UPDATE)},
+        {"set local a.b = 1; lock t", K(SET_LOCAL) | K(LOCK)},
+        {"frobnicate; truncate t", 0},
+        {"select \"unended", 0},
+    };
+
+    begin();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t kinds = info_of(cases[i].sql).kinds;
+
+        if (kinds != cases[i].kinds)
+            printf("# %s: kinds %llx, wanted %llx\n", cases[i].sql, (unsigned long long)kinds,
+                   (unsigned long long)cases[i].kinds);
+        CU_ASSERT_EQUAL(kinds, cases[i].kinds);
+    }
+    end();
+}
+
 static void counts_are_told(void)
 {
     struct hd_template_info info;
@@ -250,6 +314,7 @@ static void smaller_structs_get_what_they_know(void)
     end();
 }
 
-UNIT_MAIN("template service", {"kinds are told", kinds_are_told}, {"counts are told", counts_are_told},
+UNIT_MAIN("template service", {"kinds are told", kinds_are_told},
+          {"sets of kinds are told", sets_of_kinds_are_told}, {"counts are told", counts_are_told},
           {"names are told", names_are_told}, {"comparisons are told", comparisons_are_told},
           {"smaller structs get what they know", smaller_structs_get_what_they_know})

@@ -17,6 +17,4 @@
 #include <howdah/template.h>
 #include <howdah/types.h>
 
-#define HD_SERVICE_TEMPLATE "howdah.template/1"
-
 #endif

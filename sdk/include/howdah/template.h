@@ -13,6 +13,8 @@
 extern "C" {
 #endif
 
+#define HD_SERVICE_TEMPLATE "howdah.template/1"
+
 /* Kinds of statement. A text of several statements is HD_KIND_MULTI. Since ABI 0.1. */
 #define HD_KIND_UNKNOWN           0 /* not parsed: a syntax error, too long, an encoding that is not read */
 #define HD_KIND_EMPTY             1
@@ -57,6 +59,9 @@ extern "C" {
 #define HD_KIND_PRIVILEGE         40 /* GRANT, REVOKE, roles, policies, default privileges */
 #define HD_KIND_MAINTENANCE       41 /* VACUUM, ANALYZE, CLUSTER, REINDEX, CHECKPOINT, REFRESH */
 #define HD_KIND_OTHER             42
+
+/* A set of kinds: HD_KIND_BIT(SELECT) | HD_KIND_BIT(INSERT). Since ABI 0.1. */
+#define HD_KIND_BIT(name) (UINT64_C(1) << HD_KIND_##name)
 
 /* What the text does, all its statements together. Since ABI 0.1. */
 #define HD_FACT_READS           (UINT64_C(1) << 0) /* reads tables */
@@ -121,6 +126,11 @@ struct hd_template_info {
     uint32_t set_operations;
     uint32_t params;    /* highest $n in the client's own text */
     uint32_t constants; /* literals that were taken out; they are $(params+1) … */
+    /* HD_KIND_BIT of each statement of the text, and of each that stands within such a one and runs with it:
+     * an INSERT, UPDATE, DELETE or MERGE in a WITH, what PREPARE, DECLARE, COPY and EXPLAIN ANALYZE wrap, the
+     * EXECUTE of CREATE TABLE AS. What functions, CALL and DO run is not told by the text. SELECT … INTO is
+     * DDL. Of an empty text 0; of one with HD_FACT_UNSURE not complete. */
+    uint64_t kinds;
 };
 
 /* A table that the text names. Since ABI 0.1. */
