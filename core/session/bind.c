@@ -160,7 +160,8 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
     return hd_forward_bind(s, f, hd_link_buf(&s->link), &b, hd_names_find(&s->names, b.name));
 }
 
-enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf)
+enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
+                                  uint16_t flags)
 {
     uint8_t what = hd_frame_body(f)[0];
     const char *name = (const char *)hd_frame_body(f) + 1;
@@ -173,7 +174,8 @@ enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f
     if (r != HD_READY)
         return not_ready(s, f, r);
     s->unsynced++;
-    if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_DESCRIBE, .seq = n ? n->seq : 0}))
+    if (hd_server_expect(
+            s->server, (struct hd_expect){.kind = HD_EXPECT_DESCRIBE, .flags = flags, .seq = n ? n->seq : 0}))
         return hd_no_memory(s);
     if (id)
         return send_renamed(s, f, buf, 1, strlen(name), id);
@@ -207,5 +209,5 @@ enum hd_taken hd_on_describe(struct hd_session *s, const struct hd_frame *f)
     }
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
-    return hd_forward_describe(s, f, hd_link_buf(&s->link));
+    return hd_forward_describe(s, f, hd_link_buf(&s->link), 0);
 }

@@ -105,7 +105,8 @@ static void fill_input(struct hd_session *s, uint32_t max_rows, struct hd_stmt_i
     struct hd_frame f;
     struct hd_prep *p = held_content(s, &f);
 
-    in->flags = HD_STMT_EXTENDED | (max_rows ? HD_STMT_LIMITED : 0);
+    in->flags = HD_STMT_EXTENDED | (max_rows ? HD_STMT_LIMITED : 0) |
+                (hd_held_find(s, HD_MSG_DESCRIBE) ? HD_STMT_DESCRIBED : 0);
     if (!p) {
         in->flags |= HD_STMT_NO_TEXT;
         return;

@@ -36,6 +36,9 @@ enum hd_expect_kind {
     64u /* PARSE: under a name that is taken, so it fails; with SWALLOW: the error too                       \
          */
 
+#define HD_EXPECT_SHOWN                                                                                      \
+    64u                      /* DESCRIBE: of the portal that the EXECUTE behind it runs; its filters see it  \
+                              */
 #define HD_EXPECT_ENDED 128u /* SYNC: the client had sent CopyDone or CopyFail before it */
 /* QUERY of the host's own: */
 #define HD_EXPECT_PROBE   256u  /* what the session has left on the server (track.c) */

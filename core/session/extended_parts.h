@@ -37,7 +37,9 @@ enum hd_taken hd_forward_named_parse(struct hd_session *s, const struct hd_frame
                                      struct hd_name *n);
 enum hd_taken hd_forward_bind(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
                               const struct hd_bind_message *b, struct hd_name *n);
-enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf);
+/* `flags`: HD_EXPECT_SHOWN, or 0. */
+enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f, struct hd_buf *buf,
+                                  uint16_t flags);
 /* What cannot be understood goes to the server as it is, which says what is wrong. */
 enum hd_taken hd_forward_unread(struct hd_session *s, const struct hd_frame *f, enum hd_expect_kind kind);
 

@@ -145,7 +145,7 @@ static enum hd_taken forward_held(struct hd_session *s, struct hd_held *h, const
         hd_read_bind(&f, &b);
         return hd_forward_bind(s, &f, h->buf, &b, instead ? instead : hd_names_find(&s->names, b.name));
     default:
-        return hd_forward_describe(s, &f, h->buf);
+        return hd_forward_describe(s, &f, h->buf, s->pending ? HD_EXPECT_SHOWN : 0);
     }
 }
 

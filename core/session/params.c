@@ -14,6 +14,7 @@
 struct hd_params_table {
     struct hd_params *buckets[BUCKETS];
     size_t sets;
+    uint64_t last_id;
 };
 
 /* What a server of version 9.4 to 18 reports, and whether a client may set it. */
@@ -126,6 +127,7 @@ static struct hd_params *enter(struct hd_params_table *t, struct hd_params *p)
     if (!p)
         return NULL;
     p->table = t;
+    p->id = ++t->last_id;
     p->next = t->buckets[p->hash % BUCKETS];
     t->buckets[p->hash % BUCKETS] = p;
     t->sets++;

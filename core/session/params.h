@@ -24,6 +24,7 @@ struct hd_params {
     struct hd_params_table *table;
     struct hd_params *next; /* in the table's bucket */
     uint64_t hash;
+    uint64_t id;                     /* no other set of this table has or had it; 0: in no table */
     struct hd_param_entry entries[]; /* by name; the strings follow in the same block */
 };
 

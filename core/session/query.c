@@ -154,7 +154,7 @@ static enum hd_taken carry_out(struct hd_session *s, const struct hd_frame *f, c
 
 enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
 {
-    struct hd_stmt_input in = {0};
+    struct hd_stmt_input in = {.flags = HD_STMT_DESCRIBED};
     struct hd_verdict v;
     struct hd_text t;
     enum hd_decision d;

@@ -143,6 +143,22 @@ void hd_server_settle(struct hd_server *v)
         hd_session_unpause(v->session);
 }
 
+/* The description of rows that an Execute behind it will bring. */
+static void show_description(struct hd_server *v, const struct hd_frame *f)
+{
+    struct hd_stmt *st = v->session ? v->session->pending : NULL; /* not forwarded yet */
+    uint32_t i = 1;
+
+    if (f->type != HD_MSG_ROW_DESCRIPTION && f->type != HD_MSG_NO_DATA)
+        return;
+    while (i < v->expects.count && hd_expects_at(&v->expects, i)->kind != HD_EXPECT_EXECUTE)
+        i++;
+    if (i < v->expects.count)
+        st = hd_expects_at(&v->expects, i)->ref;
+    if (st)
+        hd_stmt_show(st, f->data, f->here);
+}
+
 /* The answer's bytes that filters want to see; counted where they do not. */
 static void show_bytes(struct hd_server *v, const struct hd_frame *f)
 {
@@ -151,6 +167,8 @@ static void show_bytes(struct hd_server *v, const struct hd_frame *f)
     if (head && head->ref && (head->kind == HD_EXPECT_EXECUTE || head->kind == HD_EXPECT_QUERY) &&
         !(head->flags & (HD_EXPECT_REPLACE | HD_EXPECT_SWALLOW)))
         hd_stmt_bytes(head->ref, f->data, f->here);
+    else if (head && head->kind == HD_EXPECT_DESCRIBE && (head->flags & HD_EXPECT_SHOWN))
+        show_description(v, f);
 }
 
 static int broken(struct hd_server *v, const uint8_t *p, size_t len)

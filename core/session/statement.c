@@ -85,6 +85,16 @@ int hd_text_of_template(struct hd_session *s, struct hd_template *tmpl, struct h
 /* --- an execution
  * -------------------------------------------------------------------------------------------- */
 
+/* What is known of the session when an execution begins. */
+static uint32_t session_flags(const struct hd_session *s)
+{
+    uint32_t flags = s->pins & HD_PIN_TEMP ? HD_STMT_TEMP : 0;
+
+    if (s->pool->conf->pool_mode != HD_POOL_AUTO || (s->pins & (HD_PIN_SETTING | HD_PIN_UNSURE)))
+        flags |= HD_STMT_SETTINGS_UNSURE;
+    return flags;
+}
+
 struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uint32_t flags)
 {
     struct hd_worker *w = s->w;
@@ -100,7 +110,7 @@ struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uin
     st->session = s;
     st->tmpl = hd_template_hold(t->tmpl);
     st->want = t->plan->want;
-    st->flags = flags;
+    st->flags = flags | session_flags(s);
     st->arrived_ns = hd_now_ns();
     memcpy(st->sqlstate, "00000", 6);
     if (hd_chain_begin(w->chain, t->plan, &st->exec)) {
@@ -116,10 +126,17 @@ static struct hd_str str_of(const char *s)
     return (struct hd_str){s, s ? strlen(s) : 0};
 }
 
+/* Settings are shown as they lie. */
+_Static_assert(sizeof(struct hd_session_setting) == sizeof(struct hd_param_entry) &&
+                   offsetof(struct hd_session_setting, name) == offsetof(struct hd_param_entry, name) &&
+                   offsetof(struct hd_session_setting, value) == offsetof(struct hd_param_entry, value),
+               "one layout");
+
 /* What filters see of an execution, but for its parameters. */
 static void describe(struct hd_stmt *st, const struct hd_stmt_input *in, struct hd_statement *out)
 {
     struct hd_session *s = st->session;
+    const struct hd_pool *p = s->route ? s->route : s->pool;
 
     *out = (struct hd_statement){.size = sizeof(*out),
                                  .flags = st->flags,
@@ -129,7 +146,12 @@ static void describe(struct hd_stmt *st, const struct hd_stmt_input *in, struct 
                                  .user = str_of(s->pool->user),
                                  .application_name = str_of(hd_params_get(s->params, "application_name")),
                                  .txn = s->txn,
-                                 .arrived_ns = st->arrived_ns};
+                                 .arrived_ns = st->arrived_ns,
+                                 .node = str_of(p->node->name),
+                                 .dbname = str_of(p->node->dbname ? p->node->dbname : p->database),
+                                 .settings = (const struct hd_session_setting *)s->params->entries,
+                                 .settings_id = s->params->id,
+                                 .setting_count = s->params->count};
     if (in)
         out->sql = (struct hd_str){in->sql, in->sql_len};
 }
@@ -191,18 +213,23 @@ uint32_t hd_stmt_decide(struct hd_stmt *st, const struct hd_stmt_input *in, stru
     return hd_chain_decide(st->session->w->chain, &st->session->chain, &st->exec, &out, v);
 }
 
-void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len)
+void hd_stmt_show(struct hd_stmt *st, const uint8_t *bytes, size_t len)
 {
     struct hd_statement out;
 
-    if (!st->first_ns)
-        st->first_ns = hd_now_ns();
-    st->bytes += len;
     if (!(st->want & HD_WANT_DATA))
         return;
     describe(st, NULL, &out);
     hd_chain_data(st->session->w->chain, &st->session->chain, &st->exec, &out,
                   (struct hd_str){(const char *)bytes, len});
+}
+
+void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len)
+{
+    if (!st->first_ns)
+        st->first_ns = hd_now_ns();
+    st->bytes += len;
+    hd_stmt_show(st, bytes, len);
 }
 
 void hd_stmt_tag(struct hd_stmt *st, const char *tag)

@@ -567,6 +567,18 @@ static void note_within(struct hd_facts_builder *b, const PgQuery__Node *node)
     b->st.within |= UINT64_C(1) << (r ? r->kind : HD_STATEMENT_OTHER);
 }
 
+/* By BEGIN and SET TRANSACTION, or by the settings behind them. */
+static int sets_isolation(const struct hd_fact_statement *st)
+{
+    static const char *const names[] = {"transaction_isolation", "default_transaction_isolation",
+                                        "TRANSACTION SNAPSHOT"};
+
+    for (size_t i = 0; st->kind == HD_STATEMENT_SET && st->name && i < HD_ARRAY_LEN(names); i++)
+        if (strcasecmp(st->name, names[i]) == 0)
+            return 1;
+    return (st->options & HD_OPTION_REPEATABLE) != 0;
+}
+
 /* Options that plugins see as facts. */
 static void note_options(struct hd_fact_statement *st)
 {
@@ -582,6 +594,8 @@ static void note_options(struct hd_fact_statement *st)
 
     for (size_t i = 0; i < HD_ARRAY_LEN(as); i++)
         st->flags |= st->options & as[i].option ? as[i].fact : 0;
+    if (sets_isolation(st))
+        st->flags |= HD_FACT_ISOLATION;
 }
 
 /* EXPLAIN runs what it explains with ANALYZE alone; rules, functions and views keep theirs for later. */

@@ -314,6 +314,8 @@ static void on_function(struct hd_facts_builder *b, const void *message, int con
         if (b->q && b->q->top)
             b->st.options |= f->window ? HD_OPTION_WINDOW : f->aggregate ? HD_OPTION_AGGREGATE : 0;
         note_set_config(b, f, call);
+        if (f->name && strcmp(f->name, "age") == 0 && call->n_args < 2)
+            b->st.flags |= HD_FACT_OUTSIDE; /* up to today */
     }
     hd_facts_walk_nodes(b, call->args, call->n_args);
     hd_facts_walk_nodes(b, call->agg_order, call->n_agg_order);
@@ -348,6 +350,18 @@ static void on_value_function(struct hd_facts_builder *b, const void *message, i
     (void)add_function(b, "pg_catalog", op < HD_ARRAY_LEN(names) ? names[op] : NULL);
 }
 
+/* regclass and its kin look names up; those of text search mean what their definition says. */
+static int looks_up_names(const char *type)
+{
+    static const char *const names[] = {"regclass", "regcollation", "regnamespace", "regoper", "regoperator",
+                                        "regproc",  "regprocedure", "regrole",      "regtype"};
+
+    for (size_t i = 0; type && i < HD_ARRAY_LEN(names); i++)
+        if (strcmp(type, names[i]) == 0)
+            return 1;
+    return 0;
+}
+
 static void on_type(struct hd_facts_builder *b, const void *message, int conjunctive)
 {
     const PgQuery__TypeName *t = message;
@@ -356,11 +370,25 @@ static void on_type(struct hd_facts_builder *b, const void *message, int conjunc
     (void)conjunctive;
     if (t->n_names == 0)
         return;
+    if (looks_up_names(hd_facts_last_name(t->names, t->n_names)))
+        b->st.flags |= HD_FACT_OUTSIDE;
     slot = hd_facts_push(b, &b->types);
     if (!slot)
         return;
     slot->schema = t->n_names > 1 ? hd_facts_copy(b, hd_facts_string(t->names[t->n_names - 2])) : NULL;
     slot->name = hd_facts_copy(b, hd_facts_last_name(t->names, t->n_names));
+}
+
+/* TABLESAMPLE: other rows each time. */
+static void on_sample(struct hd_facts_builder *b, const void *message, int conjunctive)
+{
+    const PgQuery__RangeTableSample *s = message;
+
+    (void)conjunctive;
+    b->st.flags |= HD_FACT_VOLATILE;
+    hd_facts_walk(b, s->relation);
+    hd_facts_walk_nodes(b, s->args, s->n_args);
+    hd_facts_walk(b, s->repeatable);
 }
 
 /* --- SELECT --- */
@@ -628,6 +656,7 @@ static const struct {
     {&pg_query__range_subselect__descriptor, on_range_subselect},
     {&pg_query__range_function__descriptor, on_range_function},
     {&pg_query__range_table_func__descriptor, on_range_table_func},
+    {&pg_query__range_table_sample__descriptor, on_sample},
     {&pg_query__sqlvalue_function__descriptor, on_value_function},
     {&pg_query__insert_stmt__descriptor, on_insert},
     {&pg_query__update_stmt__descriptor, on_update},

@@ -214,6 +214,51 @@ static void counts_are_told(void)
     end();
 }
 
+/* What an answer hangs on, and what asks for another isolation level. */
+static void dependence_is_told(void)
+{
+    static const struct {
+        const char *sql;
+        uint64_t facts; /* of OUTSIDE, VOLATILE and ISOLATION */
+    } cases[] = {
+        {"select to_char(a, 'DD'), date_trunc('day', a), lower(b), count(*) from t", 0},
+        {"select age(a, b) from t", 0},
+        {"select age(a) from t", HD_FACT_OUTSIDE},
+        {"select now()", HD_FACT_OUTSIDE},
+        {"select current_date", HD_FACT_OUTSIDE},
+        {"select current_user", HD_FACT_OUTSIDE},
+        {"select current_setting('x')", HD_FACT_OUTSIDE},
+        {"select 't'::regclass", HD_FACT_OUTSIDE},
+        {"select to_tsvector('english'::regconfig, a) from t", 0},
+        {"select obj_description(1)", HD_FACT_OUTSIDE},
+        {"select random()", HD_FACT_VOLATILE},
+        {"select * from t tablesample system (1)", HD_FACT_VOLATILE},
+        {"select * from (t tablesample system (1) repeatable (now()::int)) x", HD_FACT_UNSURE},
+        {"begin", 0},
+        {"begin isolation level read committed", 0},
+        {"begin isolation level serializable", HD_FACT_ISOLATION},
+        {"start transaction isolation level repeatable read, read only", HD_FACT_ISOLATION},
+        {"set transaction isolation level serializable", HD_FACT_ISOLATION},
+        {"set session characteristics as transaction isolation level serializable", HD_FACT_ISOLATION},
+        {"set transaction snapshot '1'", HD_FACT_ISOLATION},
+        {"set transaction_isolation = 'serializable'", HD_FACT_ISOLATION},
+        {"set Default_Transaction_Isolation to 'read committed'", HD_FACT_ISOLATION},
+        {"set local timezone to 'utc'", 0},
+    };
+    const uint64_t looked_at = HD_FACT_OUTSIDE | HD_FACT_VOLATILE | HD_FACT_ISOLATION | HD_FACT_UNSURE;
+
+    begin();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t facts = info_of(cases[i].sql).facts & looked_at;
+
+        if (facts != cases[i].facts)
+            printf("# %s: facts %llx, wanted %llx\n", cases[i].sql, (unsigned long long)facts,
+                   (unsigned long long)cases[i].facts);
+        CU_ASSERT_EQUAL(facts, cases[i].facts);
+    }
+    end();
+}
+
 static void names_are_told(void)
 {
     struct hd_template_table table = {.size = sizeof(table)};
@@ -316,5 +361,6 @@ static void smaller_structs_get_what_they_know(void)
 
 UNIT_MAIN("template service", {"kinds are told", kinds_are_told},
           {"sets of kinds are told", sets_of_kinds_are_told}, {"counts are told", counts_are_told},
-          {"names are told", names_are_told}, {"comparisons are told", comparisons_are_told},
+          {"dependence is told", dependence_is_told}, {"names are told", names_are_told},
+          {"comparisons are told", comparisons_are_told},
           {"smaller structs get what they know", smaller_structs_get_what_they_know})

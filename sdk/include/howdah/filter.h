@@ -21,7 +21,7 @@ extern "C" {
 #define HD_WANT_DECIDE   1u /* call statement() before each execution */
 #define HD_WANT_COMPLETE 2u /* call complete() after each execution */
 #define HD_WANT_BEFORE   4u /* complete() must run before the client sees the end of the answer */
-#define HD_WANT_DATA     8u /* call data() with the answer's bytes as they stream */
+#define HD_WANT_DATA     8u /* call data() with the server's answer as it streams */
 /* statement() may answer, rewrite or route: messages of the extended protocol are held back until it has
  * decided. Without it only continue, refuse and park are carried out. */
 #define HD_WANT_REPLACE 16u
@@ -45,6 +45,14 @@ extern "C" {
 #define HD_STMT_EXTENDED 1u /* extended protocol */
 #define HD_STMT_LIMITED  2u /* Execute with a row limit */
 #define HD_STMT_NO_TEXT  4u /* the text was too long to be gathered; `sql` is empty */
+/* The client reads a description of the rows with this answer: always in the simple protocol; in the extended
+ * one where it asked for it (Describe of the portal) between Bind and Execute. With HD_WANT_REPLACE only. */
+#define HD_STMT_DESCRIBED 8u
+/* `settings` may not be what the server has: the transaction has changed some that are not known yet,
+ * something that the host cannot see through has run, or the pool_mode is not auto, where only settings that
+ * the server reports are followed. */
+#define HD_STMT_SETTINGS_UNSURE 16u
+#define HD_STMT_TEMP            32u /* the session may have temporary objects, which hide others of their name */
 
 /* One parameter of an execution. Since ABI 0.1. */
 struct hd_param {
@@ -53,6 +61,12 @@ struct hd_param {
     uint32_t type;   /* OID as the client declared it; 0: left to the server */
     uint32_t format; /* 0 text, 1 binary */
     uint32_t reserved;
+};
+
+/* One of a session's settings. Both are NUL-terminated. Since ABI 0.1. */
+struct hd_session_setting {
+    const char *name; /* as the server or the client spells it; compare without regard to case */
+    const char *value;
 };
 
 /* One execution. Valid during the call. Since ABI 0.1. */
@@ -75,6 +89,19 @@ struct hd_statement {
     uint64_t arrived_ns; /* monotonic clock */
     void *session_state; /* what session_open returned */
     void **slot; /* the filter's own for this execution: set it in statement(), read it in complete() */
+    struct hd_str node;   /* the [node …] that the statement goes to, unless a filter routes it elsewhere */
+    struct hd_str dbname; /* the database's name there */
+    /* What the server reports of its settings, and what the client has set by itself, in the order of their
+     * names. `role` and `session_authorization` are among them where they were set. One that is missing has
+     * the server's default for this user and database. SET LOCAL is not followed: see HD_KIND_SET_LOCAL and
+     * HD_FACT_SET_CONFIG. */
+    const struct hd_session_setting *settings;
+    /* Names this very set of settings on this worker: two executions with the same number have the same
+     * settings. So what a filter makes of them can be kept, in its session's state, and made anew only when
+     * the number is another. Never 0. */
+    uint64_t settings_id;
+    uint32_t setting_count;
+    uint32_t reserved2;
 };
 
 /*
@@ -140,7 +167,11 @@ struct hd_filter_v1 {
      * statement goes on (on_failure = bypass) or is refused (reject). [worker] */
     int32_t (*statement)(void *self, void *ws, void *plan, const struct hd_statement *st,
                          struct hd_verdict *v);
-    /* Bytes of the answer, in order, as they pass: whole or partial messages. [worker] */
+    /* Bytes of the server's answer, in order, as they pass: whole messages, or pieces of such as are longer
+     * than a buffer. In the simple protocol everything up to ReadyForQuery; in the extended one, of
+     * HD_STMT_DESCRIBED the RowDescription or NoData, then what Execute brings: DataRows and CommandComplete,
+     * EmptyQueryResponse, PortalSuspended or ErrorResponse. Notices, ParameterStatus and notifications come
+     * in between. Nothing of what a filter has answered. complete() follows. [worker] */
     void (*data)(void *self, void *ws, void *plan, const struct hd_statement *st, struct hd_str bytes);
     /* After an execution; exactly once for each one for which statement() or, without HD_WANT_DECIDE, nothing
      * was called before. st->sql and params are empty here. [worker] */

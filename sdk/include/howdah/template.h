@@ -89,6 +89,12 @@ extern "C" {
 #define HD_FACT_HOLD_CURSOR     (UINT64_C(1) << 22) /* DECLARE … WITH HOLD */
 #define HD_FACT_RETURNING       (UINT64_C(1) << 23)
 #define HD_FACT_NO_WHERE        (UINT64_C(1) << 24) /* an UPDATE or DELETE without WHERE, anywhere in the text */
+#define HD_FACT_OUTSIDE                                                                                      \
+    (UINT64_C(1) << 25) /* its answer hangs on more than tables, parameters and settings: the time (now()),  \
+                         * who the session is, the catalogs (::regclass), the server's state */
+#define HD_FACT_ISOLATION                                                                                    \
+    (UINT64_C(1) << 26) /* asks for REPEATABLE READ or SERIALIZABLE, or imports a snapshot: BEGIN, SET       \
+                         * TRANSACTION, and SET of the settings that say so, whatever their value */
 
 /* How a table is touched. Since ABI 0.1. */
 #define HD_ACCESS_READ   1u
