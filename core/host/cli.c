@@ -223,6 +223,8 @@ static int run_supervised(const char *path)
         hd_problems_show(&problems);
     else if (!hd_supervised_first(supervised))
         hd_problems_log(&problems);
+    if (!c)
+        hd_supervised_failed(supervised, hd_problems_first(&problems));
     hd_problems_free(&problems);
     if (c)
         return hd_runtime_run(path, c, supervised, -1);

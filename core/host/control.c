@@ -54,7 +54,8 @@ struct hd_control {
     dev_t dev; /* of the file that is ours */
     ino_t ino;
     const struct hd_keeper *keeper;
-    int left; /* another host listens */
+    int left;     /* another host listens */
+    int borrowed; /* an earlier host's, which may go on with it */
     struct hd_list clients;
     size_t count;
     int handles, stopped; /* the memory goes when no handle is left */
@@ -399,6 +400,7 @@ static int take_kept(struct hd_control *c)
     }
     c->dev = st.st_dev;
     c->ino = st.st_ino;
+    c->borrowed = 1;
     return 1;
 }
 
@@ -451,6 +453,12 @@ int hd_control_start(struct hd_loop *loop, struct hd_commands *commands, const c
     return HD_OK;
 }
 
+void hd_control_own(struct hd_control *c)
+{
+    if (c)
+        c->borrowed = 0;
+}
+
 void hd_control_leave(struct hd_control *c)
 {
     if (!c || c->left)
@@ -465,7 +473,7 @@ static void remove_path(const struct hd_control *c)
     char name[sizeof(c->path) + 20];
     struct stat st;
 
-    if (c->left)
+    if (c->left || c->borrowed)
         return;
     if (!lstat(c->path, &st) && st.st_dev == c->dev && st.st_ino == c->ino)
         unlink(c->path);

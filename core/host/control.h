@@ -21,6 +21,9 @@ struct hd_keeper;
  */
 int hd_control_start(struct hd_loop *loop, struct hd_commands *commands, const char *address,
                      const struct hd_keeper *keeper, struct hd_control **out, struct hd_error *err);
+/* This host serves: a socket that it has from an earlier one is its own from now on. Until then it leaves it
+ * as it is when it stops. [control] */
+void hd_control_own(struct hd_control *c);
 /* Another host listens from now on: accepts no more. Clients that are here have their answers. [control] */
 void hd_control_leave(struct hd_control *c);
 /* Ends listening, removes the file (unless it was left), drops the clients. [control] */

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/thread.h"
+#include "host/host_metrics.h"
 #include "host/nodes.h"
 #include "plug/bus.h"
 #include "plug/commands.h"
@@ -49,6 +50,7 @@ static void tell_change(void *arg, const struct hd_event_plugin *ev)
 {
     struct hd_parts *p = arg;
 
+    hd_host_metrics_plugin(p->metrics, ev);
     hd_bus_publish(p->bus, HD_BUS_PLUGIN_STATE, ev, sizeof(*ev));
 }
 

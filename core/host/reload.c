@@ -67,8 +67,10 @@ static void change_log(struct hd_supervised *supervised, const struct hd_host_co
         hd_log(HD_LOG_ERROR, "cannot open the log", HD_KV("file", is->log_file.ptr),
                HD_KV("reason", strerror(e)));
     hd_log_set_level((enum hd_log_level)is->log_level);
-    if (supervised)
-        hd_supervised_log(supervised, is->log_file.ptr, is->log_level);
+    if (!supervised)
+        return;
+    hd_supervised_log(supervised, is->log_file.ptr, is->log_level);
+    hd_supervised_start_timeout(supervised, is->start_timeout);
 }
 
 static int change_over(struct hd_runtime *rt, struct hd_config *next, struct hd_error *err)

@@ -9,6 +9,7 @@
 #include "host/control.h"
 #include "host/daemon.h"
 #include "host/host_commands.h"
+#include "host/host_metrics.h"
 #include "host/upgrade.h"
 #include "plug/commands.h"
 #include "plug/plugins.h"
@@ -340,8 +341,10 @@ static int start_supervised(struct hd_runtime *rt, struct hd_error *err)
 
 static void tell_ready(struct hd_runtime *rt)
 {
-    if (rt->supervised)
+    if (rt->supervised) {
+        hd_supervised_start_timeout(rt->supervised, rt->config->settings->host.start_timeout);
         hd_supervised_ready(rt->supervised);
+    }
     hd_notify_ready("ready");
     if (rt->ready_fd >= 0)
         hd_daemon_ready(rt->ready_fd);
@@ -368,6 +371,7 @@ static int start(struct hd_runtime *rt, struct hd_error *err)
     if (code)
         return code;
     rt->state = HD_RUNNING;
+    hd_control_own(rt->control);
     log_ready(rt);
     hd_notify_watchdog(&rt->parts.loop);
     tell_ready(rt);
@@ -381,9 +385,12 @@ static void warn_of_files(const struct hd_host_conf *h, unsigned long limit)
                HD_KV("max_clients", h->max_clients), HD_KV("files", limit));
 }
 
-static void say(const struct hd_error *err)
+/* To whoever has started it: a person at a terminal, or one who waits for an upgrade. */
+static void say(const struct hd_runtime *rt, const struct hd_error *err)
 {
     fprintf(stderr, "howdahd: %s\n", err->text);
+    if (rt->supervised)
+        hd_supervised_failed(rt->supervised, err->text);
 }
 
 static int take_pid_file(struct hd_runtime *rt, struct hd_error *err)
@@ -393,6 +400,27 @@ static int take_pid_file(struct hd_runtime *rt, struct hd_error *err)
     if (path->len && !rt->supervised) /* else it is the supervisor's */
         rt->pid_fd = hd_pid_file_take(path->ptr, err);
     return rt->pid_fd < -1 ? rt->pid_fd : HD_OK;
+}
+
+static uint32_t blamed(void *rt, const char *plugin)
+{
+    return hd_supervised_blamed(((struct hd_runtime *)rt)->supervised, plugin);
+}
+
+static void forgive(void *arg, const char *plugin)
+{
+    struct hd_runtime *rt = arg;
+
+    if (hd_supervised_blamed(rt->supervised, plugin))
+        hd_host_metrics_crashes(rt->parts.metrics, plugin, 0);
+    hd_supervised_forgive(rt->supervised, plugin);
+}
+
+/* At the hosts before this one. */
+static void look_back(struct hd_runtime *rt)
+{
+    hd_plugins_set_blamed(rt->parts.plugins, blamed, forgive, rt);
+    hd_host_metrics_start(rt->parts.metrics, rt->supervised);
 }
 
 int hd_runtime_run(const char *path, struct hd_config *config, struct hd_supervised *supervised, int ready_fd)
@@ -406,14 +434,14 @@ int hd_runtime_run(const char *path, struct hd_config *config, struct hd_supervi
     rt.exit_code = 1;
     if (take_pid_file(&rt, &err) || start_log(&rt, &err) ||
         hd_parts_start(&rt.parts, config->settings, 1, &err)) {
-        say(&err);
+        say(&rt, &err);
         goto out;
     }
     if (supervised)
-        hd_plugins_set_blamed(rt.parts.plugins, hd_supervised_blamed, hd_supervised_forgive, supervised);
+        look_back(&rt);
     warn_of_files(h, hd_daemon_raise_files());
     if (start(&rt, &err)) {
-        say(&err);
+        say(&rt, &err);
         hd_log(HD_LOG_ERROR, "not started", HD_KV("reason", err.text));
         hd_runtime_shutdown(&rt, 1);
     } else {

@@ -37,6 +37,8 @@ static const struct hd_option host_table[] = {
          "A parent process holds the sockets, starts the host again when it crashes, and can upgrade it"),
     HOST(DURATION, upgrade_timeout, "10m", 0, DAY, RELOAD,
          "Longest time that a replaced host serves clients that could not be handed over"),
+    HOST(DURATION, start_timeout, "2m", 100, DAY, RELOAD,
+         "Longest time that a new host may take until it serves, in an upgrade or after a crash"),
     HOST(STRING, log_file, NULL, 0, 0, RELOAD, "File for the log, reopened on SIGHUP; stderr when empty"),
     CHOICE(hd_host_conf, log_level, "info", "error|warning|info|debug", RELOAD, "How much is logged"),
     HOST(DURATION, drain_timeout, "30s", 0, DAY, RELOAD,

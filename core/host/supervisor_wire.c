@@ -73,10 +73,12 @@ int hd_super_receive(int channel, int wait, struct hd_super_message *m)
     struct msghdr msg = {
         .msg_iov = parts, .msg_iovlen = 2, .msg_control = room.bytes, .msg_controllen = sizeof(room.bytes)};
     ssize_t n;
+    int resets = 0;
 
+    /* An end that goes while something for it is unread resets ours, once; its last words are still there. */
     do
         n = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !resets++)));
     if (n < 0)
         return errno == EAGAIN ? 0 : -1;
     m->fd = descriptor_of(&msg);

@@ -35,6 +35,8 @@ enum hd_super_type {
     HD_SUPER_LOG = 37,      /* value: level; text: file of the log, empty for stderr */
     HD_SUPER_UPGRADE = 38,  /* start another one */
     HD_SUPER_FORGIVE = 39,  /* text: a plugin that is no longer blamed */
+    HD_SUPER_FAILED = 40,   /* text: why it cannot start; its end follows */
+    HD_SUPER_START_MS = 41, /* value: so long may a new one take until it serves */
 };
 
 #define HD_SUPER_TEXT 4096
@@ -55,7 +57,8 @@ struct hd_super_begin {
 
 /* The two ends of a new way, closed on exec. 0, or an errno. */
 int hd_super_pair(int fds[2]);
-/* 0, or an errno. Waits while the other side is behind; the kernel's buffer holds hundreds. */
+/* 0, or an errno. Waits while the other side is behind; the kernel's buffer holds hundreds. EAGAIN: it has
+ * waited for as long as the socket says. */
 int hd_super_send(int channel, uint32_t type, uint32_t value, const char *text, int fd);
 /* 1: a message is there; 0: none without waiting; -1: the other side is gone. */
 int hd_super_receive(int channel, int wait, struct hd_super_message *m);

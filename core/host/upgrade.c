@@ -197,6 +197,7 @@ int hd_supervised_attach(struct hd_supervised **out, struct hd_error *err)
     if (!code)
         code = hd_fail(err, HD_EIO, "the supervisor is gone");
     if (code < 0) {
+        hd_supervised_failed(s, err->text);
         hd_supervised_free(s);
         return code;
     }
@@ -255,24 +256,27 @@ const struct hd_keeper *hd_supervised_keeper(struct hd_supervised *s)
     return &s->keeper;
 }
 
-uint32_t hd_supervised_blamed(void *arg, const char *plugin)
+uint32_t hd_supervised_blamed(const struct hd_supervised *s, const char *plugin)
 {
-    const struct hd_supervised *s = arg;
-
     for (const struct blamed *b = s->blamed; b; b = b->next)
         if (!strcmp(b->plugin, plugin))
             return b->times;
     return 0;
 }
 
-void hd_supervised_forgive(void *arg, const char *plugin)
+void hd_supervised_forgive(struct hd_supervised *s, const char *plugin)
 {
-    struct hd_supervised *s = arg;
-
     for (struct blamed *b = s->blamed; b; b = b->next)
         if (!strcmp(b->plugin, plugin))
             b->times = 0;
     hd_super_send(s->channel, HD_SUPER_FORGIVE, 0, plugin, -1);
+}
+
+void hd_supervised_each_blamed(const struct hd_supervised *s,
+                               void (*fn)(void *arg, const char *plugin, uint32_t times), void *arg)
+{
+    for (const struct blamed *b = s->blamed; b; b = b->next)
+        fn(arg, b->plugin, b->times);
 }
 
 /* --- while it runs ----------------------------------------------------------------------------------------
@@ -366,6 +370,11 @@ void hd_supervised_ready(struct hd_supervised *s)
     give_up_rest(s);
 }
 
+void hd_supervised_failed(struct hd_supervised *s, const char *why)
+{
+    hd_super_send(s->channel, HD_SUPER_FAILED, 0, why, -1);
+}
+
 void hd_supervised_stopping(struct hd_supervised *s)
 {
     hd_super_send(s->channel, HD_SUPER_STOPPING, 0, NULL, -1);
@@ -374,6 +383,11 @@ void hd_supervised_stopping(struct hd_supervised *s)
 void hd_supervised_log(struct hd_supervised *s, const char *file, int level)
 {
     hd_super_send(s->channel, HD_SUPER_LOG, (uint32_t)level, file, -1);
+}
+
+void hd_supervised_start_timeout(struct hd_supervised *s, int64_t ms)
+{
+    hd_super_send(s->channel, HD_SUPER_START_MS, (uint32_t)ms, NULL, -1);
 }
 
 int hd_supervised_upgrade(struct hd_supervised *s)

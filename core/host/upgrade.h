@@ -39,10 +39,11 @@ unsigned hd_supervised_crashes(const struct hd_supervised *s);
 int hd_supervised_first(const struct hd_supervised *s);
 int hd_supervised_background(const struct hd_supervised *s);
 const struct hd_keeper *hd_supervised_keeper(struct hd_supervised *s);
-/* How often hosts have crashed in a plugin; and that is forgotten. `s` is a void* for hd_plugins_set_blamed.
- */
-uint32_t hd_supervised_blamed(void *s, const char *plugin);
-void hd_supervised_forgive(void *s, const char *plugin);
+/* How often hosts have crashed in a plugin; and that is forgotten. */
+uint32_t hd_supervised_blamed(const struct hd_supervised *s, const char *plugin);
+void hd_supervised_forgive(struct hd_supervised *s, const char *plugin);
+void hd_supervised_each_blamed(const struct hd_supervised *s,
+                               void (*fn)(void *arg, const char *plugin, uint32_t times), void *arg);
 
 /* Hears the supervisor from here on. HD_OK or HD_EIO. */
 int hd_supervised_watch(struct hd_supervised *s, struct hd_loop *loop, const struct hd_supervised_ops *ops);
@@ -50,10 +51,13 @@ void hd_supervised_unwatch(struct hd_supervised *s);
 
 /* The host serves. What was kept under names that nobody took is given up. */
 void hd_supervised_ready(struct hd_supervised *s);
+/* The host cannot start, and says why. */
+void hd_supervised_failed(struct hd_supervised *s, const char *why);
 /* The host ends because it was told to. */
 void hd_supervised_stopping(struct hd_supervised *s);
-/* Where the log goes, for the supervisor's own lines. */
+/* Where the log goes, for the supervisor's own lines; and how long a new host may take. */
 void hd_supervised_log(struct hd_supervised *s, const char *file, int level);
+void hd_supervised_start_timeout(struct hd_supervised *s, int64_t ms);
 /* Asks for an upgrade; `upgraded` says how it went. HD_OK, or HD_EIO. */
 int hd_supervised_upgrade(struct hd_supervised *s);
 

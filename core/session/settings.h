@@ -29,6 +29,7 @@ struct hd_host_conf {
     struct hd_str control;    /* unix:PATH; empty: none */
     struct hd_str log_file;   /* empty: stderr */
     int64_t upgrade_timeout;  /* ms */
+    int64_t start_timeout;    /* ms */
     int32_t supervisor;       /* run under one */
     int32_t log_level;        /* enum hd_log_level */
     int64_t drain_timeout;    /* ms */

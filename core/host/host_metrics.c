@@ -1,0 +1,52 @@
+/*
+ * Metrics of the host as a whole; see host_metrics.h.
+ */
+#include "host/host_metrics.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "host/upgrade.h"
+#include "plug/metrics.h"
+
+/* A gauge of one plugin's, or the host's where that is NULL. */
+static void set(struct hd_metrics *m, const char *name, const char *help, const char *plugin, int64_t value)
+{
+    const struct hd_label label = {"plugin", plugin};
+    int64_t id = hd_metrics_get(m, NULL, HD_METRIC_GAUGE, name, help, &label, plugin != NULL);
+
+    if (id < 0)
+        hd_log(HD_LOG_WARNING, "a metric cannot be kept", HD_KV("metric", name),
+               HD_KV("plugin", plugin ? plugin : ""));
+    else
+        hd_metrics_set(m, id, value);
+}
+
+void hd_host_metrics_plugin(struct hd_metrics *m, const struct hd_event_plugin *ev)
+{
+    int up = !strcmp(ev->state, "running") || !strcmp(ev->state, "observing");
+
+    set(m, "howdah_plugin_up",
+        "1: the plugin runs or observes; 0: it is stopped, quarantined, refused or left out", ev->plugin, up);
+}
+
+void hd_host_metrics_crashes(struct hd_metrics *m, const char *plugin, uint32_t times)
+{
+    set(m, "howdah_plugin_crashes",
+        "Hosts that have crashed in the plugin, until it is enabled again; past 1 it is left out", plugin,
+        (int64_t)times);
+}
+
+static void one(void *m, const char *plugin, uint32_t times)
+{
+    hd_host_metrics_crashes(m, plugin, times);
+}
+
+void hd_host_metrics_start(struct hd_metrics *m, const struct hd_supervised *s)
+{
+    set(m, "howdah_generation", "Which host this is since the supervisor started, counted from 1", NULL,
+        hd_supervised_generation(s));
+    set(m, "howdah_crashes", "Hosts that have crashed since the supervisor started", NULL,
+        hd_supervised_crashes(s));
+    hd_supervised_each_blamed(s, one, m);
+}
