@@ -79,7 +79,12 @@ static ssize_t receive_packet(struct hd_handover *h, struct head *head, int *fd)
     struct msghdr msg = {
         .msg_iov = parts, .msg_iovlen = 2, .msg_control = room.bytes, .msg_controllen = sizeof(room.bytes)};
     ssize_t n = recvmsg(h->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+    struct cmsghdr *c;
+
+    if (n < 0 &&
+        errno == ECONNRESET) /* it went without reading all of ours; what it has sent is still there */
+        n = recvmsg(h->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
 
     *fd = -1;
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
@@ -89,7 +94,14 @@ static ssize_t receive_packet(struct hd_handover *h, struct head *head, int *fd)
         errno = EPIPE;
         return -1;
     }
-    return n < (ssize_t)sizeof(*head) || msg.msg_flags & MSG_TRUNC ? -1 : n - (ssize_t)sizeof(*head);
+    if (n > 0 && (n < (ssize_t)sizeof(*head) || msg.msg_flags & MSG_TRUNC)) { /* nothing that is known */
+        if (*fd >= 0)
+            close(*fd);
+        *fd = -1;
+        *head = (struct head){.type = 0};
+        return 0;
+    }
+    return n < 0 ? -1 : n - (ssize_t)sizeof(*head);
 }
 
 /* --- arriving --------------------------------------------------------------------------------------------

@@ -185,8 +185,8 @@ void hd_pool_connect_more(struct hd_pool *p, int64_t extra)
 
 void hd_pool_keep_minimum(struct hd_pool *p, uint64_t now)
 {
-    if (p->w->stopping || p->w->draining || p->paused || p->connecting || now < p->retry_ns ||
-        !atomic_load(&p->shared->clients))
+    if (p->w->stopping || p->w->draining || p->w->retiring || p->paused || p->connecting ||
+        now < p->retry_ns || !atomic_load(&p->shared->clients))
         return;
     if (hd_pool_total(p) < p->conf->min_pool_size && hd_pool_reserve(p, 0))
         start_connect(p);

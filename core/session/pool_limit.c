@@ -9,6 +9,9 @@
 
 /* So many sessions a pool serves with its only server while another pool is promised the place. */
 #define OWN_TURNS 8
+/* So many each worker serves before the pool gives up a server for another host that waits: not fewer than it
+ * serves before it gives one to another worker, or that one would never have a turn. */
+#define SHARED_TURNS 8
 
 static int64_t max_of(const struct hd_pool *p, int i)
 {
@@ -75,6 +78,7 @@ void hd_pool_waive_room(struct hd_pool *p)
     if (!p->promised)
         return;
     hd_tally_waive(p->promised, p);
+    hd_tally_wait(p->promised, -1);
     p->promised = NULL;
 }
 
@@ -86,6 +90,21 @@ int hd_pool_owes_room(struct hd_pool *p)
         if (hd_tally_owed(s->tallies[i], max_of(p, i), p))
             return atomic_load(&s->total) > 1 || !p->waiting_count || p->turns >= OWN_TURNS;
     return 0;
+}
+
+int hd_pool_yields(struct hd_pool *p, int waits)
+{
+    struct hd_pool_shared *s = p->shared;
+    int yields;
+
+    if (waits && atomic_load(&s->turns) < SHARED_TURNS * p->w->all->count)
+        return 0;
+    atomic_store(&s->turns, 0);
+    yields = hd_share_other_waits(s->share);
+    hd_share_yield(s->share);
+    for (int i = 0; i < HD_POOL_TALLIES; i++)
+        yields |= hd_tally_yield(s->tallies[i]);
+    return yields;
 }
 
 /* Closes the idle server, of this worker's other pools in the same count, that has idled longest. */
@@ -155,16 +174,26 @@ static void send_plea(struct hd_pool_plea *a)
     hd_loop_post(here ? &home->loop : &all->worker[(home->index + a->step) % all->count].loop, &a->post);
 }
 
+/* It has none at all: the next place is its own, unless that is promised already; then perhaps the one after.
+ */
+static void want_room(struct hd_pool *p)
+{
+    if (p->promised != p->capped) {
+        hd_pool_waive_room(p);
+        p->promised = p->capped;
+        hd_tally_wait(p->promised, 1);
+    }
+    hd_tally_promise(p->promised, p);
+}
+
 void hd_pool_make_room(struct hd_pool *p)
 {
     struct hd_pool_plea *a;
 
     if (!p->capped || p->plea)
         return;
-    if (!p->promised && !hd_pool_total(p)) {
-        hd_tally_promise(p->capped, p);
-        p->promised = p->capped;
-    }
+    if (!hd_pool_total(p))
+        want_room(p);
     if (close_idle_one(p->w, p->capped, p->shared)) {
         hd_pool_connect_more(p, 0);
         return;

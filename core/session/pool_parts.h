@@ -22,6 +22,7 @@ struct hd_pool_shared {
     _Atomic int64_t limit, reserve;
     _Atomic int total;                         /* servers and connects under way, all workers */
     struct hd_share *share;                    /* with another host; NULL: there is none */
+    _Atomic int turns;                         /* sessions served since that one had a server of ours */
     _Atomic int clients;                       /* sessions, all workers */
     struct hd_tally *tallies[HD_POOL_TALLIES]; /* of servers: the database's, the user's, the node's */
     struct hd_scram_keys keys; /* of the user, where he has no password here; under the workers' lock */
@@ -58,6 +59,9 @@ void hd_pool_unreserve(struct hd_pool *p);
 void hd_pool_make_room(struct hd_pool *p);
 /* Should this server, which comes free, make room for a pool that has none and waits for the same limit? */
 int hd_pool_owes_room(struct hd_pool *p);
+/* Somebody waits on another host: should a server here make room for him, under this pool's limit or a common
+ * one? `waits`: somebody waits for it here, too. If 1, one must be closed. */
+int hd_pool_yields(struct hd_pool *p, int waits);
 /* The pool waits for room no longer. */
 void hd_pool_waive_room(struct hd_pool *p);
 

@@ -17,9 +17,6 @@
  * ------------------------------------------------------------------------------------- */
 
 /* Tells the other workers how it stands here, when that has changed. */
-/* So many sessions are served by a server before it makes room for another host that waits. */
-#define SHARED_TURNS 8
-
 static void publish(struct hd_pool *p)
 {
     unsigned flags = (p->waiting_count ? HD_PLACE_WAITS : 0) | (p->busy_count ? HD_PLACE_BUSY : 0);
@@ -163,6 +160,8 @@ int hd_pool_serve_waiting(struct hd_pool *p, struct hd_server *v)
         return 0;
     s = HD_LIST_ITEM(n, struct hd_session, waiting);
     p->turns++;
+    if (HD_UNLIKELY(hd_share_others_wait()))
+        atomic_fetch_add(&p->shared->turns, 1);
     hd_pool_dequeue(p, s);
     link_up(v, s);
     hd_session_granted(s, v);
@@ -206,10 +205,8 @@ static int wanted(struct hd_pool *p, struct hd_server *v, int needed_elsewhere)
     int over = hd_pool_total(p) - (int)hd_pool_limit(p);
     int waits = p->waiting_count || needed_elsewhere;
 
-    if (HD_UNLIKELY(hd_share_other_waits(p->shared->share)) && (!waits || p->turns >= SHARED_TURNS)) {
-        p->turns = 0; /* the other host's turn */
+    if (HD_UNLIKELY(hd_share_others_wait()) && hd_pool_yields(p, waits))
         return 0;
-    }
     if (v->must_close || over > (waits ? p->conf->reserve_pool_size : 0) || hd_pool_owes_room(p))
         return 0;
     return (waits && p->connecting) || !hd_pool_expired(p, v, hd_now_ns());

@@ -42,7 +42,7 @@ static void close_old_idle(struct hd_pool *p, uint64_t now)
     while (!hd_list_empty(&p->idle)) {
         struct hd_server *v = HD_LIST_ITEM(p->idle.prev, struct hd_server, node);
         int64_t ms = p->conf->server_idle_timeout;
-        int needed = !p->waiting_count && hd_share_other_waits(p->shared->share);
+        int needed = !p->waiting_count && hd_share_others_wait() && hd_pool_yields(p, 0);
         int kept = atomic_load(&p->shared->clients) && hd_pool_total(p) <= p->conf->min_pool_size;
 
         if (!needed && (kept || !ms || hd_elapsed_ns(now, v->idle_ns) <= (uint64_t)ms * 1000000) &&

@@ -144,7 +144,7 @@ struct hd_pool {
     uint64_t unused_ns;                /* since when nobody uses it; 0: somebody does */
     struct hd_pool_farewell *farewell; /* on its way round the workers, before it is freed */
     struct hd_tally *capped;           /* the common limit that was found reached last */
-    struct hd_tally *promised;         /* whose next place is this pool's */
+    struct hd_tally *promised;         /* whose next place is this pool's, or another's before it */
     unsigned published;                /* what the other workers were told last */
     unsigned turns;                    /* sessions served here since a server was given to another worker */
     unsigned forgotten;            /* of the shared part, when this one's `welcome` was learned or dropped */

@@ -1,6 +1,7 @@
 /*
  * Counts that several pools share, over all workers: the clients of a database and of a user, for their
- * max_clients, and the servers of a database, a user and a node, for their max_servers.
+ * max_clients, and the servers of a database, a user and a node, for their max_servers, which hold over two
+ * hosts while one takes over from the other.
  */
 #ifndef HD_SESSION_TALLY_H
 #define HD_SESSION_TALLY_H
@@ -28,6 +29,11 @@ void hd_tally_promise(struct hd_tally *t, const void *who);
 void hd_tally_waive(struct hd_tally *t, const void *who);
 /* Is it full, and its next place promised to somebody else? */
 int hd_tally_owed(const struct hd_tally *t, int64_t max, const void *who);
+
+/* Tells another host that somebody waits here (by is 1), or no longer (-1). [worker] */
+void hd_tally_wait(struct hd_tally *t, int by);
+/* Does somebody wait on the other host? Then one that is about to leave here is for him. 1, or 0. [worker] */
+int hd_tally_yield(struct hd_tally *t);
 
 /* All have left. */
 void hd_tallies_free(struct hd_workers *all);
