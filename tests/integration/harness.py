@@ -3,7 +3,8 @@ What integration tests stand on: a private PostgreSQL, a howdahd with a configur
 that splits the stream at any byte, and a runner that prints TAP.
 
 A test file registers functions with @test and ends with main(). All processes are children of the test file: they
-end with it, however it ends. HOWDAH_TEST_IO, if set, is the `io` of each howdahd that does not choose one.
+end with it, however it ends. HOWDAH_TEST_IO, if set, is the `io` of each howdahd that does not choose one;
+HOWDAH_TEST_WORKERS is how many workers it has, 2 by default.
 """
 
 import asyncio
@@ -381,7 +382,7 @@ def default_config(pg, port, directory, server_port=None):
     """
     return {
         "host": {
-            "workers": 2,
+            "workers": int(os.environ.get("HOWDAH_TEST_WORKERS", 2)),
             "worker_fill": 0,
             "control": "unix:%s/control.sock" % directory,
             "drain_timeout": "5s",
@@ -507,7 +508,10 @@ class Host:
         return self.process.returncode
 
     def kill(self):
-        return self.stop(signal.SIGKILL)
+        """The supervisor is killed, and the kernel kills its hosts; returns when they are gone."""
+        pids = self.host_pids() if self.alive() else []
+        self.stop(signal.SIGKILL)
+        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in pids), what="its hosts are gone")
 
     def signal(self, number):
         self.process.send_signal(number)

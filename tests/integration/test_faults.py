@@ -452,6 +452,8 @@ def full_disk():
         equal(host.control("reload").returncode, 0)
         with host.wire() as w:
             equal(w.query("SELECT 'still here'"), [["still here"]])
+        (lost,) = [r for r in host.console("SHOW METRICS howdah_log_lost_lines") if r["name"] == "howdah_log_lost_lines"]
+        assert float(lost["value"]) > 40, lost  # at least each login and refusal had something to say
 
 
 # --- cancels ----------------------------------------------------------------------------------------------------
@@ -505,7 +507,7 @@ def cancel_races():
             t.join(20)
         comment(counts)
         assert not problems, problems[:5]
-        assert counts["cancels"] > 300 and counts["cancelled"] > 0 and counts["good"] > 0, counts
+        assert counts["cancels"] >= 10000 and counts["cancelled"] > 0 and counts["good"] > 0, counts
         for w in victims + bystanders:
             equal(w.query("SELECT 1"), [["1"]])
             w.close()

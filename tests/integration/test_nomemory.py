@@ -133,6 +133,7 @@ def every_allocation(name, make):
                     misses = 0 if hit else misses + 1
                     told["an error" if codes else "nothing"] += hit
                 comment("%d allocations; told: %s" % (nth - misses, told))
+                assert sum(told.values()) >= 3 and told["an error"], told
                 with host.wire() as w:
                     for data, ready in make(999):
                         assert "E" not in kinds(talk(w, data, ready))
@@ -164,6 +165,7 @@ def logins():
                 misses = 0 if fail_at(host, 0) else misses + 1
                 equal(bystander.query("SELECT 'still here'"), [["still here"]])
             comment("%d allocations" % (nth - misses))
+            assert nth - misses > 20, nth
             host.wire(application_name="after").close()
 
 

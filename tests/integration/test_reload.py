@@ -1,7 +1,6 @@
 """Reloading, draining and stopping a howdahd that is at work."""
 
 import signal
-import threading
 import time
 
 import harness
@@ -9,6 +8,7 @@ import pgwire
 import sides
 from harness import Host, Postgres, equal, expect_error, main, test, wait_for
 from pgwire import kinds, query
+from upgrading import Working
 
 pg = Postgres()
 
@@ -100,33 +100,29 @@ def node_moves():
     pg2.stop()
 
 
-@test("reloads under load lose no statement")
-def under_load():
-    with Host(pg, {"database *": {"pool_size": 3}}) as host:
-        stop, errors, done = threading.Event(), [], [0]
+def reload_under_load(mode):
+    with Host(pg, {"database *": {"pool_size": 3, "pool_mode": mode}}) as host:
+        clients = [Working(host, i, sets=mode == "auto") for i in range(6)]
+        for n in range(200):
+            host.configure({"database *": {"pool_size": 2 + n % 4, "pool_mode": mode}})
+            done = host.control("reload")
+            equal(done.returncode, 0, done.stderr)
+        before = [c.count for c in clients]
+        wait_for(lambda: all(c.failures or c.count > n for c, n in zip(clients, before)), what="all go on")
+        for c in clients:
+            c.end()
+        equal([c.failures for c in clients], [[]] * 6)
+        assert all(n > 20 for n in before), before
 
-        def client(i):
-            try:
-                with host.wire() as w:
-                    while not stop.is_set():
-                        w.query("BEGIN")
-                        equal(w.query("SELECT %d" % i), [[str(i)]])
-                        w.query("COMMIT")
-                        done[0] += 1
-            except Exception as e:
-                errors.append(repr(e))
 
-        threads = [threading.Thread(target=client, args=(i,), daemon=True) for i in range(6)]
-        for t in threads:
-            t.start()
-        for n in range(12):
-            reload(host, {"database *": {"pool_size": 2 + n % 4}}, wait=False)
-            time.sleep(0.1)
-        stop.set()
-        for t in threads:
-            t.join(20)
-        assert not errors, errors[:3]
-        assert done[0] > 20, done
+@test("200 reloads under load lose no statement: transaction", timeout=150)
+def under_load_transaction():
+    reload_under_load("transaction")
+
+
+@test("200 reloads under load lose no statement: auto", timeout=150)
+def under_load_auto():
+    reload_under_load("auto")
 
 
 @test("SIGTERM ends idle clients, lets transactions finish, and takes no new ones")

@@ -2,63 +2,17 @@
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import threading
-import time
 
 import harness
 import pgwire
-from harness import Host, Postgres, equal, expect_error, main, test, wait_for
+from harness import Host, Postgres, equal, main, test, wait_for
 from pgwire import bind, execute, kinds, parse, query, sync
+from upgrading import Knocking, Working, back_within, settled, status, upgrade
 
 pg = Postgres()
-
-
-def status(host):
-    return {r["what"]: r["value"] for r in host.console("STATUS")}
-
-
-class Knocking:
-    """Connects without end, in a thread, as a client that has no patience: a refused connection is a failure."""
-
-    def __init__(self, host, unix=None):
-        self.host, self.unix = host, unix
-        self.count, self.failures, self.ended = 0, [], False
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def _knock(self):
-        with socket.socket(socket.AF_UNIX if self.unix else socket.AF_INET) as s:
-            s.settimeout(10)
-            s.connect(self.unix or ("127.0.0.1", self.host.port))
-            self.count += 1
-
-    def _run(self):
-        while not self.ended:
-            try:
-                self._knock()
-            except OSError as e:
-                self.failures.append(repr(e))
-            time.sleep(0.001)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended = True
-        self.thread.join(20)
-
-
-def back_within(host, limit):
-    """How long until somebody is served; every attempt waits for its answer instead of trying again."""
-    began = time.monotonic()
-    with host.wire() as w:
-        equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
-    took = time.monotonic() - began
-    assert took < limit, "served again after %.2f s" % took
-    return took
 
 
 # --- crashes ----------------------------------------------------------------------------------------------------
@@ -184,6 +138,12 @@ def plugin_state(host):
     return row
 
 
+def plugin_metric(host, name):
+    """The gauge of that name, of this plugin; None: there is none."""
+    rows = [r for r in host.console("SHOW METRICS %s" % name) if "verdicts" in str(r)]
+    return int(float(rows[0]["value"])) if rows else None
+
+
 def crash_it(host, how):
     """Runs a statement that takes the host with it, and waits for the next host."""
     pid = host.host_pid()
@@ -200,14 +160,22 @@ def _():
         crash_it(host, "segv")
         host.wait_log("crashed in a plugin.*plugin=verdicts times=1")
         equal(plugin_state(host)["state"], "running")
+        equal([plugin_metric(host, "howdah_plugin_" + m) for m in ("up", "crashes")], [1, 1])
         crash_it(host, "abort")
         host.wait_log("crashed in a plugin.*plugin=verdicts times=2")
+        equal([plugin_metric(host, "howdah_plugin_" + m) for m in ("up", "crashes")], [0, 2])
         equal(plugin_state(host)["state"], "refused")
         assert "crashed in it 2 times" in plugin_state(host)["reason"], plugin_state(host)
         with host.wire() as w:
             equal(kinds(w.exchange(query("SELECT 1 /* verdict: crash segv */"))), "TDCZ")
+        upgrade(host)
+        settled(host)
+        equal(plugin_state(host)["state"], "refused")
+        equal(host.control("reload").returncode, 0)
+        equal(plugin_state(host)["state"], "refused")
         equal(host.control("plugin", "verdicts", "enable").returncode, 0)
         equal(plugin_state(host)["state"], "running")
+        equal([plugin_metric(host, "howdah_plugin_" + m) for m in ("up", "crashes")], [1, 0])
         crash_it(host, "stack")
         host.wait_log("crashed in a plugin.*plugin=verdicts times=1", after=0)
         equal(plugin_state(host)["state"], "running")
@@ -241,52 +209,6 @@ def _():
 # --- upgrades -----------------------------------------------------------------------------------------------------
 
 
-def upgrade(host):
-    """Upgrades and returns the new host's process."""
-    done = host.control("upgrade", timeout=60)
-    equal(done.returncode, 0, done.stdout + done.stderr)
-    return host.host_pid()
-
-
-def settled(host, timeout=20.0):
-    wait_for(lambda: len(host.host_pids()) == 1, timeout, "one host alone")
-    assert not re.search("has crashed.*was=retiring", host.log_text()), "the old host did not end well"
-
-
-class Working:
-    """A client that runs statements without end; anything but the right answer is a failure."""
-
-    def __init__(self, host, number):
-        self.wire, self.number = host.wire(), number
-        self.count, self.failures, self.ended = 0, [], False
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        answer = self.wire.exchange(parse("mine", "SELECT %d + $1::int" % number), sync())
-        equal(kinds(answer), "1Z")
-        self.thread.start()
-
-    def _turn(self):
-        self.count += 1
-        if self.count % 3 == 0:
-            equal(kinds(self.wire.exchange(query("BEGIN"))), "CZ")
-            equal(kinds(self.wire.exchange(query("SELECT 1"))), "TDCZ")
-            equal(kinds(self.wire.exchange(query("COMMIT"))), "CZ")
-        answer = self.wire.exchange(bind("", "mine", [str(self.count).encode()]), execute(), sync())
-        equal(kinds(answer), "2DCZ")
-        equal(int(answer[1].row()[0]), self.number + self.count)
-
-    def _run(self):
-        while not self.ended and not self.failures:
-            try:
-                self._turn()
-            except Exception as e:
-                self.failures.append(repr(e))
-
-    def end(self):
-        self.ended = True
-        self.thread.join(30)
-        self.wire.close()
-
-
 @test("an idle client moves to the new host with its statements, settings and address, and notices nothing")
 def _():
     with Host(pg) as host:
@@ -313,10 +235,9 @@ def _():
         equal(status(host)["crashes"], "0")
 
 
-@test("20 upgrades under load, and no statement fails, and no connection is refused", timeout=240)
-def _():
-    with Host(pg, {"database *": {"pool_size": 4}}) as host:
-        clients = [Working(host, i) for i in range(6)]
+def upgrade_under_load(mode):
+    with Host(pg, {"database *": {"pool_size": 4, "pool_mode": mode}}) as host:
+        clients = [Working(host, i, sets=mode == "auto") for i in range(6)]
         with Knocking(host) as tcp:
             for _ in range(20):
                 upgrade(host)
@@ -329,6 +250,16 @@ def _():
         equal(tcp.failures, [])
         equal(status(host)["generation"], "21")
         harness.comment("%d statements" % sum(c.count for c in clients))
+
+
+@test("20 upgrades under load, and no statement fails, and no connection is refused: transaction", timeout=240)
+def _():
+    upgrade_under_load("transaction")
+
+
+@test("20 upgrades under load, and no statement fails, and no connection is refused: auto", timeout=240)
+def _():
+    upgrade_under_load("auto")
 
 
 @test("who is in a transaction stays with the old host until its end; a cancel reaches it from the new one")
@@ -351,33 +282,102 @@ def _():
             equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
 
 
+class Watching:
+    """The most server connections that there are of some users at a time, seen from PostgreSQL."""
+
+    def __init__(self, users):
+        self.users, self.most, self.ended = users, 0, threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        with pg.connect("postgres") as c:
+            while not self.ended.is_set():
+                rows = c.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = ANY(%s)", [self.users])
+                self.most = max(self.most, rows.fetchall()[0][0])
+
+    def end(self):
+        self.ended.set()
+        self.thread.join(20)
+        return self.most
+
+
+def all_go_on(clients, turns=6):
+    before = [c.count for c in clients]
+    wait_for(
+        lambda: all(c.count > n + turns or c.failures for c, n in zip(clients, before)), 60, what="all go on"
+    )
+
+
 @test("pool_size holds over both hosts, and neither starves")
 def _():
     with Host(pg, {"database *": {"pool_size": 2}}) as host:
         with host.wire() as w:
             w.exchange(query("BEGIN"))
             others = [Working(host, i) for i in range(4)]
-            most, ended = [0], threading.Event()
-
-            def watch():
-                while not ended.is_set():
-                    most[0] = max(most[0], pg.backends("usename = 'app'"))
-
-            watcher = threading.Thread(target=watch, daemon=True)
-            watcher.start()
+            watching = Watching(["app"])
             upgrade(host)
             wait_for(lambda: len(host.host_pids()) == 2, what="two hosts")
-            before = [c.count for c in others]
-            wait_for(lambda: all(c.count > n + 20 or c.failures for c, n in zip(others, before)), what="all go on")
+            all_go_on(others)
             equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
             equal(kinds(w.exchange(query("COMMIT"))), "CZ")
             settled(host)
             for c in others:
                 c.end()
-            ended.set()
-            watcher.join(20)
             equal([c.failures for c in others], [[]] * 4)
-            assert most[0] <= 2, "%d server connections" % most[0]
+            assert watching.end() <= 2, "%d server connections" % watching.most
+
+
+CERTIFICATES = harness.make_certificates(harness.temp_dir())
+TLS = {
+    "tls": "allow",
+    "tls_cert": os.path.join(CERTIFICATES, "server.crt"),
+    "tls_key": os.path.join(CERTIFICATES, "server.key"),
+}
+
+
+def staying(host, user="app", secret="secret"):
+    """A client with TLS, which cannot move."""
+    w = pgwire.Wire("127.0.0.1", host.port)
+    equal(w.request_tls(harness.client_context(CERTIFICATES)), b"S")
+    w.login(user, "shop", secret)
+    return w
+
+
+def share_over_both(config, users, most):
+    """Clients that stay and clients that move all want the same few servers: each gets its turn."""
+    with Host(pg, {"listener main": TLS, **config}) as host:
+        stay = [Working(host, i, staying(host, *users[0])) for i in range(2)]
+        move = [Working(host, 10 + i, host.wire(users[-1][0], "shop", users[-1][1])) for i in range(2)]
+        watching = Watching([u for u, _ in users])
+        upgrade(host)
+        wait_for(lambda: len(host.host_pids()) == 2, what="two hosts")
+        all_go_on(stay + move)
+        for c in stay:
+            c.end()
+        settled(host)
+        for c in move:
+            c.end()
+        equal([c.failures for c in stay + move], [[]] * 4)
+        equal(watching.end(), most)
+
+
+@test("both hosts have clients at work on a pool of one server, and each gets its turn", timeout=150)
+def _():
+    share_over_both({"database *": {"pool_size": 1}}, [("app", "secret")], 1)
+
+
+@test("max_servers of a node holds over both hosts, and each gets its turn", timeout=150)
+def _():
+    users = [("app", "secret"), ("other", "other-secret")]
+    share_over_both({"node main": {"max_servers": 1}}, users, 1)
+
+
+@test("max_servers of a user and of a database hold over both hosts", timeout=150)
+def _():
+    users = [("app", "secret"), ("other", "other-secret")]
+    share_over_both({"user app": {"max_servers": 1}}, users[:1], 1)
+    share_over_both({"database *": {"max_servers": 1}}, users, 1)
 
 
 @test("a client that cannot move is ended after upgrade_timeout")
@@ -398,7 +398,7 @@ def _():
             path = host.write("90-bad.ini", "[host]\nworkers = many\n")
             done = host.control("upgrade")
             equal(done.returncode, 1)
-            assert "the new host has ended before it was ready" in done.stdout + done.stderr, done
+            assert "the new host cannot start: %s:1: [host] is there twice" % path in done.stdout + done.stderr, done
             equal(host.host_pids(), [pid])
             equal(kinds(w.exchange(query("SELECT 1"))), "TDCZ")
             os.unlink(path)
