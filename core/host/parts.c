@@ -8,6 +8,7 @@
 #include "host/host_metrics.h"
 #include "host/nodes.h"
 #include "plug/bus.h"
+#include "plug/catalog.h"
 #include "plug/commands.h"
 #include "plug/jobs.h"
 #include "plug/loop_service.h"
@@ -106,7 +107,10 @@ static int start_jobs(struct hd_parts *p, const struct hd_settings *s, struct hd
     if (code)
         return code;
     p->scheduler = hd_scheduler_new(&p->loop, p->jobs);
-    return p->scheduler ? HD_OK : hd_fail(err, HD_ENOMEM, "no memory for the scheduler");
+    if (!p->scheduler)
+        return hd_fail(err, HD_ENOMEM, "no memory for the scheduler");
+    p->catalog = hd_catalog_new(p->jobs, (size_t)s->host.max_templates);
+    return p->catalog ? HD_OK : hd_fail(err, HD_ENOMEM, "no memory for the catalog");
 }
 
 /* Their health is watched while the host runs, and not while a configuration is only looked at. */
@@ -139,6 +143,8 @@ static int serve(struct hd_parts *p, struct hd_error *err)
         code = hd_loop_serve(&p->loop);
     if (!code)
         code = hd_template_serve();
+    if (!code)
+        code = hd_catalog_serve(p->catalog);
     if (code)
         return hd_fail(err, code, "the services for plugins could not be registered: %s", hd_code_name(code));
     code = hd_metrics_add_commands(p->metrics, p->commands, err);
@@ -148,6 +154,8 @@ static int serve(struct hd_parts *p, struct hd_error *err)
         code = hd_jobs_add_commands(p->jobs, p->commands, err);
     if (!code)
         code = hd_scheduler_add_commands(p->scheduler, p->commands, err);
+    if (!code)
+        code = hd_catalog_add_commands(p->catalog, p->commands, err);
     return code;
 }
 
@@ -171,6 +179,8 @@ int hd_parts_start(struct hd_parts *p, const struct hd_settings *s, int to_run, 
         code = serve(p, err);
     if (!code && to_run)
         code = start_nodes(p, s, err);
+    if (!code && to_run)
+        code = hd_catalog_watch(p->catalog, p->scheduler, err);
     if (!code)
         code = start_plugins(p, s, to_run, err);
     if (code)
@@ -205,6 +215,7 @@ void hd_parts_end(struct hd_parts *p)
 {
     if (p->plugins)
         hd_plugins_free(p->plugins);
+    hd_catalog_free(p->catalog);
     if (p->commands)
         hd_commands_free(p->commands);
     if (p->bus)

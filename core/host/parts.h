@@ -11,6 +11,7 @@
 #include "session/settings.h"
 
 struct hd_bus;
+struct hd_catalog;
 struct hd_commands;
 struct hd_jobs;
 struct hd_metrics;
@@ -27,6 +28,7 @@ struct hd_parts {
     struct hd_bus *bus;
     struct hd_jobs *jobs;
     struct hd_scheduler *scheduler;
+    struct hd_catalog *catalog;
     struct hd_nodes *nodes; /* NULL where nothing is to run */
     struct hd_plugins *plugins;
 };

@@ -248,6 +248,7 @@ static int start_workers(struct hd_runtime *rt, struct hd_error *err)
                                        .bus = rt->parts.bus,
                                        .metrics = rt->parts.metrics,
                                        .jobs = rt->parts.jobs,
+                                       .catalog = rt->parts.catalog,
                                        .keeper = keeper(rt)};
 
     return hd_workers_start(rt->config->settings, &env, &rt->workers, err);

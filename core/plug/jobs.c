@@ -633,6 +633,11 @@ void hd_jobs_free(struct hd_jobs *jobs)
     hd_loop_timer_close(&jobs->tick, on_tick_closed);
 }
 
+int hd_jobs_conninfo_says(struct hd_jobs *jobs, const char *node, const char *word)
+{
+    return hd_sqljobs_conninfo_says(jobs->sql, node, word);
+}
+
 int hd_jobs_set_nodes(struct hd_jobs *jobs, const struct hd_job_node *nodes, size_t n)
 {
     return hd_sqljobs_set_nodes(jobs->sql, nodes, n);

@@ -64,6 +64,9 @@ int hd_jobs_connect(struct hd_jobs *jobs, const char *node, const struct hd_sql_
                     struct hd_sqlconn **out, struct hd_error *err);
 void hd_jobs_wait(uint64_t deadline_ms, struct hd_sql_wait *out);
 
+/* Does the node's conninfo have this word in it, or is there no such node? [any] */
+int hd_jobs_conninfo_says(struct hd_jobs *jobs, const char *node, const char *word);
+
 struct hd_jobs_stats {
     uint64_t threads, running, waiting, done, refused, connections;
 };

@@ -309,6 +309,16 @@ int hd_sqljobs_connect(struct hd_sqljobs *s, const char *node, const struct hd_s
     return code;
 }
 
+int hd_sqljobs_conninfo_says(struct hd_sqljobs *s, const char *node, const char *word)
+{
+    struct nodes *nodes = hold_nodes(s);
+    const struct hd_job_node *n = find_node(nodes, node);
+    int says = !n || strstr(n->conninfo, word) != NULL;
+
+    release_nodes(nodes);
+    return says;
+}
+
 /* --- start and end ----------------------------------------------------------------------------------------
  */
 

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "plug/bus.h"
 #include "session/client.h"
+#include "session/defined.h"
 #include "session/extended.h"
 #include "session/names.h"
 #include "session/pool.h"
@@ -283,6 +284,7 @@ static enum hd_fate on_command_complete(struct hd_relay *r, const struct hd_fram
     if (!plain_tag(tag)) {
         on_tag(v, tag);
         publish_ddl(v, tag);
+        hd_defined_tag(v, tag);
     }
     if (head->ref && !(head->flags & HD_EXPECT_REPLACE))
         hd_stmt_tag(head->ref, tag);
@@ -375,6 +377,8 @@ static enum hd_fate on_ready(struct hd_relay *r, const struct hd_frame *f)
     v->idle_ns = uv_now(&v->w->loop.uv) * 1000000;
     v->copy_in = 0;
     v->statement_error = 0;
+    if (v->defines && txn == HD_TXN_IDLE)
+        hd_defined_end(v);
     hd_server_forget(v, &e);
     if (s && (e.flags & HD_EXPECT_PROBE))
         hd_track_answered(s);

@@ -5,6 +5,7 @@
 
 #include "base/units.h"
 #include "session/client.h"
+#include "session/defined.h"
 #include "session/extended_parts.h"
 #include "session/forward.h"
 #include "session/held.h"
@@ -186,5 +187,8 @@ enum hd_taken hd_on_execute(struct hd_session *s, const struct hd_frame *f)
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
     taken = hd_prepared_sql(s, &t);
-    return taken == HD_TAKEN ? forward_execute(s, f) : taken;
+    if (taken != HD_TAKEN)
+        return taken;
+    hd_defined_note(s->server, t.facts);
+    return forward_execute(s, f);
 }

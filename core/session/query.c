@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "session/client.h"
 #include "session/console.h"
+#include "session/defined.h"
 #include "session/extended_parts.h"
 #include "session/forward.h"
 #include "session/held.h"
@@ -149,7 +150,10 @@ static enum hd_taken carry_out(struct hd_session *s, const struct hd_frame *f, c
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
     taken = hd_prepared_sql(s, t);
-    return taken == HD_TAKEN ? forward_query(s, f) : taken;
+    if (taken != HD_TAKEN)
+        return taken;
+    hd_defined_note(s->server, t->facts);
+    return forward_query(s, f);
 }
 
 enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)

@@ -1,6 +1,7 @@
 /*
  * Server connections; see server.h.
  */
+#include "session/defined.h"
 #include "session/server.h"
 
 #include <sys/socket.h>
@@ -240,6 +241,8 @@ void hd_server_close(struct hd_server *v, const char *why)
     if (v->state == HD_SERVER_CLOSED)
         return;
     finish(v);
+    if (v->defines)
+        hd_defined_end(v);
     hd_pool_remove(v); /* sets the state */
     if (s) {
         s->server = NULL;

@@ -115,6 +115,7 @@ struct hd_server {
     uint8_t unnamed_unsure;  /* `unnamed` is not known */
     uint8_t orphan;          /* it owes answers to a client that has left in good order */
     uint8_t statement_error; /* the Query that is running has failed */
+    uint8_t defines; /* what runs in its transaction may change a schema; HD_DEFINES_… (defined.c) */
 };
 
 /* --- pools (pool.c)

@@ -12,6 +12,7 @@ struct hd_settings;
 struct hd_plugins;
 struct hd_worker;
 struct hd_workers;
+struct hd_catalog;
 struct hd_commands;
 struct hd_bus;
 struct hd_keeper;
@@ -26,6 +27,7 @@ struct hd_workers_env {
     struct hd_bus *bus;             /* plug/bus.h */
     struct hd_metrics *metrics;     /* plug/metrics.h */
     struct hd_jobs *jobs;           /* plug/jobs.h; NULL: no auth_query */
+    struct hd_catalog *catalog;     /* plug/catalog.h; NULL: nobody minds changes of schemas */
     const struct hd_keeper *keeper; /* of the listening sockets; NULL: nobody outlives the host */
 };
 

@@ -136,6 +136,7 @@ static void builder_init(struct hd_facts_builder *b, const char *sql, const stru
     b->types.size = sizeof(struct hd_fact_type);
     b->rows.size = sizeof(struct hd_range);
     b->values.size = sizeof(struct hd_fact_value);
+    b->operators.size = sizeof(struct hd_fact_operator);
 }
 
 /* Moves everything into `f`, and the arena with it. */
@@ -150,6 +151,7 @@ static void builder_finish(struct hd_facts_builder *b, struct hd_facts *f)
     f->types = pack(b, &b->types, &f->n_types);
     f->rows = pack(b, &b->rows, &f->n_rows);
     f->values = pack(b, &b->values, &f->n_values);
+    f->operators = pack(b, &b->operators, &f->n_operators);
     if (b->full)
         f->flags |= HD_FACT_UNSURE;
     f->arena = b->arena;

@@ -228,10 +228,15 @@ struct hd_fact_type {
     const char *schema, *name; /* a type's name in a cast or definition; schema may be NULL */
 };
 
+struct hd_fact_operator {
+    const char *schema, *name; /* each but once; schema NULL: the search_path's. Those behind words (BETWEEN,
+                                * USING, ORDER BY, DISTINCT) are not among them */
+};
+
 struct hd_facts {
     uint64_t flags; /* HD_FACT_*, of all statements together */
     uint32_t n_statements, n_tables, n_comparisons, n_functions, n_outputs, n_columns, n_types, n_rows,
-        n_values;
+        n_values, n_operators;
     struct hd_fact_statement *statements;
     struct hd_fact_table *tables;
     struct hd_fact_comparison *comparisons;
@@ -239,6 +244,7 @@ struct hd_facts {
     struct hd_fact_output *outputs; /* of the outermost query */
     const char **columns;           /* that INSERT lists or UPDATE sets */
     struct hd_fact_type *types;
+    struct hd_fact_operator *operators;
     struct hd_range *rows; /* INSERT … VALUES: the values of each row */
     struct hd_fact_value *values;
     const char *error;     /* a syntax error, without the text that it stands near; or NULL */

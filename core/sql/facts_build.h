@@ -1,6 +1,6 @@
 /*
- * The builder of facts, shared by its three parts: facts.c (parsing, collecting), facts_statement.c (what
- * kind a statement is) and facts_walk.c (queries and expressions). Private to them.
+ * The builder of facts, shared by its parts: facts.c (parsing, collecting), facts_statement.c (what kind a
+ * statement is), facts_walk.c (queries), facts_compare.c and facts_names.c (expressions). Private to them.
  */
 #ifndef HD_SQL_FACTS_BUILD_H
 #define HD_SQL_FACTS_BUILD_H
@@ -45,7 +45,8 @@ struct hd_facts_builder {
     const char *sql;
     const struct hd_scan *scan;
     struct hd_arena arena;
-    struct hd_fact_vec statements, tables, comparisons, functions, outputs, columns, types, rows, values;
+    struct hd_fact_vec statements, tables, comparisons, functions, outputs, columns, types, rows, values,
+        operators;
     struct hd_fact_statement st; /* the one that is walked */
     struct hd_fact_query *q;
     uint32_t access; /* what a table's mention means where nobody says otherwise */
@@ -68,7 +69,7 @@ void hd_facts_walk_nodes(struct hd_facts_builder *b, PgQuery__Node *const *nodes
 /* Notes a table; returns its index, or -1. */
 int32_t hd_facts_add_table(struct hd_facts_builder *b, const PgQuery__RangeVar *rv, uint32_t access);
 
-/* facts_compare.c: columns, values, comparisons. */
+/* facts_compare.c: columns, values, comparisons. facts_names.c: functions, types. */
 struct hd_fact_column {
     int32_t table;    /* -1: unknown, or no table's */
     const char *name; /* NULL: a star */
@@ -79,7 +80,12 @@ struct hd_fact_column hd_facts_resolve(const struct hd_facts_builder *b, const P
 /* What the value is: a parameter, a literal, … */
 struct hd_fact_value hd_facts_value(struct hd_facts_builder *b, const PgQuery__Node *node);
 void hd_facts_push_value(struct hd_facts_builder *b, const PgQuery__Node *node);
+/* Notes an operator by its qualified name. */
+void hd_facts_add_operator(struct hd_facts_builder *b, PgQuery__Node *const *name, size_t n);
 /* Handlers of the walk. */
+void hd_facts_on_function(struct hd_facts_builder *b, const void *message, int conjunctive);
+void hd_facts_on_value_function(struct hd_facts_builder *b, const void *message, int conjunctive);
+void hd_facts_on_type(struct hd_facts_builder *b, const void *message, int conjunctive);
 void hd_facts_on_expression(struct hd_facts_builder *b, const void *message, int conjunctive);
 void hd_facts_on_null_test(struct hd_facts_builder *b, const void *message, int conjunctive);
 

@@ -248,15 +248,36 @@ static enum hd_compare comparison_of(const PgQuery__AExpr *e)
     }
 }
 
+static int same_name(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 /* An operator that is not a built-in one's name may call any function. */
+void hd_facts_add_operator(struct hd_facts_builder *b, PgQuery__Node *const *list, size_t n)
+{
+    const char *name = hd_facts_last_name(list, n);
+    const char *schema = n > 1 ? hd_facts_string(list[0]) : NULL;
+    const struct hd_fact_operator *there = (const struct hd_fact_operator *)b->operators.items;
+    struct hd_fact_operator *slot;
+
+    if (!name || (schema && strcmp(schema, "pg_catalog") != 0) || !hd_known_operator(name))
+        b->st.flags |= HD_FACT_UNSURE_FUNCTION;
+    for (uint32_t i = 0; i < b->operators.n; i++)
+        if (same_name(there[i].schema, schema) && same_name(there[i].name, name))
+            return;
+    slot = hd_facts_push(b, &b->operators);
+    if (!slot)
+        return;
+    slot->schema = hd_facts_copy(b, schema);
+    slot->name = hd_facts_copy(b, name);
+}
+
+/* BETWEEN and its kin have words in the place of a name. */
 static void note_operator(struct hd_facts_builder *b, const PgQuery__AExpr *e)
 {
-    const char *name = hd_facts_last_name(e->name, e->n_name);
-    const char *schema = e->n_name > 1 ? hd_facts_string(e->name[0]) : NULL;
-    int word = e->kind >= PG_QUERY__A__EXPR__KIND__AEXPR_BETWEEN;
-
-    if (!word && (!name || (schema && strcmp(schema, "pg_catalog") != 0) || !hd_known_operator(name)))
-        b->st.flags |= HD_FACT_UNSURE_FUNCTION;
+    if (e->kind < PG_QUERY__A__EXPR__KIND__AEXPR_BETWEEN)
+        hd_facts_add_operator(b, e->name, e->n_name);
 }
 
 /* (a, b) = (1, 2) is a = 1 AND b = 2. Returns whether it was that. */

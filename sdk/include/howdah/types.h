@@ -34,11 +34,12 @@ struct hd_str_list {
 };
 
 /* Objects of the host; a plugin only ever holds pointers to them. */
-typedef struct hd_host hd_host;         /* what the host is to one plugin instance */
-typedef struct hd_template hd_template; /* what all executions of one normalized SQL text share */
-typedef struct hd_result hd_result;     /* the answer of a command while it is being built */
-typedef struct hd_timer hd_timer;       /* a timer on a loop */
-typedef struct hd_watch hd_watch;       /* a watched file descriptor */
+typedef struct hd_host hd_host;                 /* what the host is to one plugin instance */
+typedef struct hd_template hd_template;         /* what all executions of one normalized SQL text share */
+typedef struct hd_dependencies hd_dependencies; /* what a template hangs on in one database */
+typedef struct hd_result hd_result;             /* the answer of a command while it is being built */
+typedef struct hd_timer hd_timer;               /* a timer on a loop */
+typedef struct hd_watch hd_watch;               /* a watched file descriptor */
 
 #ifdef __cplusplus
 }

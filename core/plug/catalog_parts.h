@@ -1,0 +1,63 @@
+/*
+ * The inside of the catalog, which catalog.c (answers) and catalog_watch.c (databases and their generations)
+ * share.
+ */
+#ifndef HD_PLUG_CATALOG_PARTS_H
+#define HD_PLUG_CATALOG_PARTS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/hash.h"
+#include "base/list.h"
+#include "plug/catalog.h"
+#include "sql/catalog.h"
+#include "sql/template.h"
+
+#define HD_CATALOG_BUCKETS 1024
+
+/* A database on a node. Lives as long as the catalog. */
+struct hd_catalog_database {
+    struct hd_catalog_database *next;
+    const char *node, *dbname;
+    _Atomic uint64_t generation;
+    _Atomic uint64_t used_ns; /* when somebody asked last */
+    char *fingerprint;        /* found last; NULL: none. The watching job's */
+};
+
+struct hd_dependencies {
+    _Atomic int refs;
+    const struct hd_catalog_database *database;
+    uint64_t generation;
+    struct hd_catalog_answer answer;
+};
+
+/* What is known of one template in one scope. */
+struct hd_catalog_entry {
+    struct hd_catalog_entry *next; /* in its bucket */
+    struct hd_list order;          /* oldest first */
+    struct hd_hash128 key;
+    struct hd_dependencies *known; /* held; NULL: nothing yet, or it could not be asked */
+    int asking;                    /* a question is on its way */
+    uint64_t retry_ns;             /* it could not be asked; not again before this */
+};
+
+struct hd_catalog {
+    struct hd_jobs *jobs;
+    size_t max;
+    pthread_mutex_t lock; /* guards all below but what is atomic */
+    struct hd_catalog_database *databases;
+    uint32_t database_count;
+    struct hd_catalog_entry *buckets[HD_CATALOG_BUCKETS];
+    struct hd_list order;
+    size_t count, asking;
+    uint64_t asked, failed, evicted, changes;
+};
+
+/* The database of that name, made if need be; NULL: no memory, or too many. Under the lock. */
+struct hd_catalog_database *hd_catalog_database(struct hd_catalog *c, struct hd_str node,
+                                                struct hd_str dbname);
+/* No answer that was given before this still stands. */
+void hd_catalog_new_generation(struct hd_catalog *c, struct hd_catalog_database *d);
+
+#endif

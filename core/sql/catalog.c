@@ -1,0 +1,297 @@
+/*
+ * The question and what its rows come to; see catalog.h.
+ */
+#include "sql/catalog.h"
+
+#include <howdah/error.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/strbuf.h"
+#include "sql/catalog_sql.h"
+#include "sql/functions.h"
+
+#define COLUMNS   7
+#define FIRST_OWN 16384u /* objects below are PostgreSQL's */
+
+const char *const hd_catalog_question = catalog_sql;
+const char *const hd_catalog_fingerprint = fingerprint_sql;
+
+/* --- asking -------------------------------------------------------------------------------------------- */
+
+/* One element of an array's text. */
+static void put_element(struct hd_strbuf *b, const char *s)
+{
+    hd_strbuf_puts(b, b->len > 1 ? ",\"" : "\"");
+    for (; s && *s; s++) {
+        if (*s == '"' || *s == '\\')
+            hd_strbuf_putc(b, '\\');
+        hd_strbuf_putc(b, *s);
+    }
+    hd_strbuf_putc(b, '"');
+}
+
+/* Facts with a schema and a name, of whatever kind, become two arrays. */
+static int put_names(struct hd_catalog_params *p, unsigned at, const void *items, uint32_t n, size_t stride,
+                     size_t schema_at, size_t name_at)
+{
+    const size_t offset[2] = {schema_at, name_at};
+
+    for (unsigned k = 0; k < 2; k++) {
+        struct hd_strbuf b = HD_STRBUF_INIT;
+
+        hd_strbuf_putc(&b, '{');
+        for (uint32_t i = 0; i < n; i++) {
+            const char *s;
+
+            memcpy(&s, (const char *)items + i * stride + offset[k], sizeof(s));
+            put_element(&b, s);
+        }
+        hd_strbuf_putc(&b, '}');
+        p->value[at + k] = b.failed ? NULL : hd_arena_strdup(&p->arena, b.data);
+        hd_strbuf_free(&b);
+        if (!p->value[at + k])
+            return HD_ENOMEM;
+    }
+    return HD_OK;
+}
+
+#define PUT_NAMES(p, at, facts, n, type)                                                                     \
+    put_names(p, at, facts, n, sizeof(struct type), offsetof(struct type, schema),                           \
+              offsetof(struct type, name))
+
+int hd_catalog_ask(const struct hd_facts *f, const char *text, const struct hd_catalog_view *view,
+                   struct hd_catalog_params *out)
+{
+    int code;
+
+    *out = (struct hd_catalog_params){
+        .arena = HD_ARENA_INIT,
+        .value = {view->user, view->role, view->search_path, view->default_hidden ? "t" : "f"}};
+    out->value[12] = text;
+    code = PUT_NAMES(out, 4, f->tables, f->n_tables, hd_fact_table);
+    if (!code)
+        code = PUT_NAMES(out, 6, f->functions, f->n_functions, hd_fact_function);
+    if (!code)
+        code = PUT_NAMES(out, 8, f->operators, f->n_operators, hd_fact_operator);
+    if (!code)
+        code = PUT_NAMES(out, 10, f->types, f->n_types, hd_fact_type);
+    return code;
+}
+
+void hd_catalog_params_free(struct hd_catalog_params *p)
+{
+    hd_arena_free(&p->arena);
+}
+
+/* --- judging ------------------------------------------------------------------------------------------- */
+
+/* A row; what is NULL is 0 or empty. */
+struct row {
+    struct hd_str what, schema, name, detail, more;
+    uint32_t number; /* of what the text names, from 1; 0: none */
+    uint32_t oid;
+};
+
+struct judge {
+    const struct hd_facts *facts;
+    struct hd_catalog_answer *out;
+    int no_memory;
+};
+
+/* Notes a problem; the first one's words stay. */
+static void problem(struct judge *j, uint64_t bit, const char *words, const struct row *r)
+{
+    const char *text;
+
+    j->out->problems |= bit;
+    if (j->out->reason.len)
+        return;
+    if (!r)
+        text = hd_arena_strdup(&j->out->arena, words);
+    else
+        text = hd_arena_printf(&j->out->arena, "%.*s%s%.*s %s", (int)r->schema.len, r->schema.ptr,
+                               r->schema.len ? "." : "", (int)r->name.len, r->name.ptr, words);
+    if (text)
+        j->out->reason = (struct hd_str){text, strlen(text)};
+    else
+        j->no_memory = 1;
+}
+
+static int is(struct hd_str s, const char *word)
+{
+    return s.len == strlen(word) && memcmp(s.ptr, word, s.len) == 0;
+}
+
+static int has(struct hd_str s, char letter)
+{
+    return s.len && memchr(s.ptr, letter, s.len) != NULL;
+}
+
+static struct hd_str copy(struct judge *j, struct hd_str s)
+{
+    const char *p = hd_arena_strndup(&j->out->arena, s.ptr, s.len);
+
+    if (!p)
+        j->no_memory = 1;
+    return (struct hd_str){p, p ? s.len : 0};
+}
+
+static uint32_t relation_kind(struct hd_str letter)
+{
+    switch (letter.len ? *letter.ptr : 0) {
+    case 'r':
+        return HD_RELATION_TABLE;
+    case 'p':
+        return HD_RELATION_PARTITIONED;
+    case 'v':
+        return HD_RELATION_VIEW;
+    case 'm':
+        return HD_RELATION_MATVIEW;
+    default:
+        return HD_RELATION_OTHER;
+    }
+}
+
+static void on_table(struct judge *j, const struct row *r)
+{
+    struct hd_catalog_table *t = &j->out->tables[j->out->count++];
+
+    *t = (struct hd_catalog_table){.oid = r->oid,
+                                   .kind = relation_kind(r->detail),
+                                   .mention = (int32_t)r->number - 1,
+                                   .schema = copy(j, r->schema),
+                                   .name = copy(j, r->name)};
+    t->flags = (r->number ? HD_RELATION_NAMED : 0) | (has(r->more, 'u') ? HD_RELATION_UNLOGGED : 0) |
+               (has(r->more, 'i') ? HD_RELATION_IDENTITY : 0);
+    if (r->oid < FIRST_OWN)
+        problem(j, HD_PROBLEM_SYSTEM, "is a system catalog", r);
+    else if (t->kind == HD_RELATION_OTHER)
+        problem(j, HD_PROBLEM_RELATION, "is no table or view", r);
+    if (has(r->more, 't'))
+        problem(j, HD_PROBLEM_TEMPORARY, "is temporary", r);
+    if (has(r->more, 's'))
+        problem(j, HD_PROBLEM_SECURITY, "has row-level security", r);
+}
+
+/* A function that is not immutable. What the host knows of PostgreSQL's own by name is in the facts already,
+ * where the text names them; but not where a view does. */
+static void on_function(struct judge *j, const struct row *r)
+{
+    const struct hd_known_function *known = NULL;
+    char name[64];
+
+    if (r->oid < FIRST_OWN && r->name.len < sizeof(name)) {
+        memcpy(name, r->name.ptr, r->name.len);
+        name[r->name.len] = 0;
+        known = hd_known_function(name);
+    }
+    if (known && r->number)
+        return;
+    if (has(r->detail, 'v'))
+        problem(j, HD_PROBLEM_VOLATILE, "is volatile", r);
+    else if (r->oid >= FIRST_OWN)
+        problem(j, HD_PROBLEM_FUNCTION, "is stable: it may read anything", r);
+    else if (!known || (known->flags & HD_FACT_OUTSIDE) || is(r->name, "age"))
+        problem(j, HD_PROBLEM_OUTSIDE, "hangs on more than tables and settings", r);
+}
+
+/* CURRENT_USER and its kin, COALESCE-like syntax: names of no function, of which the facts say all. */
+static void on_no_function(struct judge *j, const struct row *r)
+{
+    const struct hd_fact_function *f =
+        r->number && r->number <= j->facts->n_functions ? &j->facts->functions[r->number - 1] : NULL;
+
+    if (!f || f->volatility == HD_VOLATILITY_UNKNOWN)
+        problem(j, HD_PROBLEM_MISSING, "is no function", r);
+}
+
+static void on_view(struct judge *j, const struct row *r)
+{
+    if (is(r->detail, "v"))
+        problem(j, HD_PROBLEM_VOLATILE, "samples or locks", r);
+    else
+        problem(j, HD_PROBLEM_OUTSIDE, "hangs on more than tables and settings", r);
+}
+
+static int on_row(struct judge *j, const struct row *r)
+{
+    if (is(r->what, "table"))
+        on_table(j, r);
+    else if (is(r->what, "function"))
+        on_function(j, r);
+    else if (is(r->what, "nofunction"))
+        on_no_function(j, r);
+    else if (is(r->what, "nooperator"))
+        problem(j, HD_PROBLEM_MISSING, "is no operator", r);
+    else if (is(r->what, "missing"))
+        problem(j, HD_PROBLEM_MISSING, "a table was not found", NULL);
+    else if (is(r->what, "type"))
+        problem(j, HD_PROBLEM_TYPE, "is a type with functions that are not immutable", r);
+    else if (is(r->what, "cast"))
+        problem(j, HD_PROBLEM_TYPE, "is a cast that is not immutable", r);
+    else if (is(r->what, "view"))
+        on_view(j, r);
+    else if (is(r->what, "path") && !r->name.ptr)
+        problem(j, HD_PROBLEM_PATH, "the user's default search_path is not known", NULL);
+    else if (!is(r->what, "path"))
+        return HD_EPROTO;
+    return HD_OK;
+}
+
+static uint32_t number(struct hd_str s)
+{
+    return s.len ? (uint32_t)strtoul(s.ptr, NULL, 10) : 0;
+}
+
+/* One read of tables, and nothing else? */
+static void judge_facts(struct judge *j)
+{
+    const uint64_t other = HD_FACT_UNSURE | HD_FACT_MULTI | HD_FACT_DEFINES | HD_FACT_LOCKS | HD_FACT_SESSION;
+    const struct hd_facts *f = j->facts;
+    const struct hd_fact_statement *st = f->n_statements == 1 ? &f->statements[0] : NULL;
+
+    if (!st || st->kind != HD_STATEMENT_SELECT || (st->within & ~(UINT64_C(1) << HD_STATEMENT_SELECT)) ||
+        (f->flags & other))
+        problem(j, HD_PROBLEM_FACTS, "it is no plain read", NULL);
+    if (f->flags & HD_FACT_VOLATILE)
+        problem(j, HD_PROBLEM_VOLATILE, "it calls a volatile function, or samples", NULL);
+    if (f->flags & HD_FACT_OUTSIDE)
+        problem(j, HD_PROBLEM_OUTSIDE, "it hangs on more than tables and settings", NULL);
+}
+
+int hd_catalog_judge(const struct hd_facts *f, const struct hd_str *cells, uint32_t rows, uint32_t columns,
+                     struct hd_catalog_answer *out)
+{
+    struct judge j = {.facts = f, .out = out};
+
+    *out = (struct hd_catalog_answer){.arena = HD_ARENA_INIT};
+    if (columns != COLUMNS || !rows)
+        return HD_EPROTO;
+    out->tables = hd_arena_alloc(&out->arena, (rows < HD_DEPENDENCIES_MAX ? rows : HD_DEPENDENCIES_MAX) *
+                                                  sizeof(*out->tables));
+    if (!out->tables)
+        return HD_ENOMEM;
+    judge_facts(&j);
+    for (uint32_t i = 0; i < rows; i++) {
+        const struct hd_str *c = cells + (size_t)i * columns;
+        const struct row r = {.what = c[0],
+                              .number = number(c[1]),
+                              .oid = number(c[2]),
+                              .schema = c[3],
+                              .name = c[4],
+                              .detail = c[5],
+                              .more = c[6]};
+
+        if (is(r.what, "table") && out->count == HD_DEPENDENCIES_MAX)
+            problem(&j, HD_PROBLEM_BOUND, "it reads more tables than are kept", NULL);
+        else if (on_row(&j, &r))
+            return HD_EPROTO;
+    }
+    return j.no_memory ? HD_ENOMEM : HD_OK;
+}
+
+void hd_catalog_answer_free(struct hd_catalog_answer *a)
+{
+    hd_arena_free(&a->arena);
+}

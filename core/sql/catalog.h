@@ -1,0 +1,63 @@
+/*
+ * What a template hangs on in one database: the question that is put to the server's catalogs, and what its
+ * rows come to. Who asks, and keeps the answers, stands in plug/catalog.h.
+ */
+#ifndef HD_SQL_CATALOG_H
+#define HD_SQL_CATALOG_H
+
+#include <howdah/catalog.h>
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "sql/facts.h"
+
+/* More relations than this are HD_PROBLEM_BOUND. */
+#define HD_DEPENDENCIES_MAX 4096
+
+/* In whose eyes, and by which search_path. */
+struct hd_catalog_view {
+    const char *user, *role;
+    const char *search_path; /* NULL: the user's default there, */
+    int default_hidden;      /* which the connection itself may say otherwise */
+};
+
+#define HD_CATALOG_PARAMS 13
+
+/* Params of hd_catalog_question, as text; they live in `arena`, or are borrowed. */
+struct hd_catalog_params {
+    struct hd_arena arena;
+    const char *value[HD_CATALOG_PARAMS];
+};
+
+/* The statements; one without parameters tells by its one cell whether anything has changed. */
+extern const char *const hd_catalog_question;
+extern const char *const hd_catalog_fingerprint;
+
+/* Borrows from all of its arguments. HD_OK or HD_ENOMEM; free it in either case. */
+int hd_catalog_ask(const struct hd_facts *f, const char *text, const struct hd_catalog_view *view,
+                   struct hd_catalog_params *out) HD_MUST_USE;
+void hd_catalog_params_free(struct hd_catalog_params *p);
+
+/* One relation. */
+struct hd_catalog_table {
+    uint32_t oid, kind, flags; /* HD_RELATION_… */
+    int32_t mention;
+    struct hd_str schema, name;
+};
+
+/* The answer, judged. All of it lies in the arena. */
+struct hd_catalog_answer {
+    struct hd_arena arena;
+    uint64_t problems; /* HD_PROBLEM_… */
+    struct hd_str reason;
+    uint32_t count;
+    struct hd_catalog_table *tables;
+};
+
+/* Reads the rows that the question brought: `cells`, row by row. HD_OK, HD_ENOMEM, or HD_EPROTO where they
+ * are not what was asked for. */
+int hd_catalog_judge(const struct hd_facts *f, const struct hd_str *cells, uint32_t rows, uint32_t columns,
+                     struct hd_catalog_answer *out) HD_MUST_USE;
+void hd_catalog_answer_free(struct hd_catalog_answer *a);
+
+#endif

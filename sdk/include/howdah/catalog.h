@@ -1,0 +1,109 @@
+/*
+ * What a template hangs on in a database: its names looked up in the server's catalogs, views followed to
+ * their tables, functions and operators judged by their volatility. Service "howdah.catalog/1".
+ *
+ * The server is asked once for each template and scope, on a control connection, and again after the schema
+ * has changed. What cannot be proved is a problem; who relies on dependencies takes any problem for no.
+ */
+#ifndef HOWDAH_CATALOG_H
+#define HOWDAH_CATALOG_H
+
+#include <howdah/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HD_SERVICE_CATALOG "howdah.catalog/1"
+
+/* Where names are looked up. The caller zeroes it and sets `size`. Since ABI 0.1. */
+struct hd_catalog_scope {
+    uint32_t size;
+    uint32_t reserved;
+    struct hd_str node;   /* as in hd_statement */
+    struct hd_str dbname; /* as in hd_statement */
+    struct hd_str user;   /* who has logged in */
+    struct hd_str role;   /* the session's setting `role`; empty or "none": the user */
+    /* The session's setting; ptr NULL: it has none of its own, and the user's default on that server counts
+     */
+    struct hd_str search_path;
+};
+
+/* Why the answer may hang on more than the tables that are listed, the parameters and the session's settings;
+ * or those may not be all. Since ABI 0.1. */
+#define HD_PROBLEM_FACTS     (UINT64_C(1) << 0)  /* it does more than read, or its facts are unsure */
+#define HD_PROBLEM_PATH      (UINT64_C(1) << 1)  /* the default search_path cannot be known */
+#define HD_PROBLEM_MISSING   (UINT64_C(1) << 2)  /* a table, function or operator was not found */
+#define HD_PROBLEM_RELATION  (UINT64_C(1) << 3)  /* a sequence or foreign table: neither table nor view */
+#define HD_PROBLEM_SYSTEM    (UINT64_C(1) << 4)  /* a system catalog */
+#define HD_PROBLEM_TEMPORARY (UINT64_C(1) << 5)  /* a temporary table */
+#define HD_PROBLEM_SECURITY  (UINT64_C(1) << 6)  /* a table with row-level security */
+#define HD_PROBLEM_VOLATILE  (UINT64_C(1) << 7)  /* a volatile function, a sample, locks in a view */
+#define HD_PROBLEM_OUTSIDE   (UINT64_C(1) << 8)  /* as HD_FACT_OUTSIDE, also within views */
+#define HD_PROBLEM_FUNCTION  (UINT64_C(1) << 9)  /* a stable one of somebody's own may read anything */
+#define HD_PROBLEM_TYPE      (UINT64_C(1) << 10) /* a type or cast that is not immutable */
+#define HD_PROBLEM_BOUND     (UINT64_C(1) << 11) /* more tables than the host keeps */
+
+/* The head. The caller sets `size`; the host fills what both know. Since ABI 0.1. */
+struct hd_dependencies_info {
+    uint32_t size;
+    uint32_t tables;      /* for the call below */
+    uint64_t problems;    /* HD_PROBLEM_…; 0: proved */
+    uint64_t generation;  /* of the database's catalog when the server was asked */
+    struct hd_str reason; /* the first problem in words, for people; empty: none. Lives as long as these do */
+};
+
+/* Kinds of relation. Since ABI 0.1. */
+#define HD_RELATION_TABLE       1
+#define HD_RELATION_PARTITIONED 2
+#define HD_RELATION_VIEW        3 /* its tables follow */
+#define HD_RELATION_MATVIEW     4
+#define HD_RELATION_OTHER       5
+
+/* Flags of a relation. Since ABI 0.1. */
+#define HD_RELATION_NAMED    1u /* the text names it; else it came by a view, or as a partition or child */
+#define HD_RELATION_UNLOGGED 2u /* no change of it is in the WAL */
+#define HD_RELATION_IDENTITY 4u /* changes of it can be told by its replica identity */
+
+/* A relation that is read. Since ABI 0.1. */
+struct hd_dependency {
+    uint32_t size;
+    uint32_t oid;    /* in that database */
+    uint32_t kind;   /* HD_RELATION_… */
+    uint32_t flags;  /* HD_RELATION_… */
+    int32_t mention; /* NAMED: index among the template's tables, of the first that means it; else -1 */
+    uint32_t reserved;
+    struct hd_str schema; /* these live as long as the dependencies */
+    struct hd_str name;
+};
+
+/* Service "howdah.catalog/1". Since ABI 0.1. */
+struct hd_catalog_v1 {
+    uint32_t size;
+    uint32_t reserved;
+    /* What the template hangs on, looked up in that scope. HD_OK and *out, which needs one release. Else *out
+     * is NULL: HD_PENDING, the server is being asked: let this execution pass and ask again at a later one;
+     * HD_EIO, it could not be asked (no control_user, no connection), and is asked again after some seconds;
+     * HD_EFULL, too much is being asked already; HD_EINVAL, HD_ENOMEM. Costs one look-up under a lock, so
+     * keep what it gives while current() says so. [any] */
+    int32_t (*dependencies)(hd_host *host, const hd_template *t, const struct hd_catalog_scope *scope,
+                            const hd_dependencies **out);
+    /* 1 while nothing is known to have changed in the schema since the server was asked; else 0: ask anew.
+     * Wait-free. [any] */
+    int32_t (*current)(const hd_dependencies *d);
+    /* Both copy min(size) bytes; HD_ENOENT past the end. [any] */
+    int32_t (*info)(const hd_dependencies *d, struct hd_dependencies_info *out);
+    int32_t (*table)(const hd_dependencies *d, uint32_t i, struct hd_dependency *out);
+    void (*release)(const hd_dependencies *d); /* [any] */
+    /* The schema, privileges or settings of that database (dbname empty: of all of the node) have changed, as
+     * the caller knows: no dependencies of it are current any more. The host says so itself of every DDL
+     * statement that it sees end and of every transaction that had one, before the client is told; and where
+     * it finds a change that was made around it, which it looks for every ten seconds while the database is
+     * in use. [any] */
+    void (*changed)(hd_host *host, struct hd_str node, struct hd_str dbname);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

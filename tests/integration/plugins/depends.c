@@ -1,0 +1,238 @@
+/*
+ * A filter that tells what a statement hangs on: for tests of the catalog with a real PostgreSQL. A text with
+ *
+ *     / * depends * /        (without the blanks)
+ *
+ * is not run: its answer is one row of one column,
+ *
+ *     PROBLEMS|REASON|GENERATION|SCHEMA.NAME:KIND:FLAGS:MENTION SCHEMA.NAME:…
+ *
+ * or a code's number where that is not known (yet). A plugin's mark `/ * current * /` says whether what was
+ * told last on this worker still stands.
+ */
+#include <howdah/howdah.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define DEPENDS "/* depends */"
+#define CURRENT "/* current */"
+#define CHANGED "/* changed */"
+
+struct conf {
+    int32_t nothing;
+};
+
+struct self {
+    hd_host *host;
+    const struct hd_catalog_v1 *catalog;
+};
+
+/* A worker's. */
+struct worker {
+    const hd_dependencies *last;
+    char text[65536];
+    char answer[66000];
+};
+
+static const struct hd_option table[] = {
+    {"nothing", "no", NULL, "does nothing", 0, 0, HD_OPT_BOOL, HD_OPTF_RELOADABLE,
+     offsetof(struct conf, nothing), 0},
+};
+
+static size_t put(char *o, size_t at, const void *p, size_t len)
+{
+    memcpy(o + at, p, len);
+    return at + len;
+}
+
+static size_t put_u32(char *o, size_t at, size_t v)
+{
+    const char bytes[4] = {(char)(v >> 24), (char)(v >> 16), (char)(v >> 8), (char)v};
+
+    return put(o, at, bytes, 4);
+}
+
+/* One row of one column, of type text. */
+static void answer(struct worker *w, struct hd_verdict *v)
+{
+    static const char description[] =
+        "T\0\0\0\040\0\1depends\0\0\0\0\0\0\0\0\0\0\031\377\377\377\377\377\377\0";
+    size_t len = strlen(w->text), n = 0;
+
+    n = put(w->answer, n, "D", 1);
+    n = put_u32(w->answer, n, 4 + 2 + 4 + len);
+    n = put(w->answer, n, "\0\1", 2);
+    n = put_u32(w->answer, n, len);
+    n = put(w->answer, n, w->text, len);
+    n = put(w->answer, n, "C\0\0\0\015SELECT 1", 14);
+    v->kind = HD_VERDICT_ANSWER;
+    v->describe = (struct hd_str){description, sizeof(description)};
+    v->bytes = (struct hd_str){w->answer, n};
+}
+
+static struct hd_str setting(const struct hd_statement *st, const char *name)
+{
+    for (uint32_t i = 0; i < st->setting_count; i++)
+        if (!strcasecmp(st->settings[i].name, name))
+            return (struct hd_str){st->settings[i].value, strlen(st->settings[i].value)};
+    return (struct hd_str){NULL, 0};
+}
+
+static void print(struct self *s, struct worker *w)
+{
+    struct hd_dependencies_info info = {.size = sizeof(info)};
+    struct hd_dependency t = {.size = sizeof(t)};
+    size_t n;
+
+    s->catalog->info(w->last, &info);
+    n = (size_t)snprintf(w->text, sizeof(w->text), "%llu|%.*s|%llu|", (unsigned long long)info.problems,
+                         (int)info.reason.len, info.reason.ptr ? info.reason.ptr : "",
+                         (unsigned long long)info.generation);
+    for (uint32_t i = 0; s->catalog->table(w->last, i, &t) == HD_OK && n < sizeof(w->text) - 300; i++)
+        n += (size_t)snprintf(w->text + n, sizeof(w->text) - n, "%s%.*s.%.*s:%u:%u:%d", i ? " " : "",
+                              (int)t.schema.len, t.schema.ptr, (int)t.name.len, t.name.ptr, t.kind, t.flags,
+                              t.mention);
+}
+
+static void tell(struct self *s, struct worker *w, const struct hd_statement *st)
+{
+    const struct hd_catalog_scope scope = {.size = sizeof(scope),
+                                           .node = st->node,
+                                           .dbname = st->dbname,
+                                           .user = st->user,
+                                           .role = setting(st, "role"),
+                                           .search_path = setting(st, "search_path")};
+    int32_t code;
+
+    s->catalog->release(w->last);
+    w->last = NULL;
+    code = s->catalog->dependencies(s->host, st->tmpl, &scope, &w->last);
+    if (code == HD_OK)
+        print(s, w);
+    else
+        snprintf(w->text, sizeof(w->text), "%d", code);
+}
+
+static int has(const struct hd_statement *st, const char *mark)
+{
+    return st->sql.len && memmem(st->sql.ptr, st->sql.len, mark, strlen(mark));
+}
+
+static int32_t statement(void *self, void *ws, void *plan, const struct hd_statement *st,
+                         struct hd_verdict *v)
+{
+    struct self *s = self;
+    struct worker *w = ws;
+
+    (void)plan;
+    if (has(st, DEPENDS))
+        tell(s, w, st);
+    else if (has(st, CURRENT))
+        snprintf(w->text, sizeof(w->text), "%d", w->last ? s->catalog->current(w->last) : -1);
+    else if (has(st, CHANGED)) {
+        s->catalog->changed(s->host, st->node, st->dbname);
+        snprintf(w->text, sizeof(w->text), "done");
+    } else
+        return HD_OK;
+    answer(w, v);
+    return HD_OK;
+}
+
+static int32_t plan(void *self, void *ws, const hd_template *t, struct hd_plan *out)
+{
+    (void)self;
+    (void)ws;
+    (void)t;
+    out->want = HD_WANT_DECIDE | HD_WANT_REPLACE;
+    return HD_OK;
+}
+
+static void *worker_start(void *self, uint32_t worker)
+{
+    (void)self;
+    (void)worker;
+    return calloc(1, sizeof(struct worker));
+}
+
+static void worker_stop(void *self, void *ws)
+{
+    struct worker *w = ws;
+
+    ((struct self *)self)->catalog->release(w->last);
+    free(w);
+}
+
+static const struct hd_filter_v1 filter = {
+    .size = sizeof(struct hd_filter_v1),
+    .worker_start = worker_start,
+    .worker_stop = worker_stop,
+    .plan = plan,
+    .statement = statement,
+};
+
+static int32_t create(hd_host *host, void **self, struct hd_error *err)
+{
+    struct self *s = calloc(1, sizeof(*s));
+
+    (void)err;
+    if (!s)
+        return HD_ENOMEM;
+    s->host = host;
+    *self = s;
+    return HD_OK;
+}
+
+static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
+{
+    (void)self;
+    (void)conf;
+    (void)err;
+    return HD_OK;
+}
+
+static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *err)
+{
+    struct self *s = self;
+
+    (void)conf;
+    (void)err;
+    s->catalog = hd_host_api(s->host)->service(s->host, HD_SERVICE_CATALOG);
+    return s->catalog ? HD_OK : HD_EVERSION;
+}
+
+static void reload(void *self, const struct hd_conf *conf)
+{
+    (void)self;
+    (void)conf;
+}
+
+static int32_t stop(void *self)
+{
+    (void)self;
+    return HD_OK;
+}
+
+static const void *capability(const char *name)
+{
+    return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
+}
+
+const struct hd_plugin howdah_plugin = {
+    HD_PLUGIN_HEAD,
+    .id = "depends",
+    .version = "1.0",
+    .vendor = "tests",
+    .licence = "Apache-2.0",
+    .summary = "tells what statements hang on",
+    .options = HD_OPTIONS(struct conf, table),
+    .create = create,
+    .check = check,
+    .start = start,
+    .reload = reload,
+    .stop = stop,
+    .destroy = free,
+    .capability = capability,
+};

@@ -1,0 +1,256 @@
+/*
+ * What is asked of a server's catalogs about a text, and what the rows of the answer come to.
+ */
+#include "unit.h"
+
+#include <howdah/error.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sql/catalog.h"
+
+static struct hd_scan scan = HD_SCAN_INIT;
+
+static struct hd_facts *facts_of(const char *sql)
+{
+    struct hd_facts *f = NULL;
+
+    CU_ASSERT_EQUAL_FATAL(hd_scan_normalize(sql, strlen(sql), &scan), HD_OK);
+    CU_ASSERT_EQUAL_FATAL(hd_facts_parse(sql, strlen(sql), &scan, &f), HD_OK);
+    return f;
+}
+
+static const struct hd_catalog_view view = {.user = "u", .role = "r"};
+
+static void names_become_arrays(void)
+{
+    struct hd_facts *f =
+        facts_of("select a.f(x), lower(y) from t, s.t t2, \"we\"\"ird\\{},\" where x <-> 1 = $1 and "
+                 "y operator(o.@@@) z and x = 2 order by y using <# limit 5::int");
+    static const char *const expected[] = {
+        "u",
+        "r",
+        NULL,
+        "f",
+        "{\"\",\"s\",\"\"}",
+        "{\"t\",\"t\",\"we\\\"ird\\\\{},\"}",
+        "{\"a\",\"\"}",
+        "{\"f\",\"lower\"}",
+        "{\"\",\"\",\"o\",\"\"}",
+        "{\"=\",\"<->\",\"@@@\",\"<#\"}",
+        "{\"pg_catalog\"}",
+        "{\"int4\"}",
+        "the text",
+    };
+    struct hd_catalog_params p;
+
+    CU_ASSERT_EQUAL_FATAL(hd_catalog_ask(f, "the text", &view, &p), HD_OK);
+    for (int i = 0; i < HD_CATALOG_PARAMS; i++) {
+        if (!expected[i] || !p.value[i]) {
+            CU_ASSERT_PTR_EQUAL(p.value[i], expected[i]);
+            continue;
+        }
+        if (strcmp(p.value[i], expected[i]))
+            printf("# $%d: %s\n", i + 1, p.value[i]);
+        CU_ASSERT_STRING_EQUAL(p.value[i], expected[i]);
+    }
+    hd_catalog_params_free(&p);
+    hd_facts_free(f);
+}
+
+#define COLUMNS 7
+
+/* A cell of NULL is SQL NULL. */
+static int judge(const char *sql, const char *const (*rows)[COLUMNS], uint32_t n, struct hd_catalog_answer *a)
+{
+    struct hd_facts *f = facts_of(sql);
+    struct hd_str cells[16 * COLUMNS];
+    int code;
+
+    for (uint32_t i = 0; i < n * COLUMNS; i++) {
+        const char *s = rows[i / COLUMNS][i % COLUMNS];
+
+        cells[i] = (struct hd_str){s, s ? strlen(s) : 0};
+    }
+    code = hd_catalog_judge(f, cells, n, COLUMNS, a);
+    hd_facts_free(f);
+    return code;
+}
+
+#define PATH                                                                                                 \
+    {                                                                                                        \
+        "path", NULL, NULL, NULL, "public", NULL, NULL                                                       \
+    }
+
+static void rows_are_judged(void)
+{
+    static const struct {
+        const char *row[COLUMNS];
+        uint64_t problems;
+        const char *reason;
+    } cases[] = {
+        {{"path", NULL, NULL, NULL, "", NULL, NULL}, 0, ""},
+        {{"path", NULL, NULL, NULL, NULL, NULL, NULL},
+         HD_PROBLEM_PATH,
+         "the user's default search_path is not known"},
+        {{"table", "1", "16384", "s", "t", "r", ""}, 0, ""},
+        {{"table", "1", "1259", "pg_catalog", "pg_class", "r", ""},
+         HD_PROBLEM_SYSTEM,
+         "pg_catalog.pg_class is a system catalog"},
+        {{"table", "1", "20000", "s", "q", "S", ""}, HD_PROBLEM_RELATION, "s.q is no table or view"},
+        {{"table", "1", "20000", "s", "q", "f", ""}, HD_PROBLEM_RELATION, "s.q is no table or view"},
+        {{"table", NULL, "20000", "s", "q", "r", "ts"},
+         HD_PROBLEM_TEMPORARY | HD_PROBLEM_SECURITY,
+         "s.q is temporary"},
+        {{"missing", "1", NULL, NULL, NULL, NULL, NULL}, HD_PROBLEM_MISSING, "a table was not found"},
+        {{"function", "1", "20000", "s", "f", "s", NULL},
+         HD_PROBLEM_FUNCTION,
+         "s.f is stable: it may read anything"},
+        {{"function", "1", "20000", "s", "f", "v", NULL}, HD_PROBLEM_VOLATILE, "s.f is volatile"},
+        {{"function", "1", "1299", "pg_catalog", "now", "s", NULL}, 0, ""}, /* the facts say it */
+        {{"function", NULL, "1299", "pg_catalog", "now", "s", NULL},
+         HD_PROBLEM_OUTSIDE,
+         "pg_catalog.now hangs on more than tables and settings"},
+        {{"function", NULL, "1", "pg_catalog", "to_char", "s", NULL}, 0, ""},
+        {{"function", "1", "1", "pg_catalog", "pg_new_thing", "s", NULL},
+         HD_PROBLEM_OUTSIDE,
+         "pg_catalog.pg_new_thing hangs on more than tables and settings"},
+        {{"nofunction", "1", NULL, NULL, "f", NULL, NULL}, HD_PROBLEM_MISSING, "f is no function"},
+        {{"nofunction", "2", NULL, NULL, "current_date", NULL, NULL}, 0, ""},
+        {{"nofunction", "99", NULL, NULL, "f", NULL, NULL}, HD_PROBLEM_MISSING, "f is no function"},
+        {{"nooperator", "1", NULL, NULL, "<#>", NULL, NULL}, HD_PROBLEM_MISSING, "<#> is no operator"},
+        {{"type", NULL, "20000", "s", "d", NULL, NULL},
+         HD_PROBLEM_TYPE,
+         "s.d is a type with functions that are not immutable"},
+        {{"cast", NULL, "20000", "s", "d", NULL, NULL},
+         HD_PROBLEM_TYPE,
+         "s.d is a cast that is not immutable"},
+        {{"view", NULL, "20000", "s", "v", "v", NULL}, HD_PROBLEM_VOLATILE, "s.v samples or locks"},
+        {{"view", NULL, "20000", "s", "v", "s", NULL},
+         HD_PROBLEM_OUTSIDE,
+         "s.v hangs on more than tables and settings"},
+    };
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(cases); i++) {
+        struct hd_catalog_answer a;
+
+        CU_ASSERT_EQUAL(judge("select f(a), extract(day from b) from t", &cases[i].row, 1, &a), HD_OK);
+        if (a.problems != cases[i].problems)
+            printf("# row %zu: problems %llx\n", i, (unsigned long long)a.problems);
+        CU_ASSERT_EQUAL(a.problems, cases[i].problems);
+        CU_ASSERT_EQUAL(a.reason.len, strlen(cases[i].reason));
+        if (a.reason.len)
+            CU_ASSERT_STRING_EQUAL(a.reason.ptr, cases[i].reason);
+        hd_catalog_answer_free(&a);
+    }
+}
+
+static void tables_are_listed(void)
+{
+    static const char *const rows[][COLUMNS] = {
+        PATH,
+        {"table", "2", "20001", "s", "t", "r", "ui"},
+        {"table", NULL, "20002", "s", "p", "p", ""},
+    };
+    struct hd_catalog_answer a;
+
+    CU_ASSERT_EQUAL(judge("select 1 from t", rows, 3, &a), HD_OK);
+    CU_ASSERT_EQUAL_FATAL(a.count, 2);
+    CU_ASSERT_EQUAL(a.tables[0].oid, 20001);
+    CU_ASSERT_EQUAL(a.tables[0].kind, HD_RELATION_TABLE);
+    CU_ASSERT_EQUAL(a.tables[0].flags, HD_RELATION_NAMED | HD_RELATION_UNLOGGED | HD_RELATION_IDENTITY);
+    CU_ASSERT_EQUAL(a.tables[0].mention, 1);
+    CU_ASSERT_STRING_EQUAL(a.tables[0].schema.ptr, "s");
+    CU_ASSERT_EQUAL(a.tables[1].kind, HD_RELATION_PARTITIONED);
+    CU_ASSERT_EQUAL(a.tables[1].mention, -1);
+    CU_ASSERT_EQUAL(a.tables[1].flags, 0);
+    hd_catalog_answer_free(&a);
+}
+
+static void only_plain_reads_are_proved(void)
+{
+    static const char *const rows[][COLUMNS] = {PATH};
+    static const struct {
+        const char *sql;
+        uint64_t problems;
+    } cases[] = {
+        {"select 1", 0},
+        {"with x as (select 1) table x", 0},
+        {"", HD_PROBLEM_FACTS},
+        {"selec", HD_PROBLEM_FACTS},
+        {"select 1; select 2", HD_PROBLEM_FACTS},
+        {"insert into t values (1)", HD_PROBLEM_FACTS},
+        {"select * from t for share", HD_PROBLEM_FACTS},
+        {"select 1 into t", HD_PROBLEM_FACTS},
+        {"explain select 1", HD_PROBLEM_FACTS},
+        {"with x as (delete from t returning *) table x", HD_PROBLEM_FACTS},
+        {"select set_config('a.b', 'c', false)", HD_PROBLEM_FACTS | HD_PROBLEM_VOLATILE},
+        {"select clock_timestamp()", HD_PROBLEM_VOLATILE},
+        {"select now()", HD_PROBLEM_OUTSIDE},
+    };
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(cases); i++) {
+        struct hd_catalog_answer a;
+
+        CU_ASSERT_EQUAL(judge(cases[i].sql, rows, 1, &a), HD_OK);
+        if (a.problems != cases[i].problems)
+            printf("# %s: problems %llx\n", cases[i].sql, (unsigned long long)a.problems);
+        CU_ASSERT_EQUAL(a.problems, cases[i].problems);
+        hd_catalog_answer_free(&a);
+    }
+}
+
+static void nonsense_is_refused(void)
+{
+    static const char *const rows[][COLUMNS] = {{"what", NULL, NULL, NULL, NULL, NULL, NULL}};
+    static const char *const nothing[][COLUMNS] = {{NULL, NULL, NULL, NULL, NULL, NULL, NULL}};
+    struct hd_facts *f = facts_of("select 1");
+    struct hd_str cell = {"path", 4};
+    struct hd_catalog_answer a;
+
+    CU_ASSERT_EQUAL(judge("select 1", rows, 1, &a), HD_EPROTO);
+    hd_catalog_answer_free(&a);
+    CU_ASSERT_EQUAL(judge("select 1", nothing, 1, &a), HD_EPROTO);
+    hd_catalog_answer_free(&a);
+    CU_ASSERT_EQUAL(judge("select 1", rows, 0, &a), HD_EPROTO);
+    hd_catalog_answer_free(&a);
+    CU_ASSERT_EQUAL(hd_catalog_judge(f, &cell, 1, 1, &a), HD_EPROTO);
+    hd_catalog_answer_free(&a);
+    hd_facts_free(f);
+}
+
+static void ask_and_judge(void *arg)
+{
+    static const char *const rows[][COLUMNS] = {PATH, {"table", "1", "20001", "s", "t", "f", "u"}};
+    struct hd_str cells[2 * COLUMNS];
+    struct hd_catalog_params p;
+    struct hd_catalog_answer a;
+    int code;
+
+    for (uint32_t i = 0; i < 2 * COLUMNS; i++)
+        cells[i] =
+            (struct hd_str){rows[i / COLUMNS][i % COLUMNS],
+                            rows[i / COLUMNS][i % COLUMNS] ? strlen(rows[i / COLUMNS][i % COLUMNS]) : 0};
+    code = hd_catalog_ask(arg, "", &view, &p);
+    CU_ASSERT(code == HD_OK || code == HD_ENOMEM);
+    hd_catalog_params_free(&p);
+    code = hd_catalog_judge(arg, cells, 2, COLUMNS, &a);
+    CU_ASSERT(code == HD_OK || code == HD_ENOMEM);
+    hd_catalog_answer_free(&a);
+}
+
+static void no_memory(void)
+{
+    struct hd_facts *f = facts_of("select f(x) from t where a = 1");
+    int failures;
+
+    failures = unit_each_alloc_failure(ask_and_judge, f);
+    CU_ASSERT(!unit_can_fail_alloc() || failures > 5);
+    hd_facts_free(f);
+    hd_scan_free(&scan);
+}
+
+UNIT_MAIN("sql catalog", {"names become arrays", names_become_arrays}, {"rows are judged", rows_are_judged},
+          {"tables are listed", tables_are_listed},
+          {"only plain reads are proved", only_plain_reads_are_proved},
+          {"nonsense is refused", nonsense_is_refused}, {"no memory", no_memory})
