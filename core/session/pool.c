@@ -127,6 +127,7 @@ static struct hd_pool *pool_new(struct hd_worker *w, const struct hd_node_conf *
         return NULL;
     }
     p->w = w;
+    p->check_ns = HD_POOL_CHECK_NS;
     hd_list_init(&p->idle);
     hd_list_init(&p->busy);
     hd_list_init(&p->waiting);
@@ -360,7 +361,7 @@ struct hd_pool_farewell {
 static int unused(const struct hd_pool *p)
 {
     return !p->refs && !p->sessions && !p->idle_count && !p->busy_count && !p->waiting_count &&
-           !p->connecting && !p->plea && !p->paused;
+           !hd_pool_coming(p) && !p->plea && !p->paused;
 }
 
 static void retire(struct hd_pool *p)

@@ -43,6 +43,8 @@ void hd_pool_put(struct hd_server *v);
  * it. */
 void hd_pool_put_cleaning(struct hd_server *v);
 void hd_pool_cleaned(struct hd_server *v);
+/* PostgreSQL has ended it for having idled too long: from now on others are asked in time. */
+void hd_pool_ended_idle(struct hd_server *v);
 /* The server is closing: out of all lists and counts. */
 void hd_pool_remove(struct hd_server *v);
 /* What a new server connection has; NULL: nobody knows yet. */

@@ -176,7 +176,7 @@ void hd_pool_connect_more(struct hd_pool *p, int64_t extra)
         hd_pool_waive_room(p); /* others could use it meanwhile */
         return;
     }
-    while (p->connecting < p->waiting_count && p->connecting < at_once(p) && hd_pool_reserve(p, extra)) {
+    while (hd_pool_coming(p) < p->waiting_count && p->connecting < at_once(p) && hd_pool_reserve(p, extra)) {
         p->stats.reserved += hd_pool_total(p) > hd_pool_limit(p);
         if (start_connect(p))
             break;

@@ -17,6 +17,8 @@ static void moved(struct hd_server *v, struct hd_pool *to)
         hd_server_close(v, "could not be moved"); /* the node may have changed on its way */
         return;
     }
+    if (hd_pool_check(v))
+        return;
     hd_pool_set_state(v, HD_SERVER_IDLE);
     if (!hd_pool_serve_waiting(to, v)) /* who asked has been served meanwhile */
         hd_pool_put(v);

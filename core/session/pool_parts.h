@@ -13,6 +13,10 @@
 /* The counts of servers that have limits beside the pool's own. */
 #define HD_POOL_TALLIES 3
 
+/* A server that has idled longer is asked whether it still lives before a statement goes to it, unless
+ * servers here are known to end sooner. */
+#define HD_POOL_CHECK_NS UINT64_C(500000000)
+
 /* What all workers' pools of one key share. */
 struct hd_pool_shared {
     struct hd_pool_shared *next;
@@ -83,6 +87,14 @@ void hd_pool_keep_minimum(struct hd_pool *p, uint64_t now);
 void hd_pool_set_state(struct hd_server *v, enum hd_server_state to);
 /* Out of the queue. */
 void hd_pool_dequeue(struct hd_pool *p, struct hd_session *s);
+/* Servers that are about to come for who waits. */
+static inline uint32_t hd_pool_coming(const struct hd_pool *p)
+{
+    return p->connecting + p->checking;
+}
+/* A server that has idled for a while is asked first, for PostgreSQL may be ending it at this moment. 1: it
+ * is being asked, and comes back clean, or ends. */
+int hd_pool_check(struct hd_server *v);
 /* Gives a free server to whoever waits here. 1 when somebody took it. */
 int hd_pool_serve_waiting(struct hd_pool *p, struct hd_server *v);
 /* An idle server that may be used; those found dead are closed. NULL: none. */

@@ -33,6 +33,8 @@ void hd_pool_set_state(struct hd_server *v, enum hd_server_state to)
 {
     struct hd_pool *p = v->pool;
 
+    p->checking -= v->checking;
+    v->checking = 0;
     if (v->state == HD_SERVER_IDLE)
         p->idle_count--;
     else if (v->state == HD_SERVER_LINKED || v->state == HD_SERVER_CLEANING)
@@ -122,15 +124,41 @@ static void wait_for_one(struct hd_pool *p, struct hd_session *s)
 {
     enqueue(p, s);
     hd_pool_connect_more(p, 0);
-    if (p->waiting_count <= p->connecting)
+    if (p->waiting_count <= hd_pool_coming(p))
         return;
     hd_pool_ask_others(p);
     hd_pool_make_room(p);
 }
 
+int hd_pool_check(struct hd_server *v)
+{
+    if (HD_LIKELY(hd_now_ns() - v->idle_ns < v->pool->check_ns))
+        return 0;
+    if (hd_server_inject_sync(v)) {
+        hd_server_close(v, "out of memory");
+        return 1;
+    }
+    hd_pool_set_state(v, HD_SERVER_CLEANING);
+    v->checking = 1;
+    v->pool->checking++;
+    return 1;
+}
+
+/* One that may be used at once; those that must be asked first are, one for each session that waits. (Where
+ * one waits, no idle server is so fresh that it need not be asked.) */
+static struct hd_server *ready_for(struct hd_pool *p, const struct hd_session *s)
+{
+    struct hd_server *v;
+
+    if (p->paused || p->waiting_count > p->checking)
+        return NULL;
+    v = idle_for(p, s);
+    return v && !hd_pool_check(v) ? v : NULL;
+}
+
 int hd_pool_acquire(struct hd_pool *p, struct hd_session *s)
 {
-    struct hd_server *v = p->waiting_count || p->paused ? NULL : idle_for(p, s);
+    struct hd_server *v = ready_for(p, s);
 
     if (v) {
         link_up(v, s);
@@ -251,12 +279,32 @@ void hd_pool_cleaned(struct hd_server *v)
         hd_pool_put(v);
 }
 
+/* Who waited for a server that has ended gets another idle one. */
+static void check_others(struct hd_pool *p)
+{
+    struct hd_server *v;
+
+    while (!p->paused && p->waiting_count > hd_pool_coming(p) && (v = hd_pool_take_idle(p)))
+        if (!hd_pool_check(v))
+            hd_pool_serve_waiting(p, v);
+}
+
+void hd_pool_ended_idle(struct hd_server *v)
+{
+    uint64_t idled = hd_now_ns() - v->idle_ns;
+
+    if (idled / 2 < v->pool->check_ns)
+        v->pool->check_ns = idled / 2;
+}
+
 void hd_pool_remove(struct hd_server *v)
 {
     struct hd_pool *p = v->pool;
 
     hd_pool_set_state(v, HD_SERVER_CLOSED);
     hd_pool_unreserve(p);
-    if (p->waiting_count && !p->w->stopping)
-        hd_pool_connect_more(p, 0);
+    if (!p->waiting_count || p->w->stopping)
+        return;
+    check_others(p);
+    hd_pool_connect_more(p, 0);
 }

@@ -79,7 +79,7 @@ static int may_use_reserve(const struct hd_pool *p, uint64_t now)
 static void help_waiting(struct hd_pool *p, uint64_t now)
 {
     hd_pool_connect_more(p, may_use_reserve(p, now) ? p->conf->reserve_pool_size : 0);
-    if (p->waiting_count <= p->connecting)
+    if (p->waiting_count <= hd_pool_coming(p))
         return;
     if (!(p->idle_count + p->busy_count + p->connecting))
         hd_pool_ask_others(p);
@@ -111,7 +111,7 @@ void hd_pools_tick(struct hd_worker *w, uint64_t now)
         close_old_idle(p, now);
         if (over)
             shed(p);
-        if (p->waiting_count > p->connecting)
+        if (p->waiting_count > hd_pool_coming(p))
             help_waiting(p, now);
         else if (!p->waiting_count)
             hd_pool_waive_room(p);

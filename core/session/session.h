@@ -42,6 +42,7 @@ struct hd_listener;
 struct hd_handover;
 struct hd_track;
 struct hd_asking;
+struct hd_excuse;
 
 #define HD_SESSION_MAGIC 0x68645365u
 #define HD_SERVER_MAGIC  0x68645376u
@@ -92,6 +93,7 @@ struct hd_server {
     struct hd_params *params; /* as the server stands now */
     struct hd_stock preps;    /* under the host's names */
     struct hd_prep *unnamed;  /* the unnamed statement's content; NULL: none that is known */
+    uint32_t unnamed_changes; /* numbers what was done to it */
     struct hd_expects expects;
     struct hd_frame_scan scan;
     struct hd_buf *relay_buf;      /* of the run that is being relayed */
@@ -114,6 +116,7 @@ struct hd_server {
     uint8_t paused_by_client;
     uint8_t unnamed_unsure;  /* `unnamed` is not known */
     uint8_t orphan;          /* it owes answers to a client that has left in good order */
+    uint8_t checking;        /* asked whether it still lives, counted in pool->checking */
     uint8_t statement_error; /* the Query that is running has failed */
     uint8_t defines; /* what runs in its transaction may change a schema; HD_DEFINES_… (defined.c) */
 };
@@ -140,6 +143,7 @@ struct hd_pool {
     char *database, *user; /* as the client says */
     struct hd_list idle, busy, waiting;
     uint32_t idle_count, busy_count, waiting_count, connecting;
+    uint32_t checking; /* servers that are asked whether they still live */
     uint32_t sessions;
     uint32_t refs;                     /* sessions that point here */
     uint64_t unused_ns;                /* since when nobody uses it; 0: somebody does */
@@ -151,6 +155,7 @@ struct hd_pool {
     unsigned forgotten;            /* of the shared part, when this one's `welcome` was learned or dropped */
     struct hd_params *welcome;     /* what a new server connection has; NULL until the first */
     struct hd_login_cache *logins; /* what startup parameters come to */
+    uint64_t check_ns;             /* who has idled longer is asked before it is used */
     uint64_t retry_ns;             /* no connect before this */
     uint32_t retry_step;
     char fail_sqlstate[6];
@@ -224,6 +229,7 @@ struct hd_session {
     struct hd_listener *listener;
     struct hd_names names;
     struct hd_template *about_names; /* of the text that is deallocating; held, or NULL */
+    struct hd_excuse *excuses;       /* why names of that text are not on the server (prepared_sql.c) */
     struct hd_prep *unnamed;         /* content of the client's unnamed statement */
     struct hd_template *portal_tmpl; /* of the unnamed portal; held */
     struct hd_portal *portals;       /* named ones */
@@ -248,6 +254,7 @@ struct hd_session {
     uint8_t copy_ended; /* CopyDone or CopyFail went out before its CopyInResponse was here */
     uint8_t renaming;   /* names or statements on the server have changed since the last Sync */
     uint8_t doubt;      /* what stands on names waits until nothing is owed */
+    uint8_t exporting;  /* names are being brought for a text that waits */
     uint8_t cancelled;  /* the statement that waits is to be refused */
     uint8_t fence;      /* a RESET is being carried out (restore.c), or a role is taken on (client.c) */
     uint8_t draws;      /* on its present server it may have drawn from sequences, */
