@@ -43,7 +43,18 @@ static int is_batch(const struct hd_expect *e)
 
 /* --- errors --- */
 
-static void undo_parse(struct hd_server *v, struct hd_expect *e, int failed)
+/* A name that was to be known to the server as the client knows it. `there`: it is. */
+static void undo_export(struct hd_server *v, const struct hd_expect *e, int there)
+{
+    struct hd_name *n = v->session && !there ? hd_names_of_seq(&v->session->names, e->seq) : NULL;
+
+    if (!n)
+        return;
+    n->own = HD_NAME_SHARED;
+    hd_prepared_pin(v->session);
+}
+
+static void undo_parse(struct hd_server *v, struct hd_expect *e, const char *sqlstate, int failed)
 {
     struct hd_prep_table *t = v->w->all->preps;
     struct hd_stocked *there = e->id ? hd_stock_of_id(&v->preps, e->id) : NULL;
@@ -53,6 +64,10 @@ static void undo_parse(struct hd_server *v, struct hd_expect *e, int failed)
             hd_unnamed_failed(v, e);
         else
             hd_unnamed_undo(v, e);
+        return;
+    }
+    if ((e->flags & HD_EXPECT_SWALLOW) && (e->flags & HD_EXPECT_TAKEN)) {
+        undo_export(v, e, failed && !strcmp(sqlstate, "42P05"));
         return;
     }
     if (there)
@@ -71,12 +86,12 @@ static void undo(struct hd_server *v, struct hd_expect *e, const char *sqlstate,
 
     switch (e->kind) {
     case HD_EXPECT_PARSE:
-        undo_parse(v, e, failed);
+        undo_parse(v, e, sqlstate, failed);
         break;
     case HD_EXPECT_CLOSE: /* the statement is still there */
         if (e->flags & HD_EXPECT_UNNAMED)
             hd_unnamed_undo(v, e);
-        else if ((e->flags & HD_EXPECT_SWALLOW) && hd_stock_retire(&v->preps, e->id))
+        else if ((e->flags & HD_EXPECT_SWALLOW) && (!e->id || hd_stock_retire(&v->preps, e->id)))
             v->must_close = 1;
         else if (s && (e->flags & HD_EXPECT_CLOSED))
             hd_closed_name_undo(s, e->ref);
@@ -160,13 +175,15 @@ static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
     struct hd_expect *head = hd_expects_head(&v->expects);
     enum hd_fate fate = HD_RELAY;
     struct hd_report rep;
-    struct hd_buf *renamed;
+    struct hd_buf *renamed, *excuse;
     char code[6];
     int batch;
 
     hd_report_parse(hd_frame_body(f), hd_frame_body_len(f), &rep);
     snprintf(code, sizeof(code), "%s", rep.code);
     note_error(v, head, &rep);
+    if (!v->session && !strcmp(code, "57P05"))
+        hd_pool_ended_idle(v);
     if (!head)
         return nobodys(v) ? HD_DROP : HD_RELAY; /* the server says why it ends */
     suspect_preps(v, head, &rep);
@@ -180,7 +197,13 @@ static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
         fate = HD_DROP;
     } else if ((head->flags & HD_EXPECT_SWALLOW) && head->kind == HD_EXPECT_PARSE &&
                (head->flags & HD_EXPECT_TAKEN)) {
-        fate = HD_DROP; /* the command that it was for says the same */
+        if (hd_prepared_export_failed(v, f))
+            fate = HD_DROP;
+    } else if (v->session && v->session->excuses &&
+               (head->kind == HD_EXPECT_QUERY || head->kind == HD_EXPECT_EXECUTE) &&
+               (excuse = hd_prepared_excuse(v->session, &rep))) {
+        hd_relay_instead(r, f, excuse);
+        fate = HD_DROP;
     } else if ((head->flags & HD_EXPECT_SWALLOW) && head->kind == HD_EXPECT_QUERY) {
         if (head->flags & HD_EXPECT_MUST)
             own_statement_failed(v, &rep);
@@ -282,6 +305,8 @@ static enum hd_fate on_command_complete(struct hd_relay *r, const struct hd_fram
         tag = "";
     }
     if (!plain_tag(tag)) {
+        if (v->session && v->session->txn == HD_TXN_FAILED && !strcmp(tag, "ROLLBACK"))
+            v->session->txn = HD_TXN_BLOCK; /* until the server says which */
         on_tag(v, tag);
         publish_ddl(v, tag);
         hd_defined_tag(v, tag);

@@ -60,12 +60,15 @@ int hd_read_bind(const struct hd_frame *f, struct hd_bind_message *out)
 
 /* The server must have the statement that a message is about. *id: its number there, or 0 where it is known
  * by the client's own name. */
-static enum hd_ready ready(struct hd_session *s, struct hd_name *n, const char *name, uint64_t *id)
+static enum hd_ready ready(struct hd_session *s, struct hd_name *n, const char *name, int describe,
+                           uint64_t *id)
 {
     *id = 0;
     if (!*name && !n)
         return hd_unnamed_ready(s) ? HD_READY_ENOMEM : HD_READY;
-    return n && !n->own ? hd_prepared_ready(s, n, id) : HD_READY;
+    if (n && n->own == HD_NAME_EMPTY && hd_prepared_unexport(s, n))
+        return HD_READY_ENOMEM;
+    return n && !n->own ? hd_prepared_ready(s, n, describe, id) : HD_READY;
 }
 
 /* It is not. */
@@ -83,7 +86,7 @@ enum hd_taken hd_forward_bind(struct hd_session *s, const struct hd_frame *f, st
                               const struct hd_bind_message *b, struct hd_name *n)
 {
     uint64_t id;
-    enum hd_ready r = ready(s, n, b->name, &id);
+    enum hd_ready r = ready(s, n, b->name, 0, &id);
 
     if (r != HD_READY)
         return not_ready(s, f, r);
@@ -170,7 +173,7 @@ enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f
     uint64_t id = 0;
 
     if (what == HD_TARGET_STATEMENT)
-        r = ready(s, n, name, &id);
+        r = ready(s, n, name, 1, &id);
     if (r != HD_READY)
         return not_ready(s, f, r);
     s->unsynced++;

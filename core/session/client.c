@@ -543,7 +543,8 @@ void hd_session_server_lost(struct hd_session *s, const char *why, int told)
 
 int hd_session_may_release(const struct hd_session *s)
 {
-    return !s->pins && !s->fence && !s->unsynced && !s->pass_rest && s->state == HD_SESSION_READY;
+    return !s->pins && !s->fence && !s->exporting && !s->unsynced && !s->pass_rest &&
+           s->state == HD_SESSION_READY;
 }
 
 void hd_session_release(struct hd_session *s)

@@ -52,7 +52,8 @@ struct hd_expect {
     uint8_t type; /* LOCAL without bytes: the reply's message type; UNNAMED: the server had the client's */
     uint16_t flags;
     uint32_t seq; /* PARSE, LOCAL ParseComplete: number of the client's Parse, 0 for the host's own; others:
-                   * of  the Parse that made the statement which the message is about */
+                   * of  the Parse that made the statement which the message is about; UNNAMED: number of the
+                   * change to the server's unnamed statement */
     union {
         void *ref; /* EXECUTE, QUERY: struct hd_stmt or NULL; UNNAMED: the struct hd_prep before, held, or
                     * NULL; ASK: struct hd_ask; LOCAL: what `flags` say; with REPLACE: struct hd_buf, held */

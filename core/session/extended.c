@@ -45,6 +45,7 @@ void hd_extended_free(struct hd_session *s)
     hd_names_clear(&s->names, hd_session_preps(s));
     hd_template_release(s->about_names);
     s->about_names = NULL;
+    hd_prepared_excuses_free(s);
     hd_prep_drop(hd_session_preps(s), s->unnamed);
     s->unnamed = NULL;
 }
@@ -150,8 +151,10 @@ static int names_are_sure(struct hd_session *s)
 
 enum hd_taken hd_extended_message(struct hd_session *s, const struct hd_frame *f)
 {
-    if (skipping(s))
+    if (skipping(s)) {
+        s->exporting = 0;
         return hd_drop_piece(s, f);
+    }
     if (!names_are_sure(s))
         return hd_wait_for_replies(s) ? hd_no_memory(s) : HD_TAKE_LATER;
     if (f->type != HD_MSG_BIND && f->type != HD_MSG_PARSE && !hd_frame_whole(f))

@@ -83,7 +83,8 @@ static enum hd_taken parse_taken(struct hd_session *s, const struct hd_frame *f,
         return HD_TAKE_LATER;
     if (!n->own)
         return hd_prepared_parse_taken(s, n, p->body, p->body_len) ? hd_no_memory(s) : HD_TAKEN;
-    n->own = HD_NAME_OWN_TOO; /* unless a function has dropped it there */
+    if (n->own == HD_NAME_OWN)
+        n->own = HD_NAME_OWN_TOO; /* unless a function has dropped it there */
     s->unsynced++;
     if (hd_server_expect(
             s->server, (struct hd_expect){.kind = HD_EXPECT_PARSE, .flags = HD_EXPECT_TAKEN, .seq = n->seq}))

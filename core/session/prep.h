@@ -58,6 +58,8 @@ enum hd_name_own {
     HD_NAME_SHARED = 0,
     HD_NAME_OWN,     /* on the session's server */
     HD_NAME_OWN_TOO, /* there, with a content that is not known for sure */
+    HD_NAME_EMPTY, /* there, as a statement that does nothing, for a text that was to drop it or find it taken
+                    */
 };
 
 /* A client's names: few, so a sorted array. */

@@ -130,21 +130,19 @@ static int send_close(struct hd_server *v, uint64_t id)
     return inject(v, &sb, (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .id = id});
 }
 
-/* Asks what a statement takes and gives. */
-static int send_ask(struct hd_session *s, struct hd_prep *p, uint64_t id, uint32_t seq)
+/* Asks what a statement takes and gives, by its name on the server. */
+static int send_ask(struct hd_session *s, const char *name, struct hd_ask what, uint32_t seq)
 {
     struct hd_expect e = {.kind = HD_EXPECT_ASK, .flags = HD_EXPECT_SWALLOW, .seq = seq};
-    struct hd_ask *a = hd_calloc(1, sizeof(*a));
+    struct hd_ask *a = hd_malloc(sizeof(*a));
     struct hd_strbuf sb = HD_STRBUF_INIT;
     struct hd_build b = hd_build_onto(&sb);
-    char name[HD_PREP_NAME];
 
     if (!a)
         return HD_ENOMEM;
-    a->prep = hd_prep_hold(p);
-    a->id = id;
+    *a = what;
+    hd_prep_hold(a->prep);
     e.ref = a;
-    hd_prep_name(id, name);
     (void)hd_build_describe(&b, HD_TARGET_STATEMENT, name); /* inject sees that it failed */
     return inject(s->server, &sb, e);
 }
@@ -196,7 +194,7 @@ static int add_there(struct hd_session *s, struct hd_name *n, unsigned flags, ui
     if (!code)
         code = send_parse(s->server, name, n->prep->body, n->prep->len, e);
     if (!code && rows == HD_ROWS_UNKNOWN)
-        code = send_ask(s, n->prep, n->id, n->seq);
+        code = send_ask(s, name, (struct hd_ask){.prep = n->prep, .id = n->id}, n->seq);
     return code;
 }
 
@@ -225,21 +223,68 @@ int hd_prepared_parse_taken(struct hd_session *s, const struct hd_name *n, const
 int hd_prepared_export(struct hd_session *s, struct hd_name *n, int empty)
 {
     static const uint8_t nothing[] = {0, 0, 0};
-    const struct hd_expect e = {.flags = HD_EXPECT_SWALLOW | HD_EXPECT_TAKEN};
+    const struct hd_expect e = {.flags = HD_EXPECT_SWALLOW | HD_EXPECT_TAKEN, .seq = n->seq};
     int code = send_parse(s->server, n->name, empty ? nothing : n->prep->body,
                           empty ? sizeof(nothing) : n->prep->len, e);
 
-    n->own = HD_NAME_OWN;
+    n->own = empty ? HD_NAME_EMPTY : HD_NAME_OWN;
     hd_prepared_pin(s);
+    if (!code && !empty && n->rows > HD_ROWS_NONE)
+        code = send_ask(s, n->name, (struct hd_ask){.prep = n->prep, .expected = n->rows}, n->seq);
     return code;
 }
 
-enum hd_ready hd_prepared_ready(struct hd_session *s, struct hd_name *n, uint64_t *id)
+int hd_prepared_unexport(struct hd_session *s, struct hd_name *n)
+{
+    struct hd_strbuf sb = HD_STRBUF_INIT;
+    struct hd_build b = hd_build_onto(&sb);
+
+    n->own = HD_NAME_SHARED;
+    hd_prepared_pin(s);
+    (void)hd_build_close(&b, HD_TARGET_STATEMENT, n->name);
+    if (inject(s->server, &sb, (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW}))
+        return HD_ENOMEM;
+    return s->unsynced ? HD_OK : hd_server_inject_sync(s->server);
+}
+
+/* Is it still to be heard whether the transaction has failed? */
+static int may_have_failed(const struct hd_session *s)
+{
+    struct hd_expects *q = &s->server->expects;
+
+    for (uint32_t i = 0; i < q->count && s->txn == HD_TXN_BLOCK; i++)
+        if (hd_expects_at(q, i)->kind == HD_EXPECT_SYNC || hd_expects_at(q, i)->kind == HD_EXPECT_QUERY)
+            return 1;
+    return 0;
+}
+
+/* In a transaction that has failed PostgreSQL parses nothing, but looks at the parameters of what it has, and
+ * tells them. So there is a statement with the same that does nothing. */
+static enum hd_ready stand_in(struct hd_session *s, const struct hd_name *n, uint64_t *id)
+{
+    struct hd_server *v = s->server;
+    const struct hd_prep *p = n->prep;
+    char name[HD_PREP_NAME];
+
+    *id = hd_prep_new_id(hd_session_preps(s));
+    hd_prep_name(*id, name);
+    if (hd_stock_retire(&v->preps, *id) ||
+        send_parse(v, name, p->body + p->sql_len, p->len - p->sql_len,
+                   (struct hd_expect){.flags = HD_EXPECT_SWALLOW, .id = *id}))
+        return HD_READY_ENOMEM;
+    return HD_READY;
+}
+
+enum hd_ready hd_prepared_ready(struct hd_session *s, struct hd_name *n, int describe, uint64_t *id)
 {
     struct hd_server *v = s->server;
     struct hd_stocked *e = hd_stock_find(&v->preps, n->prep, n->id, n->rows);
     uint64_t rows = n->rows > HD_ROWS_NONE ? HD_ROWS_UNKNOWN : n->rows;
 
+    if (!e && may_have_failed(s))
+        return hd_wait_for_replies(s) ? HD_READY_ENOMEM : HD_READY_LATER;
+    if (!e && s->txn == HD_TXN_FAILED && (n->rows == HD_ROWS_NONE || (!describe && n->rows > HD_ROWS_NONE)))
+        return stand_in(s, n, id);
     if (!e) {
         if (add_there(s, n, HD_EXPECT_SWALLOW, 0, rows))
             return HD_READY_ENOMEM;
@@ -339,6 +384,8 @@ int hd_ask_rows(struct hd_server *v, struct hd_ask *a, uint32_t seq, const struc
 
     if (rows == HD_ROWS_UNKNOWN || !a->resolved)
         return 0;
+    if (a->expected)
+        return rows == a->expected || !v->session || !hd_prepared_changed(v->session, seq);
     if (e && e->id == a->id) {
         hd_stock_resolve(&v->preps, t, e, a->resolved, rows);
         id = keep_older(v, e);
@@ -376,6 +423,7 @@ static void set_servers_unnamed(struct hd_server *v, struct hd_prep *p, int unsu
     if (v->unnamed != p)
         set_unnamed(v->w->all->preps, &v->unnamed, p);
     v->unnamed_unsure = (uint8_t)unsure;
+    v->unnamed_changes++;
 }
 
 static int is_servers(const struct hd_session *s)
@@ -399,6 +447,7 @@ int hd_unnamed_parse(struct hd_session *s, struct hd_prep *p)
     s->unsynced++;
     set_unnamed(hd_session_preps(s), &s->unnamed, p);
     set_servers_unnamed(s->server, p, 0);
+    e.seq = s->server->unnamed_changes;
     return send_parse(s->server, "", p->body, p->len, e);
 }
 
@@ -407,6 +456,7 @@ struct hd_expect hd_unnamed_close(struct hd_session *s)
     struct hd_expect e = unnamed_before(s, HD_EXPECT_CLOSE);
 
     hd_unnamed_lost(s, s->server);
+    e.seq = s->server->unnamed_changes;
     return e;
 }
 
@@ -420,6 +470,7 @@ int hd_unnamed_ready(struct hd_session *s)
     if (is_servers(s))
         return HD_OK;
     set_servers_unnamed(v, s->unnamed, 0);
+    e.seq = v->unnamed_changes;
     if (s->unnamed)
         return send_parse(v, "", s->unnamed->body, s->unnamed->len, e);
     /* another client's is there, and ours has none: PostgreSQL shall say so */
@@ -435,17 +486,54 @@ void hd_unnamed_lost(struct hd_session *s, struct hd_server *v)
     set_servers_unnamed(v, NULL, 0);
 }
 
+#define UNDONE 2 /* of an entry's `type` */
+
+/* The change after the one numbered `seq`, if it is one that may be undone itself, and is not yet. */
+static struct hd_expect *unnamed_change_after(struct hd_server *v, uint32_t seq)
+{
+    for (uint32_t i = 0; i < v->expects.count; i++) {
+        struct hd_expect *e = hd_expects_at(&v->expects, i);
+
+        if ((e->kind != HD_EXPECT_PARSE && e->kind != HD_EXPECT_CLOSE) || !(e->flags & HD_EXPECT_UNNAMED) ||
+            e->seq != seq + 1)
+            continue;
+        if (e->type != UNDONE)
+            return e;
+        seq++;
+    }
+    return NULL;
+}
+
+/* Instead of what an entry stands for the client had `clients`, which was the server's too (`servers`). What
+ * came behind it in the pipeline stands. */
+static void unnamed_was(struct hd_server *v, const struct hd_expect *e, struct hd_prep *clients, int servers)
+{
+    struct hd_prep_table *t = v->w->all->preps;
+    struct hd_expect *next;
+    struct hd_prep *was;
+
+    if (v->unnamed_changes == e->seq) {
+        set_servers_unnamed(v, servers ? clients : NULL, !servers);
+        if (v->session && !(e->flags & HD_EXPECT_SWALLOW))
+            set_unnamed(t, &v->session->unnamed, clients);
+        v->unnamed_changes = e->seq - 1;
+    } else if (!(e->flags & HD_EXPECT_SWALLOW) && (next = unnamed_change_after(v, e->seq)) &&
+               !(next->flags & HD_EXPECT_SWALLOW)) {
+        was = next->ref;
+        set_unnamed(t, &was, clients);
+        next->ref = was;
+        next->type = (uint8_t)servers;
+    }
+}
+
 void hd_unnamed_undo(struct hd_server *v, struct hd_expect *e)
 {
-    int clients = !(e->flags & HD_EXPECT_SWALLOW);
-
     /* What the server had where it was not the client's is not remembered: that is brought anew. */
-    set_servers_unnamed(v, clients && e->type ? e->ref : NULL, !(clients && e->type));
-    if (clients && v->session)
-        set_unnamed(v->w->all->preps, &v->session->unnamed, e->ref);
+    unnamed_was(v, e, e->ref, !(e->flags & HD_EXPECT_SWALLOW) && e->type);
+    e->type = UNDONE;
 }
 
 void hd_unnamed_failed(struct hd_server *v, const struct hd_expect *e)
 {
-    hd_unnamed_lost(e->flags & HD_EXPECT_SWALLOW ? NULL : v->session, v);
+    unnamed_was(v, e, NULL, 1);
 }

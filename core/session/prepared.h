@@ -15,6 +15,7 @@
 
 #include "session/extended.h"
 #include "session/statement.h"
+#include "wire/describe.h"
 
 static inline struct hd_prep_table *hd_session_preps(const struct hd_session *s)
 {
@@ -40,6 +41,8 @@ int hd_prepared_parse_taken(struct hd_session *s, const struct hd_name *n, const
                             uint32_t len) HD_MUST_USE;
 /* The name is to be known to the server as the client knows it. `empty`: as a statement that does nothing. */
 int hd_prepared_export(struct hd_session *s, struct hd_name *n, int empty) HD_MUST_USE;
+/* It is not to be known so any more. */
+int hd_prepared_unexport(struct hd_session *s, struct hd_name *n) HD_MUST_USE;
 
 enum hd_ready {
     HD_READY,       /* *id is its number on the server */
@@ -48,14 +51,17 @@ enum hd_ready {
     HD_READY_ENOMEM,
 };
 
-/* The server must have the statement that a message is about. */
-enum hd_ready hd_prepared_ready(struct hd_session *s, struct hd_name *n, uint64_t *id) HD_MUST_USE;
+/* The server must have the statement that a message, a Bind or Describe, is about. */
+enum hd_ready hd_prepared_ready(struct hd_session *s, struct hd_name *n, int describe,
+                                uint64_t *id) HD_MUST_USE;
 
 /* What the host asked about a statement. */
 struct hd_ask {
     struct hd_prep *prep;     /* as it was sent; held */
     struct hd_prep *resolved; /* with the types of all parameters; held, or NULL until they are known */
     uint64_t id;
+    uint64_t
+        expected; /* of a statement under the client's own name: its rows; 0: it is under one of the host's */
 };
 void hd_ask_free(struct hd_prep_table *t, struct hd_ask *a);
 /* The answers to it: ParameterDescription; then RowDescription or NoData, with the number of the client's
@@ -101,6 +107,16 @@ void hd_closed_name_undo(struct hd_session *s, const struct hd_closed_name *c);
  * client's names those that it speaks of, and what comes behind waits until it is known what it did.
  * HD_TAKEN: go on; HD_TAKE_LATER; HD_TAKE_END. */
 enum hd_taken hd_prepared_sql(struct hd_session *s, const struct hd_text *t);
+/* What the server has been told of names came to nothing. `after`: of the queue, from the Parse on. 1: the
+ * client hears of it when it uses the name; 0: now, since all that it has sent behind is skipped. */
+int hd_prepared_export_failed(struct hd_server *v, const struct hd_frame *f);
+/* A statement that is known to the server by the client's name gives other rows than it did. HD_OK or
+ * HD_ENOMEM. */
+int hd_prepared_changed(struct hd_session *s, uint32_t seq) HD_MUST_USE;
+/* What the client is to read instead of an error that only says that its server does not have such a name;
+ * NULL: nothing. Borrowed. */
+struct hd_buf *hd_prepared_excuse(struct hd_session *s, const struct hd_report *rep);
+void hd_prepared_excuses_free(struct hd_session *s);
 /* Can a Query be answered here, as DEALLOCATE of a name that the server knows by another? */
 int hd_prepared_deallocates(struct hd_session *s, const struct hd_text *t);
 /* A command of that text has ended: DEALLOCATE, DEALLOCATE ALL, DISCARD ALL. */

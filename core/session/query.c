@@ -163,8 +163,10 @@ enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
     struct hd_text t;
     enum hd_decision d;
 
-    if (skipping(s))
+    if (skipping(s)) {
+        s->exporting = 0;
         return hd_drop_piece(s, f);
+    }
     if (s->held && !hd_held_release(s))
         return HD_TAKE_LATER;
     if (in_open_batch(s))

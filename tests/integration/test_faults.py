@@ -625,6 +625,30 @@ def terminated_behind_its_answer():
             assert w.query("SELECT pg_backend_pid()") != [[pid]]
 
 
+@test("a statement does not go to a server that PostgreSQL is ending for having idled")
+def ending_meanwhile():
+    # What the server says at its end is held up on its way: for the host it idles still.
+    pg.execute("ALTER ROLE app SET idle_session_timeout = '600ms'")
+    try:
+        with SplitProxy(pg.port, size=1 << 16) as proxy:
+            sections = {"database *": {"pool_size": 2, "pool_mode": "auto"}, "host": {"workers": 1}}
+            with Host(pg, sections, server_port=proxy.port) as host, host.wire() as w, host.wire() as other:
+                w.query("BEGIN")
+                other.query("SELECT 1")
+                w.query("COMMIT")
+                proxy.stall("down")
+                wait_for(lambda: pg.backends(BACKENDS) == 0, 5, "PostgreSQL has ended them")
+                sent = proxy.forwarded["up"]
+                for client in (w, other):
+                    client.send(query("SELECT 'heard'"))
+                wait_for(lambda: proxy.forwarded["up"] > sent, 5, "the host has asked the servers")
+                proxy.resume("down")
+                for client in (w, other):
+                    equal(kinds(client.recv_until("Z")), "TDCZ")
+    finally:
+        pg.execute("ALTER ROLE app RESET idle_session_timeout")
+
+
 @test("a server that is terminated in a transaction ends that one alone")
 def killed_in_transaction():
     with small_host(3) as host, host.wire() as other:

@@ -130,12 +130,9 @@ def moved():
         b.query("COMMIT")
         b.query("BEGIN")
         for _ in range(4):
-            # Directly 42P01: here the statement could not be made on this server, so it does not exist.
-            got = heard(a.exchange(query("EXECUTE s"), timeout=5))
-            assert got in (["E42P01", "Z"], ["E26000", "Z"]), got
+            equal(heard(a.exchange(query("EXECUTE s"), timeout=5)), ["E42P01", "Z"])
             equal(heard(a.exchange(query("SELECT 1"), timeout=5)), ["T", ("D", [b"1"]), "C", "Z"])
-            got = heard(a.exchange(bind("", "s"), execute(), sync(), timeout=5))
-            assert got in (["E42P01", "Z"], ["E26000", "Z"]), got
+            equal(heard(a.exchange(bind("", "s"), execute(), sync(), timeout=5)), ["E42P01", "Z"])
             equal(heard(a.exchange(query("SELECT 1"), timeout=5)), ["T", ("D", [b"1"]), "C", "Z"])
         b.query("COMMIT")
         others.close()
