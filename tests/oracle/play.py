@@ -1,0 +1,212 @@
+"""
+Holds a session (script.py) with PostgreSQL itself and through howdahd, and compares every message that its clients see.
+
+Forgiven is only what cannot be the same: keys for cancelling, numbers of processes and of objects made on each side, and
+where in PostgreSQL's source an error came up, since some are told by the host in PostgreSQL's words.
+"""
+
+import pgwire
+import sides
+from answers import Answers
+from script import AGAIN, MOVE, encode
+
+SETUP = """
+CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO app, clerk; SET search_path = public;
+CREATE TABLE item (id int PRIMARY KEY, name text, amount numeric);
+INSERT INTO item SELECT i, 'item ' || i, i / 7.0 FROM generate_series(1, 20) i;
+CREATE TABLE t0 (a int, b text); INSERT INTO t0 VALUES (1, 'one'), (2, 'two');
+CREATE TABLE t1 (a int PRIMARY KEY, b text); INSERT INTO t1 VALUES (1, 'eins');
+CREATE TABLE serial (id serial, t text); CREATE SEQUENCE counter;
+GRANT ALL ON ALL TABLES IN SCHEMA public TO app, clerk;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app, clerk;
+ALTER TABLE t0 OWNER TO app; ALTER TABLE t1 OWNER TO app
+"""
+
+# So long a message may take. Nothing here takes longer than lock_timeout.
+PATIENCE = 5.0
+
+
+class Differs(AssertionError):
+    """The two sides have not said the same."""
+
+
+class Unplayable(Exception):
+    """PostgreSQL itself does not answer: the session is no conversation."""
+
+
+# Who waits for another client's lock waits for ever, since one step follows the other; and no plan may depend on when a
+# table was analyzed.
+SETTINGS = {"lock_timeout": "100ms", "autovacuum": "off"}
+
+
+def prepare(pg):
+    """The server as sessions need it: a second database, which the direct side works in."""
+    pg.execute("CREATE ROLE clerk; GRANT clerk TO app", "postgres")
+    pg.execute("CREATE DATABASE twin TEMPLATE shop OWNER app", "postgres")
+
+
+class Client:
+    """One client of the session on one side."""
+
+    def __init__(self, connect, parameters):
+        self.wire = connect(parameters)
+        self.answers = Answers()
+        self.notified = []
+
+    def exchange(self, messages, patience):
+        heard = []
+        self.answers.sent(messages)
+        try:
+            self.wire.send(*(encode(m) for m in messages))
+            while not self.answers.done():
+                m = self.wire.recv(patience)
+                self.answers.heard(m)
+                if m.type == "A":
+                    self.notified.append(m.body[4:])
+                else:
+                    heard.append(m)
+        except (pgwire.WireClosed, OSError) as e:
+            heard.append(pgwire.Message("!", type(e).__name__.encode()))
+        return heard
+
+    def leave(self):
+        self.wire.send(pgwire.terminate())
+        self.wire.close()
+
+
+class Stage:
+    """Where sessions are played: a host, and the server behind it."""
+
+    def __init__(self, pg, host):
+        self.pg = pg
+        self.host = host
+        self.played = 0
+
+    def _reset(self):
+        """Both databases as at first, and no connections left of what was played before."""
+        self.pg.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname IN ('shop', 'twin') AND pid <> pg_backend_pid()",
+            "postgres",
+        )
+        for database in ("shop", "twin"):
+            with self.pg.connect(database) as c:
+                c.execute("SET lock_timeout = '10s'")
+                c.execute("DROP SCHEMA IF EXISTS public CASCADE")
+                c.execute(SETUP)
+
+    def play(self, script, patience=PATIENCE):
+        """Fails with Differs, or with Unplayable."""
+        self._reset()
+        self.played += 1
+        # Under a name of its own the host has a pool of its own for it.
+        play = Play(self, "s%d" % self.played, script, patience)
+        try:
+            play.run()
+        finally:
+            play.close()
+
+
+class Play:
+    """One session, held once."""
+
+    def __init__(self, stage, database, script, patience):
+        self.stage = stage
+        self.database = database
+        self.script = script
+        self.patience = patience
+        self.clients = {}  # by number: the direct one and the one through the host
+        self.others = []
+
+    def _direct(self, parameters):
+        return self.stage.pg.wire("app", "twin", "secret", **parameters)
+
+    def _through(self, parameters):
+        return self.stage.host.wire("app", self.database, "secret", **parameters)
+
+    def _log_in(self, number):
+        parameters = self.script.startup.get(number, {})
+        pair = Client(self._direct, parameters), Client(self._through, parameters)
+        if pair[0].wire.parameters != pair[1].wire.parameters:
+            raise Differs(
+                "client %d is told of other settings\n  direct  %r\n  through %r"
+                % (number, pair[0].wire.parameters, pair[1].wire.parameters)
+            )
+        return pair
+
+    def run(self):
+        self.others = [self._through({}) for _ in range(2)]
+        if self.script.asking:
+            self.others[0].exchange(pgwire.query("SELECT lastval()"))
+        for number in self.script.clients():
+            self.clients[number] = self._log_in(number)
+        for at, (number, what) in enumerate(self.script.steps, 1):
+            if what == MOVE:
+                self._move(at)
+            elif what == AGAIN:
+                self._again(number)
+            else:
+                self._step(at, number, what)
+        self._end()
+
+    def _step(self, at, number, messages):
+        direct, through = (c.exchange(messages, self.patience) for c in self.clients[number])
+        if direct and direct[-1].type == "!":
+            raise Unplayable("step %d: PostgreSQL: %s" % (at, direct[-1]))
+        self._compare("step %d, client %d" % (at, number), messages, direct, through)
+
+    def _end(self):
+        for number in self.clients:
+            self._step(len(self.script.steps) + 1, number, [["S"], ["Q", "ROLLBACK"]])
+        for number, (direct, through) in self.clients.items():
+            if direct.notified != through.notified:
+                raise Differs(
+                    "client %d was notified\n  direct  %r\n  through %r"
+                    % (number, direct.notified, through.notified)
+                )
+
+    def _compare(self, where, sent, direct, through):
+        a, b = (
+            pgwire.comparable(map(sides.without_numbers, heard), ignore_fields=sides.SOURCE_FIELDS)
+            for heard in (direct, through)
+        )
+        if a == b:
+            return
+        at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+        raise Differs(
+            "%s: sent %s\n  direct  %s\n  through %s\n  first difference at %d:\n    direct  %r\n    through %r"
+            % (where, sent, pgwire.kinds(direct), pgwire.kinds(through), at, direct[at : at + 1], through[at : at + 1])
+        )
+
+    def _again(self, number):
+        for c in self.clients[number]:
+            c.leave()
+        self.clients[number] = self._log_in(number)
+
+    def _move(self, at):
+        """Two others take a server each at the same time, and leave on it what is not to reach anybody else."""
+        first, second = self.others
+        try:
+            first.exchange(pgwire.query("BEGIN"), timeout=self.patience)
+            second.exchange(
+                pgwire.parse("", "SELECT 'another''s'"),
+                pgwire.parse("a", "SELECT 'another''s a'"),
+                pgwire.close("S", "a"),
+                pgwire.sync(),
+                pgwire.query("SET application_name = 'another'"),
+                pgwire.parse("", "SELECT 1/0"),
+                pgwire.bind(),
+                pgwire.execute(),
+                pgwire.sync(),
+                pgwire.query("BEGIN"),
+                ready=4,
+                timeout=self.patience,
+            )
+            first.exchange(pgwire.query("COMMIT"), timeout=self.patience)
+            second.exchange(pgwire.query("COMMIT"), timeout=self.patience)
+        except (pgwire.WireClosed, OSError) as e:
+            raise Differs("step %d: others get no server: %s" % (at, type(e).__name__)) from e
+
+    def close(self):
+        for wire in self.others + [c.wire for pair in self.clients.values() for c in pair]:
+            wire.close()
