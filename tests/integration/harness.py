@@ -422,6 +422,15 @@ def merge(config, changes):
     return merged
 
 
+def _runs(pid):
+    """Is there such a process, and no zombie that nobody has waited for yet?"""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Host:
     """
     A howdahd in the foreground, with default_config and the test's `changes` in a conf.d of its own.
@@ -501,9 +510,11 @@ class Host:
             raise AssertionError("howdahd ended with %s:\n%s" % (status, self.log_text()[-8000:]))
 
     def stop(self, number=signal.SIGTERM):
-        """Ends it and returns its exit status; at once once it has ended."""
+        """Ends it with all its processes and returns its exit status; at once once it has ended."""
         if self.process.poll() is None:
+            pids = self.host_pids()
             end(self.process, number)
+            wait_for(lambda: not any(_runs(pid) for pid in pids), STOP_TIMEOUT, "howdahd's processes end")
         cancel_on_exit(self._ending)
         return self.process.returncode
 
