@@ -33,6 +33,11 @@
 
 #define NEVER UINT64_MAX
 
+/* Of a link's send. Most go at once, while they are handed over; those have no completion unless something is
+ * wrong with them, so that a round of sends does not end the sleep that comes behind it. Where something
+ * waits for the send, or the socket was full, its completion is awaited. */
+enum { NOT_SENDING, SENDS_AT_ONCE, SENDS_IN_TIME };
+
 /* What a completion belongs to stands in its user_data: a link and one of these, or one of these alone. */
 enum { IGNORE = 0, RECEIVE, SEND, POLL, LIBUV, TIMER, KINDS = 7 };
 
@@ -50,8 +55,9 @@ struct hd_uring {
     struct hd_list leaving; /* closed or leaving links, looked at before the next sleep */
     uint32_t leaving_count; /* ... and those whose completions are awaited */
     uint32_t messages_used; /* by entries that are not handed over yet */
-    int libuv_polled;       /* libuv's descriptor is watched */
-    uint64_t timer_at;      /* when the ring's timeout ends, in libuv's time; NEVER: there is none */
+    struct hd_link *sent; /* links that send at once, until their sends have been handed over and looked at */
+    int libuv_polled;     /* libuv's descriptor is watched */
+    uint64_t timer_at;    /* when the ring's timeout ends, in libuv's time; NEVER: there is none */
     struct __kernel_timespec timer;
     struct message messages[MESSAGES];
 };
@@ -64,21 +70,15 @@ static struct hd_uring *uring_of(const struct hd_link *l)
 /* --- entries -----------------------------------------------------------------------------------------------
  */
 
-static void handed_over(struct hd_uring *u)
-{
-    if (!io_uring_sq_ready(&u->ring))
-        u->messages_used = 0;
-}
-
 /* Without sleeping, until the kernel has taken everything: it may be short of memory for a moment. */
 static void submit(struct hd_uring *u)
 {
-    do {
+    while (io_uring_sq_ready(&u->ring)) {
         int n = io_uring_submit(&u->ring);
 
         HD_CHECK(n >= 0 || n == -EINTR || n == -EAGAIN || n == -EBUSY);
-    } while (io_uring_sq_ready(&u->ring));
-    handed_over(u);
+    }
+    u->messages_used = 0;
 }
 
 static struct io_uring_sqe *entry(struct hd_uring *u)
@@ -117,15 +117,14 @@ static int wants_receive(const struct hd_link *l)
     return !l->paused && !l->ended && !r->receiving && !r->end && hd_list_empty(&l->starved);
 }
 
-/* A link that waits with watch_end keeps its receive, which hears of the end, until more bytes come than
- * belong there; others stop, for pausing them is back-pressure. */
+/* A pause shows only once bytes have come during it: most pauses end before that. */
 static int wants_cancel(const struct hd_link *l)
 {
     const struct hd_link_ring *r = &l->on.ring;
 
     if (!r->receiving || r->cancelling)
         return 0;
-    return (l->paused && (r->full || !l->watch_end)) || !hd_list_empty(&l->starved);
+    return (l->paused && r->full) || !hd_list_empty(&l->starved);
 }
 
 static int wants_poll(const struct hd_link *l)
@@ -244,18 +243,45 @@ static void maybe_gone(struct hd_link *l)
 /* --- sending -----------------------------------------------------------------------------------------------
  */
 
+/* Will nothing be left to do for the link when this send has gone? */
+static int sends_all(const struct hd_link *l)
+{
+    if (l->high)
+        return 0;
+    return l->tls ? !l->out_count && !hd_tls_wants_send(l->tls) : l->out_count <= HD_LINK_IOV;
+}
+
+/* The rest of a send's entry. One that is to go at once fails, and tells how much has gone, where the socket
+ * does not take all of it. */
+static void fill_send(struct hd_uring *u, struct hd_link *l, struct io_uring_sqe *e, size_t len)
+{
+    struct hd_link_ring *r = &l->on.ring;
+
+    io_uring_sqe_set_data64(e, name(l, SEND));
+    e->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+    r->send_len = (uint32_t)len;
+    r->sending = r->crowded || !sends_all(l) ? SENDS_IN_TIME : SENDS_AT_ONCE;
+    if (r->sending == SENDS_IN_TIME)
+        return;
+    e->msg_flags |= MSG_DONTWAIT;
+    io_uring_sqe_set_flags(e, IOSQE_CQE_SKIP_SUCCESS);
+    r->next_sent = u->sent;
+    u->sent = l;
+}
+
 static void queue_send(struct hd_uring *u, struct hd_link *l, const void *bytes, size_t len)
 {
     struct io_uring_sqe *e = entry(u);
 
-    io_uring_prep_send(e, l->fd, bytes, len, MSG_NOSIGNAL | MSG_WAITALL);
-    io_uring_sqe_set_data64(e, name(l, SEND));
+    io_uring_prep_send(e, l->fd, bytes, len, 0);
+    fill_send(u, l, e, len);
 }
 
 static void queue_slices(struct hd_uring *u, struct hd_link *l)
 {
     struct io_uring_sqe *e;
     struct message *m;
+    size_t len = 0;
 
     if (l->out_count == 1) {
         const struct hd_slice *s = &l->out[l->out_head & (l->out_cap - 1)];
@@ -268,8 +294,10 @@ static void queue_slices(struct hd_uring *u, struct hd_link *l)
     e = entry(u);
     m = &u->messages[u->messages_used++];
     m->head = (struct msghdr){.msg_iov = m->iov, .msg_iovlen = hd_link_iov(l, m->iov, HD_LINK_IOV)};
-    io_uring_prep_sendmsg(e, l->fd, &m->head, MSG_NOSIGNAL | MSG_WAITALL);
-    io_uring_sqe_set_data64(e, name(l, SEND));
+    io_uring_prep_sendmsg(e, l->fd, &m->head, 0);
+    for (size_t i = 0; i < m->head.msg_iovlen; i++)
+        len += m->iov[i].iov_len;
+    fill_send(u, l, e, len);
 }
 
 /* Fills a buffer with records, as many as it takes; it stays the same until it has gone. 1: there are some.
@@ -321,7 +349,7 @@ static void engine_send(struct hd_link *l)
         return;
     }
     l->io->send_calls++;
-    l->blocked = l->pinned = r->sending = 1;
+    l->blocked = l->pinned = 1;
 }
 
 /* By hand it did not go: the ring waits for room better. */
@@ -351,7 +379,9 @@ static void on_sent(struct hd_link *l, int res)
 {
     struct hd_link_ring *r = &l->on.ring;
 
-    r->sending = l->blocked = l->pinned = 0;
+    r->crowded = r->sending == SENDS_AT_ONCE && res != (int)r->send_len;
+    r->sending = NOT_SENDING;
+    l->blocked = l->pinned = 0;
     if (l->closed)
         return;
     if (res > 0) {
@@ -370,6 +400,23 @@ static void on_sent(struct hd_link *l, int res)
     else if (l->out_count || (l->tls && hd_tls_wants_send(l->tls)))
         hd_link_mark_dirty(l);
     hd_link_check_drained(l);
+}
+
+/* After entries were handed over and what came of them was looked at: the sends that were not heard of have
+ * gone. */
+static void settle_sends(struct hd_uring *u)
+{
+    struct hd_link *l = u->sent;
+
+    u->sent = NULL;
+    while (l) {
+        struct hd_link *next = l->on.ring.next_sent;
+
+        if (l->on.ring.sending == SENDS_AT_ONCE)
+            on_sent(l, (int)l->on.ring.send_len);
+        maybe_gone(l);
+        l = next;
+    }
 }
 
 /* --- receiving ---------------------------------------------------------------------------------------------
@@ -524,15 +571,21 @@ static int complete_all(struct hd_uring *u)
 static int wait_ring(struct hd_loop_waiter *w, int timeout_ms)
 {
     struct hd_uring *u = HD_CONTAINER_OF(w, struct hd_uring, waiter);
-    int n;
+    int n, due;
 
     watch_libuv(u);
     if (timeout_ms)
         watch_time(u, timeout_ms);
     n = timeout_ms ? io_uring_submit_and_wait(&u->ring, 1) : io_uring_submit_and_get_events(&u->ring);
     HD_CHECK(n >= 0 || n == -EINTR || n == -EAGAIN || n == -EBUSY);
-    handed_over(u);
-    return complete_all(u);
+    submit(u); /* mostly all has been taken, and this does nothing */
+    due = complete_all(u);
+    while (io_uring_cq_has_overflow(&u->ring)) {
+        (void)io_uring_get_events(&u->ring);
+        due |= complete_all(u);
+    }
+    settle_sends(u);
+    return due;
 }
 
 static void drain(struct hd_loop_waiter *w)

@@ -59,13 +59,17 @@ struct hd_link_poll {
 
 /* What the io_uring engine has under way for a link. */
 struct hd_link_ring {
-    struct hd_list node; /* to be armed or cancelled, or leaving */
-    struct hd_buf *raw;  /* under TLS: what is being sent */
-    uint32_t raw_off;    /* of it, sent already */
-    int32_t end_error;   /* with `end`: how the stream ended */
-    uint8_t receiving;   /* a multishot receive is armed */
-    uint8_t cancelling;  /* ... and asked to end */
-    uint8_t sending, polling;
+    struct hd_list node;       /* to be armed or cancelled, or leaving */
+    struct hd_link *next_sent; /* in the list of those whose send has no completion if it goes well */
+    struct hd_buf *raw;        /* under TLS: what is being sent */
+    uint32_t raw_off;          /* of it, sent already */
+    uint32_t send_len;         /* of the send that is under way */
+    int32_t end_error;         /* with `end`: how the stream ended */
+    uint8_t receiving;         /* a multishot receive is armed */
+    uint8_t cancelling;        /* ... and asked to end */
+    uint8_t sending;           /* enum in engine_uring.c */
+    uint8_t crowded;           /* the socket did not take all of the last send: the next one waits for room */
+    uint8_t polling;
     uint8_t full; /* bytes came while it was paused: no more of them */
     uint8_t end;  /* the stream has ended; to be told when the owner reads again */
 };
