@@ -37,7 +37,9 @@ static int32_t get_info(const hd_dependencies *d, struct hd_dependencies_info *o
     const struct hd_dependencies_info info = {.tables = d->answer.count,
                                               .problems = d->answer.problems,
                                               .generation = d->generation,
-                                              .reason = d->answer.reason};
+                                              .reason = d->answer.reason,
+                                              .footprint = d->answer.footprint,
+                                              .footprint_reason = d->answer.footprint_reason};
 
     return give(out, out->size, &info, sizeof(info));
 }

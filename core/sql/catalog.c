@@ -60,6 +60,29 @@ static int put_names(struct hd_catalog_params *p, unsigned at, const void *items
     put_names(p, at, facts, n, sizeof(struct type), offsetof(struct type, schema),                           \
               offsetof(struct type, name))
 
+/* Which of the tables are written. */
+static int put_writes(struct hd_catalog_params *p, const struct hd_facts *f)
+{
+    struct hd_strbuf b = HD_STRBUF_INIT;
+
+    hd_strbuf_putc(&b, '{');
+    for (uint32_t i = 0; i < f->n_tables; i++)
+        put_element(&b, f->tables[i].access & HD_ACCESS_WRITE ? "t" : "f");
+    hd_strbuf_putc(&b, '}');
+    p->value[13] = b.failed ? NULL : hd_arena_strdup(&p->arena, b.data);
+    hd_strbuf_free(&b);
+    return p->value[13] ? HD_OK : HD_ENOMEM;
+}
+
+/* TRUNCATE … CASCADE takes tables along by every foreign key. */
+static int truncates(const struct hd_facts *f)
+{
+    for (uint32_t i = 0; i < f->n_statements; i++)
+        if (f->statements[i].kind == HD_STATEMENT_TRUNCATE)
+            return 1;
+    return 0;
+}
+
 int hd_catalog_ask(const struct hd_facts *f, const char *text, const struct hd_catalog_view *view,
                    struct hd_catalog_params *out)
 {
@@ -69,7 +92,10 @@ int hd_catalog_ask(const struct hd_facts *f, const char *text, const struct hd_c
         .arena = HD_ARENA_INIT,
         .value = {view->user, view->role, view->search_path, view->default_hidden ? "t" : "f"}};
     out->value[12] = text;
-    code = PUT_NAMES(out, 4, f->tables, f->n_tables, hd_fact_table);
+    out->value[14] = truncates(f) ? "t" : "f";
+    code = put_writes(out, f);
+    if (!code)
+        code = PUT_NAMES(out, 4, f->tables, f->n_tables, hd_fact_table);
     if (!code)
         code = PUT_NAMES(out, 6, f->functions, f->n_functions, hd_fact_function);
     if (!code)
@@ -99,23 +125,41 @@ struct judge {
     int no_memory;
 };
 
-/* Notes a problem; the first one's words stay. */
-static void problem(struct judge *j, uint64_t bit, const char *words, const struct row *r)
+/* "s.t is temporary": what a row is about, and what is the matter with it. */
+static void say(struct judge *j, struct hd_str *reason, const char *words, const struct row *r)
 {
     const char *text;
 
-    j->out->problems |= bit;
-    if (j->out->reason.len)
-        return;
+    if (reason->len)
+        return; /* the first one's words stay */
     if (!r)
         text = hd_arena_strdup(&j->out->arena, words);
     else
         text = hd_arena_printf(&j->out->arena, "%.*s%s%.*s %s", (int)r->schema.len, r->schema.ptr,
                                r->schema.len ? "." : "", (int)r->name.len, r->name.ptr, words);
     if (text)
-        j->out->reason = (struct hd_str){text, strlen(text)};
+        *reason = (struct hd_str){text, strlen(text)};
     else
         j->no_memory = 1;
+}
+
+static void problem(struct judge *j, uint64_t bit, const char *words, const struct row *r)
+{
+    j->out->problems |= bit;
+    say(j, &j->out->reason, words, r);
+}
+
+static void footprint(struct judge *j, uint32_t bit, const char *words, const struct row *r)
+{
+    j->out->footprint |= bit;
+    say(j, &j->out->footprint_reason, words, r);
+}
+
+/* Nobody knows what it is, so neither what it reads nor what it writes. */
+static void missing(struct judge *j, const char *words, const struct row *r)
+{
+    problem(j, HD_PROBLEM_MISSING, words, r);
+    footprint(j, HD_FOOTPRINT_NAME, words, r);
 }
 
 static int is(struct hd_str s, const char *word)
@@ -163,7 +207,9 @@ static void on_table(struct judge *j, const struct row *r)
                                    .schema = copy(j, r->schema),
                                    .name = copy(j, r->name)};
     t->flags = (r->number ? HD_RELATION_NAMED : 0) | (has(r->more, 'u') ? HD_RELATION_UNLOGGED : 0) |
-               (has(r->more, 'i') ? HD_RELATION_IDENTITY : 0);
+               (has(r->more, 'i') ? HD_RELATION_IDENTITY : 0) | (has(r->more, 'w') ? HD_RELATION_WRITTEN : 0);
+    if (has(r->more, 'w') && (r->oid < FIRST_OWN || t->kind == HD_RELATION_OTHER))
+        footprint(j, HD_FOOTPRINT_RELATION, "is no table of the application's", r);
     if (r->oid < FIRST_OWN)
         problem(j, HD_PROBLEM_SYSTEM, "is a system catalog", r);
     else if (t->kind == HD_RELATION_OTHER)
@@ -186,6 +232,8 @@ static void on_function(struct judge *j, const struct row *r)
         name[r->name.len] = 0;
         known = hd_known_function(name);
     }
+    if (has(r->detail, 'v') && !known)
+        footprint(j, HD_FOOTPRINT_FUNCTION, "is volatile: it may write anything", r);
     if (known && r->number)
         return;
     if (has(r->detail, 'v'))
@@ -203,7 +251,7 @@ static void on_no_function(struct judge *j, const struct row *r)
         r->number && r->number <= j->facts->n_functions ? &j->facts->functions[r->number - 1] : NULL;
 
     if (!f || f->volatility == HD_VOLATILITY_UNKNOWN)
-        problem(j, HD_PROBLEM_MISSING, "is no function", r);
+        missing(j, "is no function", r);
 }
 
 static void on_view(struct judge *j, const struct row *r)
@@ -214,29 +262,70 @@ static void on_view(struct judge *j, const struct row *r)
         problem(j, HD_PROBLEM_OUTSIDE, "hangs on more than tables and settings", r);
 }
 
+static void on_type(struct judge *j, const struct row *r)
+{
+    problem(j, HD_PROBLEM_TYPE, "has functions that are not immutable", r);
+    footprint(j, HD_FOOTPRINT_FUNCTION, "has functions that are not immutable", r);
+}
+
+static void on_path(struct judge *j, const struct row *r)
+{
+    static const char words[] = "the user's default search_path is not known";
+
+    if (r->name.ptr)
+        return;
+    problem(j, HD_PROBLEM_PATH, words, NULL);
+    footprint(j, HD_FOOTPRINT_NAME, words, NULL);
+}
+
+static void on_no_operator(struct judge *j, const struct row *r)
+{
+    missing(j, "is no operator", r);
+}
+
+static void on_missing(struct judge *j, const struct row *r)
+{
+    (void)r;
+    missing(j, "a table was not found", NULL);
+}
+
+static void on_trigger(struct judge *j, const struct row *r)
+{
+    footprint(j, HD_FOOTPRINT_TRIGGER, "has a trigger or a rule", r);
+}
+
+/* What runs by a default, a constraint or a policy. */
+static void on_writer(struct judge *j, const struct row *r)
+{
+    footprint(j, HD_FOOTPRINT_FUNCTION, "is volatile: it may write anything", r);
+}
+
 static int on_row(struct judge *j, const struct row *r)
 {
-    if (is(r->what, "table"))
-        on_table(j, r);
-    else if (is(r->what, "function"))
-        on_function(j, r);
-    else if (is(r->what, "nofunction"))
-        on_no_function(j, r);
-    else if (is(r->what, "nooperator"))
-        problem(j, HD_PROBLEM_MISSING, "is no operator", r);
-    else if (is(r->what, "missing"))
-        problem(j, HD_PROBLEM_MISSING, "a table was not found", NULL);
-    else if (is(r->what, "type"))
-        problem(j, HD_PROBLEM_TYPE, "is a type with functions that are not immutable", r);
-    else if (is(r->what, "cast"))
-        problem(j, HD_PROBLEM_TYPE, "is a cast that is not immutable", r);
-    else if (is(r->what, "view"))
-        on_view(j, r);
-    else if (is(r->what, "path") && !r->name.ptr)
-        problem(j, HD_PROBLEM_PATH, "the user's default search_path is not known", NULL);
-    else if (!is(r->what, "path"))
-        return HD_EPROTO;
-    return HD_OK;
+    static const struct {
+        const char *what;
+        void (*call)(struct judge *j, const struct row *r);
+    } rows[] = {
+        {"path", on_path},
+        {"table", on_table},
+        {"function", on_function},
+        {"nofunction", on_no_function},
+        {"nooperator", on_no_operator},
+        {"missing", on_missing},
+        {"type", on_type},
+        {"cast", on_type},
+        {"view", on_view},
+        {"trigger", on_trigger},
+        {"writer", on_writer},
+    };
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(rows); i++) {
+        if (is(r->what, rows[i].what)) {
+            rows[i].call(j, r);
+            return HD_OK;
+        }
+    }
+    return HD_EPROTO;
 }
 
 static uint32_t number(struct hd_str s)
@@ -260,6 +349,35 @@ static void judge_facts(struct judge *j)
         problem(j, HD_PROBLEM_OUTSIDE, "it hangs on more than tables and settings", NULL);
 }
 
+/* Does a statement of this kind write nothing but what the text names, what that calls, and what follows? */
+static int writes_what_it_says(uint8_t kind)
+{
+    static const uint64_t unknown =
+        UINT64_C(1) << HD_STATEMENT_OTHER | UINT64_C(1) << HD_STATEMENT_EXECUTE |
+        UINT64_C(1) << HD_STATEMENT_DO | UINT64_C(1) << HD_STATEMENT_CALL | UINT64_C(1) << HD_STATEMENT_LOAD |
+        UINT64_C(1) << HD_STATEMENT_COMMIT_PREPARED | UINT64_C(1) << HD_STATEMENT_DDL |
+        UINT64_C(1) << HD_STATEMENT_PRIVILEGE | UINT64_C(1) << HD_STATEMENT_CLUSTER |
+        UINT64_C(1) << HD_STATEMENT_REINDEX | UINT64_C(1) << HD_STATEMENT_VACUUM;
+
+    return !(unknown >> kind & 1);
+}
+
+static void judge_footprint(struct judge *j)
+{
+    const struct hd_facts *f = j->facts;
+    int known = !(f->flags & HD_FACT_UNSURE);
+
+    for (uint32_t i = 0; i < f->n_statements && known; i++) {
+        const struct hd_fact_statement *st = &f->statements[i];
+
+        known = writes_what_it_says(st->kind);
+        for (unsigned k = 0; k < HD_STATEMENT_KINDS && known; k++)
+            known = !(st->within >> k & 1) || writes_what_it_says((uint8_t)k);
+    }
+    if (!known)
+        footprint(j, HD_FOOTPRINT_KIND, "it is no plain read or write", NULL);
+}
+
 int hd_catalog_judge(const struct hd_facts *f, const struct hd_str *cells, uint32_t rows, uint32_t columns,
                      struct hd_catalog_answer *out)
 {
@@ -273,6 +391,7 @@ int hd_catalog_judge(const struct hd_facts *f, const struct hd_str *cells, uint3
     if (!out->tables)
         return HD_ENOMEM;
     judge_facts(&j);
+    judge_footprint(&j);
     for (uint32_t i = 0; i < rows; i++) {
         const struct hd_str *c = cells + (size_t)i * columns;
         const struct row r = {.what = c[0],

@@ -21,7 +21,7 @@ struct hd_catalog_view {
     int default_hidden;      /* which the connection itself may say otherwise */
 };
 
-#define HD_CATALOG_PARAMS 13
+#define HD_CATALOG_PARAMS 15
 
 /* Params of hd_catalog_question, as text; they live in `arena`, or are borrowed. */
 struct hd_catalog_params {
@@ -50,6 +50,8 @@ struct hd_catalog_answer {
     struct hd_arena arena;
     uint64_t problems; /* HD_PROBLEM_… */
     struct hd_str reason;
+    uint32_t footprint; /* HD_FOOTPRINT_… */
+    struct hd_str footprint_reason;
     uint32_t count;
     struct hd_catalog_table *tables;
 };

@@ -9,7 +9,8 @@ from harness import Host, Postgres, equal, main, test, wait_for
 
 FACTS, PATH, MISSING, RELATION, SYSTEM, TEMPORARY, SECURITY, VOLATILE, OUTSIDE, FUNCTION, TYPE = (1 << n for n in range(11))
 TABLE, PARTITIONED, VIEW, MATVIEW = 1, 2, 3, 4
-NAMED, UNLOGGED, IDENTITY = 1, 2, 4
+NAMED, UNLOGGED, IDENTITY, WRITTEN = 1, 2, 4, 8
+KIND, NAME, TRIGGER, CALLED, FOREIGN = 1, 2, 4, 8, 16  # footprints
 PENDING, EIO = 1, -8
 
 pg = Postgres()
@@ -58,6 +59,8 @@ pg.execute(
     CREATE VIEW one.using_operator AS SELECT id OPERATOR(one.<+>) 1 FROM one.item;
     CREATE TYPE one.mood AS ENUM ('sad', 'glad');
     CREATE DOMAIN one.positive AS int CHECK (VALUE > 0);
+    CREATE DOMAIN one.lucky AS int CHECK (VALUE > one.luck(VALUE));
+    CREATE TABLE one.by_chance (l one.lucky);
     CREATE TABLE one.moods (m one.mood); CREATE TABLE one.positives (p one.positive);
     CREATE TABLE two."Odd""name\\" (id int);
     GRANT USAGE ON SCHEMA one, two, app, reader TO app, other, reader; GRANT reader TO app;
@@ -80,9 +83,10 @@ host = Host(pg, CONFIG)
 
 class Told:
     def __init__(self, text):
-        problems, self.reason, generation, tables = text.split("|")
+        problems, self.reason, generation, footprint, self.footprint_reason, tables = text.split("|")
         self.problems = int(problems)
         self.generation = int(generation)
+        self.footprint = int(footprint)
         self.tables = {}
         for table in tables.split():
             name, kind, flags, mention = table.rsplit(":", 3)
@@ -242,8 +246,10 @@ def problems():
         ("SELECT id <#-> 1 FROM item", MISSING),
         ("SELECT i.label FROM item i", FUNCTION),  # a function as a column
         ("SELECT 'sad'::mood, m FROM moods", 0),
-        ("SELECT 1::positive FROM item", TYPE),
-        ("SELECT * FROM positives", TYPE),
+        ("SELECT 1::positive FROM item", 0),
+        ("SELECT * FROM positives", 0),
+        ("SELECT 1::lucky FROM item", TYPE),
+        ("SELECT * FROM by_chance", TYPE),
         ("SELECT * FROM item FOR UPDATE", FACTS),
         ("SELECT 1; SELECT * FROM item", FACTS),
         ("DELETE FROM item", FACTS),
@@ -256,6 +262,65 @@ def problems():
             equal(told.problems, expected, "%s: %s" % (sql, told.reason))
             equal(told.reason == "", expected == 0)
         assert depends(w, "SELECT * FROM locks").problems & (VOLATILE | SYSTEM)
+
+
+@test("what a statement may write: children, views' tables, foreign keys' actions; and where that is not all")
+def footprints():
+    pg.execute(
+        """
+        CREATE TABLE one.customer (id int PRIMARY KEY, n int DEFAULT 1);
+        CREATE TABLE one.orders (id int PRIMARY KEY, customer int REFERENCES one.customer ON DELETE CASCADE);
+        CREATE TABLE one.lines (o int REFERENCES one.orders ON UPDATE SET NULL);
+        CREATE TABLE one.logged (c int REFERENCES one.customer);
+        CREATE VIEW one.customers AS SELECT * FROM one.customer WHERE id > 0;
+        CREATE TABLE one.triggered (id int);
+        CREATE FUNCTION one.act() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER act BEFORE INSERT ON one.triggered FOR EACH ROW EXECUTE FUNCTION one.act();
+        CREATE TABLE one.off (id int); CREATE TRIGGER act BEFORE INSERT ON one.off EXECUTE FUNCTION one.act();
+        ALTER TABLE one.off DISABLE TRIGGER act;
+        CREATE TABLE one.ruled (id int); CREATE RULE r AS ON INSERT TO one.ruled DO ALSO DELETE FROM one.item;
+        CREATE FUNCTION one.draw() RETURNS int VOLATILE LANGUAGE sql AS 'SELECT 1';
+        CREATE TABLE one.drawn (id int DEFAULT one.draw()); CREATE TABLE one.numbered (id serial, at timestamptz DEFAULT now());
+        CREATE TABLE one.policed (id int); CREATE POLICY p ON one.policed USING (id > one.draw());
+        """
+    )
+    written = lambda told: sorted(name.split(".")[1] for name, (_, flags, _m) in told.tables.items() if flags & WRITTEN)
+    cases = (
+        ("INSERT INTO item SELECT * FROM two.item", 0, ["item"]),
+        ("UPDATE item SET name = 'x' FROM two.item t WHERE t.id = item.id", 0, ["item"]),
+        ("DELETE FROM customer WHERE id = 1", 0, ["customer", "lines", "orders"]),
+        ("TRUNCATE customer CASCADE", 0, ["customer", "lines", "logged", "orders"]),
+        ("UPDATE customers SET n = 2", 0, ["customer", "customers", "lines", "orders"]),
+        ("COPY part FROM STDIN", 0, ["part", "part_a", "part_aa"]),
+        ("MERGE INTO item USING two.item s ON s.id = item.id WHEN MATCHED THEN DELETE", 0, ["item"]),
+        ("WITH d AS (DELETE FROM item RETURNING id) INSERT INTO full_identity SELECT id FROM d", 0, ["full_identity", "item"]),
+        ("DELETE FROM item; UPDATE full_identity SET id = 1", 0, ["full_identity", "item"]),
+        ("INSERT INTO numbered DEFAULT VALUES", 0, ["numbered"]),
+        ("SELECT * FROM item FOR UPDATE", 0, []),
+        ("SELECT random(), twice(id), counted() FROM item", 0, []),
+        ("SELECT draw() FROM item", CALLED, []),
+        ("SELECT unlucky(id) FROM item", CALLED, []),
+        ("SELECT * FROM policed", CALLED, []),
+        ("INSERT INTO triggered VALUES (1)", TRIGGER, ["triggered"]),
+        ("INSERT INTO off VALUES (1)", 0, ["off"]),
+        ("INSERT INTO ruled VALUES (1)", TRIGGER, ["ruled"]),
+        ("INSERT INTO drawn DEFAULT VALUES", CALLED, ["drawn"]),
+        ("INSERT INTO nowhere VALUES (1)", NAME, []),
+        ("UPDATE pg_class SET relname = 'x'", FOREIGN, ["pg_class"]),
+        ("CALL something()", KIND | NAME, []),
+        ("DO 'BEGIN END'", KIND, []),
+        ("DROP TABLE item", KIND, []),
+        ("EXECUTE something", KIND, []),
+        ("BEGIN", 0, []),
+        ("COMMIT PREPARED 'x'", KIND, []),
+        ("THIS IS NO SQL", KIND, []),
+    )
+    with client("one") as w:
+        mark(w, "changed")
+        for sql, footprint, tables in cases:
+            told = depends(w, sql)
+            equal((told.footprint, written(told)), (footprint, tables), "%s: %s" % (sql, told.footprint_reason))
+            equal(told.footprint_reason == "", footprint == 0)
 
 
 @test("a definition that changes through the host ends what was known before its client is told")

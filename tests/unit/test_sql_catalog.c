@@ -41,6 +41,8 @@ static void names_become_arrays(void)
         "{\"pg_catalog\"}",
         "{\"int4\"}",
         "the text",
+        "{\"f\",\"f\",\"f\"}",
+        "f",
     };
     struct hd_catalog_params p;
 
@@ -121,10 +123,10 @@ static void rows_are_judged(void)
         {{"nooperator", "1", NULL, NULL, "<#>", NULL, NULL}, HD_PROBLEM_MISSING, "<#> is no operator"},
         {{"type", NULL, "20000", "s", "d", NULL, NULL},
          HD_PROBLEM_TYPE,
-         "s.d is a type with functions that are not immutable"},
+         "s.d has functions that are not immutable"},
         {{"cast", NULL, "20000", "s", "d", NULL, NULL},
          HD_PROBLEM_TYPE,
-         "s.d is a cast that is not immutable"},
+         "s.d has functions that are not immutable"},
         {{"view", NULL, "20000", "s", "v", "v", NULL}, HD_PROBLEM_VOLATILE, "s.v samples or locks"},
         {{"view", NULL, "20000", "s", "v", "s", NULL},
          HD_PROBLEM_OUTSIDE,
@@ -219,6 +221,64 @@ static void nonsense_is_refused(void)
     hd_facts_free(f);
 }
 
+static void footprints_are_judged(void)
+{
+    static const struct {
+        const char *sql;
+        const char *row[COLUMNS];
+        uint32_t footprint;
+        const char *reason;
+    } cases[] = {
+        {"delete from t", PATH, 0, ""},
+        {"delete from t; update t set a = 1", PATH, 0, ""},
+        {"begin", PATH, 0, ""},
+        {"explain analyze delete from t", PATH, 0, ""},
+        {"explain analyze execute p", PATH, HD_FOOTPRINT_KIND, "it is no plain read or write"},
+        {"selec", PATH, HD_FOOTPRINT_KIND, "it is no plain read or write"},
+        {"select 1; drop table t", PATH, HD_FOOTPRINT_KIND, "it is no plain read or write"},
+        {"delete from t",
+         {"trigger", NULL, "20000", "s", "t", NULL, NULL},
+         HD_FOOTPRINT_TRIGGER,
+         "s.t has a trigger or a rule"},
+        {"delete from t",
+         {"writer", NULL, "20000", "s", "f", "v", NULL},
+         HD_FOOTPRINT_FUNCTION,
+         "s.f is volatile: it may write anything"},
+        {"select f()",
+         {"function", "1", "20000", "s", "f", "v", NULL},
+         HD_FOOTPRINT_FUNCTION,
+         "s.f is volatile: it may write anything"},
+        {"select f()", {"function", "1", "20000", "s", "f", "s", NULL}, 0, ""},
+        {"select random()", {"function", "1", "1598", "pg_catalog", "random", "v", NULL}, 0, ""},
+        {"select x()",
+         {"function", "1", "1", "pg_catalog", "pg_new_thing", "v", NULL},
+         HD_FOOTPRINT_FUNCTION,
+         "pg_catalog.pg_new_thing is volatile: it may write anything"},
+        {"delete from t", {"table", "1", "20000", "s", "t", "r", "w"}, 0, ""},
+        {"delete from t",
+         {"table", "1", "20000", "s", "t", "f", "w"},
+         HD_FOOTPRINT_RELATION,
+         "s.t is no table of the application's"},
+        {"delete from t",
+         {"missing", "1", NULL, NULL, NULL, NULL, NULL},
+         HD_FOOTPRINT_NAME,
+         "a table was not found"},
+    };
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(cases); i++) {
+        struct hd_catalog_answer a;
+
+        CU_ASSERT_EQUAL(judge(cases[i].sql, &cases[i].row, 1, &a), HD_OK);
+        if (a.footprint != cases[i].footprint)
+            printf("# %s, row %zu: footprint %x\n", cases[i].sql, i, a.footprint);
+        CU_ASSERT_EQUAL(a.footprint, cases[i].footprint);
+        CU_ASSERT_EQUAL(a.footprint_reason.len, strlen(cases[i].reason));
+        if (a.footprint_reason.len)
+            CU_ASSERT_STRING_EQUAL(a.footprint_reason.ptr, cases[i].reason);
+        hd_catalog_answer_free(&a);
+    }
+}
+
 static void ask_and_judge(void *arg)
 {
     static const char *const rows[][COLUMNS] = {PATH, {"table", "1", "20001", "s", "t", "f", "u"}};
@@ -253,4 +313,5 @@ static void no_memory(void)
 UNIT_MAIN("sql catalog", {"names become arrays", names_become_arrays}, {"rows are judged", rows_are_judged},
           {"tables are listed", tables_are_listed},
           {"only plain reads are proved", only_plain_reads_are_proved},
-          {"nonsense is refused", nonsense_is_refused}, {"no memory", no_memory})
+          {"footprints are judged", footprints_are_judged}, {"nonsense is refused", nonsense_is_refused},
+          {"no memory", no_memory})

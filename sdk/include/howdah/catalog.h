@@ -1,6 +1,7 @@
 /*
- * What a template hangs on in a database: its names looked up in the server's catalogs, views followed to
- * their tables, functions and operators judged by their volatility. Service "howdah.catalog/1".
+ * What a template hangs on in a database, and what it may write: its names looked up in the server's
+ * catalogs, views followed to their tables, foreign keys to theirs, functions and operators judged by their
+ * volatility. Service "howdah.catalog/1".
  *
  * The server is asked once for each template and scope, on a control connection, and again after the schema
  * has changed. What cannot be proved is a problem; who relies on dependencies takes any problem for no.
@@ -44,6 +45,14 @@ struct hd_catalog_scope {
 #define HD_PROBLEM_TYPE      (UINT64_C(1) << 10) /* a type or cast that is not immutable */
 #define HD_PROBLEM_BOUND     (UINT64_C(1) << 11) /* more tables than the host keeps */
 
+/* Why it may write more than the tables that are listed as written. What runs behind its back counts: foreign
+ * keys' actions are followed, triggers are not. Since ABI 0.1. */
+#define HD_FOOTPRINT_KIND     1u /* no plain read or write, or its facts are unsure: DDL, CALL, EXECUTE … */
+#define HD_FOOTPRINT_NAME     2u /* something that it names was not found, or the default search_path */
+#define HD_FOOTPRINT_TRIGGER  4u /* a written table has a trigger or a rule */
+#define HD_FOOTPRINT_FUNCTION 8u /* a volatile function of somebody's own runs: it may do anything */
+#define HD_FOOTPRINT_RELATION 16u /* it writes a foreign table, or a system catalog */
+
 /* The head. The caller sets `size`; the host fills what both know. Since ABI 0.1. */
 struct hd_dependencies_info {
     uint32_t size;
@@ -51,6 +60,9 @@ struct hd_dependencies_info {
     uint64_t problems;    /* HD_PROBLEM_…; 0: proved */
     uint64_t generation;  /* of the database's catalog when the server was asked */
     struct hd_str reason; /* the first problem in words, for people; empty: none. Lives as long as these do */
+    uint32_t footprint;   /* HD_FOOTPRINT_…; 0: it writes at most what is listed with HD_RELATION_WRITTEN */
+    uint32_t reserved;
+    struct hd_str footprint_reason; /* as `reason` */
 };
 
 /* Kinds of relation. Since ABI 0.1. */
@@ -64,8 +76,9 @@ struct hd_dependencies_info {
 #define HD_RELATION_NAMED    1u /* the text names it; else it came by a view, or as a partition or child */
 #define HD_RELATION_UNLOGGED 2u /* no change of it is in the WAL */
 #define HD_RELATION_IDENTITY 4u /* changes of it can be told by its replica identity */
+#define HD_RELATION_WRITTEN  8u /* may be written: named so, or by a view, partition or foreign key */
 
-/* A relation that is read. Since ABI 0.1. */
+/* A relation that is read or written. Since ABI 0.1. */
 struct hd_dependency {
     uint32_t size;
     uint32_t oid;    /* in that database */

@@ -5,7 +5,7 @@
  *
  * is not run: its answer is one row of one column,
  *
- *     PROBLEMS|REASON|GENERATION|SCHEMA.NAME:KIND:FLAGS:MENTION SCHEMA.NAME:…
+ *     PROBLEMS|REASON|GENERATION|FOOTPRINT|REASON|SCHEMA.NAME:KIND:FLAGS:MENTION SCHEMA.NAME:…
  *
  * or a code's number where that is not known (yet). A plugin's mark `/ * current * /` says whether what was
  * told last on this worker still stands.
@@ -91,6 +91,9 @@ static void print(struct self *s, struct worker *w)
     n = (size_t)snprintf(w->text, sizeof(w->text), "%llu|%.*s|%llu|", (unsigned long long)info.problems,
                          (int)info.reason.len, info.reason.ptr ? info.reason.ptr : "",
                          (unsigned long long)info.generation);
+    n += (size_t)snprintf(w->text + n, sizeof(w->text) - n, "%u|%.*s|", info.footprint,
+                          (int)info.footprint_reason.len,
+                          info.footprint_reason.ptr ? info.footprint_reason.ptr : "");
     for (uint32_t i = 0; s->catalog->table(w->last, i, &t) == HD_OK && n < sizeof(w->text) - 300; i++)
         n += (size_t)snprintf(w->text + n, sizeof(w->text) - n, "%s%.*s.%.*s:%u:%u:%d", i ? " " : "",
                               (int)t.schema.len, t.schema.ptr, (int)t.name.len, t.name.ptr, t.kind, t.flags,
