@@ -184,8 +184,10 @@ static void upgrade(struct hd_supervisor *s)
                          *retiring = hd_super_host_in(s, HD_ROLE_RETIRING);
     struct hd_error err = HD_ERROR_INIT;
 
-    if (!serving || s->stopping || serving->stopping)
-        return; /* a crashed one is being replaced by a new one anyhow */
+    if (!serving || s->stopping || serving->stopping) {
+        hd_log(HD_LOG_WARNING, "no upgrade: no host serves, or it ends");
+        return;
+    }
     if (hd_super_host_in(s, HD_ROLE_STARTING)) {
         hd_fail(&err, HD_EBUSY, "an upgrade is under way already");
     } else if (retiring) {

@@ -276,6 +276,7 @@ struct hd_worker {
     struct hd_workers *all;
     int index;
     pthread_t thread;
+    sem_t go; /* all workers are there */
     struct hd_loop loop;
     struct hd_io io;
     struct hd_settings *settings;

@@ -128,7 +128,6 @@ static int init(struct hd_worker *w)
     hd_loop_serve_worker((uint32_t)w->index, &w->loop);
     hd_loop_timer_init(&w->loop, &w->tick, on_tick);
     hd_loop_timer_start(&w->tick, TICK_MS, TICK_MS);
-    hd_listeners_apply(w, w->settings, w->all->sockets);
     return HD_OK;
 }
 
@@ -154,6 +153,9 @@ static void *thread_main(void *arg)
         return NULL;
     }
     sem_post(&st->ready); /* st is gone from here on */
+    sem_wait(&w->go);
+    if (!w->all->failed)
+        hd_listeners_apply(w, w->settings, w->all->sockets);
     hd_loop_run(&w->loop);
     hd_loop_serve_worker((uint32_t)w->index, NULL);
     fini(w);
@@ -173,6 +175,7 @@ static int start_worker(struct hd_workers *all, int index)
     hd_list_init(&w->sessions);
     hd_list_init(&w->logins);
     hd_list_init(&w->closing);
+    sem_init(&w->go, 0, 0);
     sem_init(&st.ready, 0, 0);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
@@ -184,6 +187,7 @@ static int start_worker(struct hd_workers *all, int index)
     if (!e && st.code)
         pthread_join(w->thread, NULL);
     if (e || st.code) {
+        sem_destroy(&w->go);
         hd_settings_release(w->settings);
         return HD_EFAIL;
     }
@@ -197,6 +201,7 @@ static int start_worker(struct hd_workers *all, int index)
 static void free_all(struct hd_workers *w)
 {
     for (int i = 0; i < w->started; i++) {
+        sem_destroy(&w->worker[i].go);
         hd_pools_free(&w->worker[i]);
         hd_params_table_free(w->worker[i].params);
         hd_settings_release(w->worker[i].settings);
@@ -219,6 +224,13 @@ static void free_all(struct hd_workers *w)
     pthread_mutex_destroy(&w->pools_lock);
     hd_free(w->worker);
     hd_free(w);
+}
+
+/* No worker takes a client before all are there: a cancel may name any of them. */
+static void let_go(struct hd_workers *w)
+{
+    for (int i = 0; i < w->started; i++)
+        sem_post(&w->worker[i].go);
 }
 
 int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, struct hd_workers **out,
@@ -257,8 +269,9 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
         code = hd_session_add_commands(w, err);
     if (!code && env->commands)
         code = hd_debug_add_commands(w, err);
+    w->failed = code != HD_OK;
+    let_go(w);
     if (code) {
-        w->failed = 1;
         hd_workers_stop(w);
         return code;
     }
