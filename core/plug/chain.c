@@ -20,7 +20,9 @@
 /* How long a filter is watched after a call that took too long. */
 #define WATCH_NS UINT64_C(60000000000)
 /* What a filter may ask for. */
-#define WANT_ALL (HD_WANT_DECIDE | HD_WANT_COMPLETE | HD_WANT_BEFORE | HD_WANT_DATA | HD_WANT_REPLACE)
+#define WANT_ALL                                                                                             \
+    (HD_WANT_DECIDE | HD_WANT_COMPLETE | HD_WANT_BEFORE | HD_WANT_DATA | HD_WANT_REPLACE |                   \
+     HD_WANT_TRANSACTION)
 
 /* The plan of every template that nobody wants. Has no owner and is never written. */
 static struct hd_chain_full_plan nothing;
@@ -111,7 +113,7 @@ static void close_state(struct hd_chain *c, struct hd_chain_states *st, uint32_t
     st->state[n] = NULL;
 }
 
-static void slot_unuse(struct hd_chain *c, struct hd_chain_slot *s)
+void hd_chain_slot_unuse(struct hd_chain *c, struct hd_chain_slot *s)
 {
     uint32_t n = (uint32_t)(s - c->slots);
     struct hd_instance *i = s->instance;
@@ -159,7 +161,7 @@ void hd_chain_set(struct hd_chain *c, struct hd_chain_snapshot *s)
             hd_chain_hollow(p);
     }
     for (uint32_t i = 0; old && i < old->count; i++)
-        slot_unuse(c, &c->slots[old->filters[i].slot]);
+        hd_chain_slot_unuse(c, &c->slots[old->filters[i].slot]);
     hd_chain_snapshot_release(old);
     atomic_store(&c->seat->generation, s->generation);
     hd_plugins_poke(c->plugins);
@@ -178,7 +180,7 @@ void hd_chain_hollow(struct hd_chain_full_plan *p)
 
         if (e->destroy)
             e->destroy(e->data);
-        slot_unuse(c, e->slot);
+        hd_chain_slot_unuse(c, e->slot);
     }
     p->head.want = p->head.count = 0;
     if (!p->kept)
@@ -212,6 +214,8 @@ static uint32_t sane_want(const struct hd_filter_v1 *f, uint32_t want)
         want &= ~(HD_WANT_COMPLETE | HD_WANT_BEFORE);
     if (!f->data)
         want &= ~HD_WANT_DATA;
+    if (!f->transaction)
+        want &= ~HD_WANT_TRANSACTION;
     return want;
 }
 
@@ -347,7 +351,7 @@ static int make_room(struct hd_chain *c, struct hd_chain_session *cs, uint32_t n
 void hd_chain_session_open(struct hd_chain *c, struct hd_chain_session *cs, uint64_t session_id,
                            struct hd_str database, struct hd_str user)
 {
-    cs->states = NULL;
+    *cs = (struct hd_chain_session){NULL, 0, NULL};
     if (HD_LIKELY(!c->keeps))
         return;
     for (uint32_t n = HD_CHAIN_MAX; n-- > 0;) {
@@ -362,6 +366,7 @@ void hd_chain_session_close(struct hd_chain *c, struct hd_chain_session *cs)
 {
     struct hd_chain_states *st = cs->states;
 
+    hd_chain_end_forget(c, cs);
     if (HD_LIKELY(!st))
         return;
     for (uint32_t n = 0; n < st->room; n++)
@@ -446,7 +451,7 @@ void hd_chain_free(struct hd_chain *c)
     HD_CHECK(hd_list_empty(&c->sessions));
     hd_parks_detach(c->parks);
     for (uint32_t i = 0; i < c->current->count; i++)
-        slot_unuse(c, &c->slots[c->current->filters[i].slot]);
+        hd_chain_slot_unuse(c, &c->slots[c->current->filters[i].slot]);
     c->seat->sequence = c->sequence;
     hd_chain_seat_leave(c->seat);
     hd_chain_snapshot_release(c->current);

@@ -51,6 +51,8 @@ struct hd_chain_exec {
 /* What filters keep for a session; embedded in the session. Zeroed is "none". */
 struct hd_chain_session {
     struct hd_chain_states *states; /* NULL while no filter keeps anything */
+    uint32_t touched;               /* bit n: the filter in slot n is told of the transaction's end */
+    struct hd_chain_ending *ending; /* NULL until there is one to tell of */
 };
 
 /* The head of every hd_chain. */
@@ -87,6 +89,9 @@ static inline struct hd_chain_plan *hd_chain_plan(struct hd_chain *chain, const 
 /* The template leaves the worker's cache: gives its plan back. May be called with NULL. */
 void hd_chain_plan_drop(void *plan);
 
+/* The slots of those who want HD_WANT_TRANSACTION. */
+uint32_t hd_chain_touching(const struct hd_chain_plan *plan);
+
 /* Begins an execution. HD_OK, or HD_ENOMEM (answer 53200). With a plan that wants nothing it is as if there
  * were none: decide says continue, data and complete do nothing. */
 int hd_chain_begin(struct hd_chain *chain, struct hd_chain_plan *plan,
@@ -106,6 +111,23 @@ void hd_chain_data(struct hd_chain *chain, struct hd_chain_session *cs, struct h
  * come before the client sees the end of its answer. Leaves exec zeroed. */
 void hd_chain_complete(struct hd_chain *chain, struct hd_chain_session *cs, struct hd_chain_exec *exec,
                        struct hd_statement *st, const struct hd_outcome *outcome);
+
+/* --- the end of transactions (chain_end.c) --- */
+
+/* An execution that belongs to the session's transaction begins. */
+static inline void hd_chain_touch(struct hd_chain_session *cs, const struct hd_chain_plan *plan)
+{
+    if (HD_UNLIKELY(plan->want & HD_WANT_TRANSACTION))
+        cs->touched |= hd_chain_touching(plan);
+}
+
+/* Tells the filters that were touched; `t` but for its handle and session_state. HD_OK, and there is nobody
+ * left to tell; or HD_PENDING, where `hold` is set: after the `resume` of hd_chain_ending_session() it is to
+ * be called again. */
+int hd_chain_end(struct hd_chain *chain, struct hd_chain_session *cs, const struct hd_transaction *t,
+                 int hold);
+/* The session of an exec that `resume` was called with; NULL: it is an execution's. */
+struct hd_chain_session *hd_chain_ending_session(struct hd_chain_exec *exec);
 
 /* After authentication, and at the session's end. Filters that are switched on later open theirs at the
  * session's next execution. */

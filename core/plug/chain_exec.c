@@ -164,7 +164,7 @@ static void observe(const struct hd_chain_entry *e, struct hd_verdict *v)
 
 /* --- parking ------------------------------------------------------------------------------------------- */
 
-static void arm_timer(struct hd_chain *c, uint64_t due_ns)
+void hd_chain_arm(struct hd_chain *c, uint64_t due_ns)
 {
     uint64_t now = hd_now_ns();
 
@@ -206,7 +206,7 @@ void hd_chain_on_deadline(struct hd_loop_timer *t)
         }
     }
     if (next)
-        arm_timer(c, next);
+        hd_chain_arm(c, next);
     /* resume() may end other executions, which then leave this list by themselves. */
     for (struct hd_list *n; (n = hd_list_pop_front(&due));)
         expire(c, HD_LIST_ITEM(n, struct hd_park, order));
@@ -227,7 +227,7 @@ static void park(struct hd_chain *c, const struct hd_chain_entry *e, struct hd_c
     exec->park->own_limit = ms && ms <= limit;
     exec->park->deadline_ns = hd_now_ns() + (exec->park->own_limit ? ms : limit) * HD_NS_PER_MS;
     hd_list_push_back(&c->deadlines, &exec->park->order);
-    arm_timer(c, exec->park->deadline_ns);
+    hd_chain_arm(c, exec->park->deadline_ns);
 }
 
 static void end_park(struct hd_chain_exec *exec)

@@ -54,6 +54,13 @@ struct hd_chain_states {
     void *state[];
 };
 
+/* A transaction whose end is being told, one filter after the other. */
+struct hd_chain_ending {
+    struct hd_chain_exec exec; /* first; a handle and a park, and never a plan */
+    struct hd_chain_session *session;
+    struct hd_chain_slot *slot; /* in use: its filter holds the end back; NULL: nobody */
+};
+
 struct hd_chain {
     struct hd_chain_head head; /* first */
     struct hd_plugins *plugins;
@@ -83,8 +90,13 @@ void hd_chain_hollow(struct hd_chain_full_plan *p);
  * HD_ENOMEM. */
 int hd_chain_find_state(struct hd_chain *c, struct hd_chain_session *cs, const struct hd_chain_slot *s,
                         struct hd_statement *st);
+/* Ends one use of a slot; the last stops the filter on this worker. */
+void hd_chain_slot_unuse(struct hd_chain *c, struct hd_chain_slot *s);
 /* The timer of parks' deadlines. */
 void hd_chain_on_deadline(struct hd_loop_timer *t);
+void hd_chain_arm(struct hd_chain *c, uint64_t due_ns);
+/* Whoever was told of the session's transactions is not any more. */
+void hd_chain_end_forget(struct hd_chain *c, struct hd_chain_session *cs);
 /* A clock that costs a few nanoseconds and is right to one tick: enough to see that a callback blocks. */
 static inline uint64_t hd_chain_coarse_ns(void)
 {

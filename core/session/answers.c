@@ -304,7 +304,9 @@ static enum hd_fate on_command_complete(struct hd_relay *r, const struct hd_fram
         v->broken = 1; /* not a string */
         tag = "";
     }
+    v->rolled_back = 0;
     if (!plain_tag(tag)) {
+        v->rolled_back = !strcmp(tag, "ROLLBACK");
         if (v->session && v->session->txn == HD_TXN_FAILED && !strcmp(tag, "ROLLBACK"))
             v->session->txn = HD_TXN_BLOCK; /* until the server says which */
         on_tag(v, tag);

@@ -154,7 +154,7 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
         if (!s->server && !hd_session_want_server(s))
             return HD_TAKE_LATER;
     }
-    if (hd_portal_set(s, b.portal, t.tmpl))
+    if (hd_portal_set(s, b.portal, t.tmpl, p && (t.plan->want & HD_WANT_DECIDE) ? p : NULL))
         return hd_no_memory(s);
     if (hold && hd_held_add(s, f, 0))
         return HD_TAKEN;

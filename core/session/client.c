@@ -17,6 +17,7 @@
 #include "plug/bus.h"
 #include "session/cancel.h"
 #include "session/console.h"
+#include "session/ending.h"
 #include "session/forward.h"
 #include "session/handover.h"
 #include "session/held.h"
@@ -270,6 +271,7 @@ static void let_go(struct hd_session *s)
     if (s->pending)
         hd_finish_pending(s, 2, "08006");
     leave_server(s);
+    hd_ending_lost(s, HD_END_ABANDONED);
     hd_extended_free(s);
     hd_console_free(s);
     hd_tunnel_close(s);

@@ -101,10 +101,10 @@ static enum hd_taken forward_execute(struct hd_session *s, const struct hd_frame
     return hd_forward_piece(s, f);
 }
 
-static void fill_input(struct hd_session *s, uint32_t max_rows, struct hd_stmt_input *in)
+static void fill_input(struct hd_session *s, const char *portal, uint32_t max_rows, struct hd_stmt_input *in)
 {
     struct hd_frame f;
-    struct hd_prep *p = held_content(s, &f);
+    struct hd_prep *held = held_content(s, &f), *p = held ? held : hd_portal_prep(s, portal);
 
     in->flags = HD_STMT_EXTENDED | (max_rows ? HD_STMT_LIMITED : 0) |
                 (hd_held_find(s, HD_MSG_DESCRIBE) ? HD_STMT_DESCRIBED : 0);
@@ -114,6 +114,8 @@ static void fill_input(struct hd_session *s, uint32_t max_rows, struct hd_stmt_i
     }
     in->sql = (const char *)p->body;
     in->sql_len = p->sql_len;
+    if (!held)
+        return; /* the Bind has gone on */
     in->bind = hd_frame_body(&f);
     in->bind_len = hd_frame_body_len(&f);
     in->types = p->body + p->sql_len + 3;
@@ -158,7 +160,7 @@ enum hd_taken hd_on_execute(struct hd_session *s, const struct hd_frame *f)
         return HD_TAKE_LATER;
     if (text_of_portal(s, portal, &t))
         return hd_no_memory(s);
-    fill_input(s, max_rows, &in);
+    fill_input(s, portal, max_rows, &in);
     d = hd_decide(s, &t, &in, !s->held ? 0 : max_rows ? HD_MAY_REWRITE : HD_MAY_REWRITE | HD_MAY_ANSWER, &v);
     switch (d) {
     case HD_DECIDED_ANSWER:

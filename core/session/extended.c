@@ -39,9 +39,7 @@ void hd_extended_transaction_ended(struct hd_session *s)
 void hd_extended_free(struct hd_session *s)
 {
     hd_held_drop(s, 0);
-    hd_portals_forget(s);
-    hd_template_release(s->portal_tmpl);
-    s->portal_tmpl = NULL;
+    hd_portals_free(s);
     hd_names_clear(&s->names, hd_session_preps(s));
     hd_template_release(s->about_names);
     s->about_names = NULL;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "session/cancel.h"
 #include "session/client.h"
+#include "session/ending.h"
 #include "session/pool.h"
 #include "session/server.h"
 #include "session/statement.h"
@@ -222,6 +223,8 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
             l->want = f.total;
             break;
         }
+        if (hd_ending_hold(v, &f))
+            break;
         show_bytes(v, &f);
         if (hd_relay_message(&r, &f) == HD_DROP) {
             hd_relay_flush(&r, p);

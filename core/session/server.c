@@ -2,6 +2,7 @@
  * Server connections; see server.h.
  */
 #include "session/defined.h"
+#include "session/ending.h"
 #include "session/server.h"
 
 #include <sys/socket.h>
@@ -198,7 +199,7 @@ void hd_server_unlink(struct hd_server *v)
     s->server = NULL;
     v->session = NULL;
     v->skipping = 0;
-    if (v->paused_by_client) {
+    if (v->paused_by_client || s->ending) {
         v->paused_by_client = 0;
         hd_link_resume(&v->link);
     }
@@ -245,6 +246,7 @@ void hd_server_close(struct hd_server *v, const char *why)
         hd_defined_end(v);
     hd_pool_remove(v); /* sets the state */
     if (s) {
+        hd_ending_lost(s, HD_END_UNKNOWN);
         s->server = NULL;
         v->session = NULL;
     }

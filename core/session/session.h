@@ -118,6 +118,7 @@ struct hd_server {
     uint8_t orphan;          /* it owes answers to a client that has left in good order */
     uint8_t checking;        /* asked whether it still lives, counted in pool->checking */
     uint8_t statement_error; /* the Query that is running has failed */
+    uint8_t rolled_back;     /* the last command that ended was a ROLLBACK */
     uint8_t defines; /* what runs in its transaction may change a schema; HD_DEFINES_… (defined.c) */
 };
 
@@ -198,8 +199,12 @@ enum hd_session_state {
 struct hd_portal {
     struct hd_portal *next;
     struct hd_template *tmpl; /* held; NULL: not known */
+    struct hd_prep *prep;     /* its text, held, where a filter decides about it; else NULL */
     char name[];
 };
+
+/* In hd_session.ending. */
+enum { HD_ENDING_NONE = 0, HD_ENDING_HELD, HD_ENDING_RESUMED };
 
 struct hd_session {
     struct hd_link link;
@@ -232,6 +237,7 @@ struct hd_session {
     struct hd_excuse *excuses;       /* why names of that text are not on the server (prepared_sql.c) */
     struct hd_prep *unnamed;         /* content of the client's unnamed statement */
     struct hd_template *portal_tmpl; /* of the unnamed portal; held */
+    struct hd_prep *portal_prep;     /* as in hd_portal */
     struct hd_portal *portals;       /* named ones */
     struct hd_stmt *pending;         /* decided or parked, not forwarded yet */
     struct hd_held *held;            /* messages kept back until a filter has decided */
@@ -262,6 +268,7 @@ struct hd_session {
     uint8_t logged_in;
     uint8_t direct_tls; /* it began with TLS, without asking */
     uint8_t counted;    /* among pool->sessions */
+    uint8_t ending;     /* is its transaction's end held back? HD_ENDING_… (ending.c) */
     uint8_t in_clients; /* among workers->clients */
 };
 

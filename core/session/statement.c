@@ -110,6 +110,7 @@ struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uin
     st->session = s;
     st->tmpl = hd_template_hold(t->tmpl);
     st->want = t->plan->want;
+    hd_chain_touch(&s->chain, t->plan);
     st->flags = flags | session_flags(s);
     st->arrived_ns = hd_now_ns();
     memcpy(st->sqlstate, "00000", 6);

@@ -1,6 +1,7 @@
 /*
  * Worker threads; see worker.h.
  */
+#include "session/ending.h"
 #include "session/worker.h"
 
 #include <semaphore.h>
@@ -45,10 +46,13 @@ struct start {
 
 static void on_resume(void *arg, struct hd_chain_exec *exec)
 {
-    struct hd_stmt *st = HD_CONTAINER_OF(exec, struct hd_stmt, exec);
+    struct hd_chain_session *ending = hd_chain_ending_session(exec);
 
     (void)arg;
-    hd_session_wake(st->session);
+    if (ending)
+        hd_ending_resumed(HD_CONTAINER_OF(ending, struct hd_session, chain));
+    else
+        hd_session_wake(HD_CONTAINER_OF(exec, struct hd_stmt, exec)->session);
 }
 
 /* No descriptors were left a moment ago: look again. */

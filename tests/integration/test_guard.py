@@ -171,6 +171,9 @@ def sizes():
             c.execute("SELECT '%s'" % ("x" * 3000))
         with expect_error("42501", "long"):
             c.execute("SELECT '%s'" % ("x" * 300000))
+        c.execute("SELECT 'short', %s::int", (1,))  # in the extended protocol
+        with expect_error("42501", "long"):
+            c.execute("SELECT '%s', %%s::int" % ("x" * 3000), (1,))
         c.execute("SELECT 1 FROM item a JOIN item b USING (id)")
         with expect_error("42501", "joins"):
             c.execute("SELECT 1 FROM item a JOIN item b USING (id) JOIN item d USING (id)")

@@ -25,6 +25,10 @@ extern "C" {
 /* statement() may answer, rewrite or route: messages of the extended protocol are held back until it has
  * decided. Without it only continue, refuse and park are carried out. */
 #define HD_WANT_REPLACE 16u
+/* call transaction() when the transaction that this execution is a part of has ended, before the client is
+ * told so. Not the same as HD_WANT_BEFORE: in the extended protocol a statement outside a block is answered
+ * before the Sync that commits it. */
+#define HD_WANT_TRANSACTION 32u
 
 /* Verdicts. Since ABI 0.1. */
 #define HD_VERDICT_CONTINUE 0
@@ -80,7 +84,8 @@ struct hd_statement {
     struct hd_str database; /* as the client asked for it */
     struct hd_str user;
     struct hd_str application_name;
-    const struct hd_param *params; /* extended protocol; values that stood in the text are not here */
+    const struct hd_param
+        *params; /* extended protocol, with HD_WANT_REPLACE; no values that stood in the text */
     uint32_t param_count;
     uint32_t txn;                   /* HD_TX_… */
     const uint16_t *result_formats; /* as in Bind; none: all text */
@@ -142,6 +147,27 @@ struct hd_outcome {
     uint32_t answered_by; /* 0 the server; 1 a filter's answer; 2 a filter's or the host's refusal */
 };
 
+/* How a transaction ended. Since ABI 0.1. */
+#define HD_END_COMMITTED   1 /* COMMIT, COMMIT PREPARED */
+#define HD_END_ROLLED_BACK 2
+#define HD_END_PREPARED    3 /* PREPARE TRANSACTION: it is committed or rolled back later, by whomever */
+#define HD_END_UNKNOWN                                                                                       \
+    4 /* outside a block: what ran well is committed; or the connection was lost meanwhile */
+#define HD_END_ABANDONED 5 /* the client has left; the server may yet run and commit what was on its way */
+
+/* The end of a transaction. Valid during the call. Since ABI 0.1. */
+struct hd_transaction {
+    uint32_t size;
+    uint32_t end;    /* HD_END_… */
+    uint64_t handle; /* names this call for resume(); never used twice */
+    uint64_t session_id;
+    struct hd_str database; /* as in hd_statement, these five */
+    struct hd_str user;
+    struct hd_str node;
+    struct hd_str dbname;
+    void *session_state;
+};
+
 /* What a filter wants; filled by plan(). Since ABI 0.1. */
 struct hd_plan {
     uint32_t size;
@@ -177,14 +203,23 @@ struct hd_filter_v1 {
      * was called before. st->sql and params are empty here. [worker] */
     void (*complete)(void *self, void *ws, void *plan, const struct hd_statement *st,
                      const struct hd_outcome *o);
+    /* The end of a transaction in which something ran that wanted it (HD_WANT_TRANSACTION): always of that
+     * one, and now and then of one that had nothing of the kind (behind others in a pipeline, or where the
+     * filter was switched on meanwhile). What the server has done is done, and others may see it; the client
+     * has not been told: not by the CommandComplete of a COMMIT or of a Query of one statement, and not by
+     * the ReadyForQuery behind it. (Of a Query of several statements without BEGIN and COMMIT it has seen all
+     * but ReadyForQuery.) HD_OK; or HD_PENDING, and that stays so until hd_statement_v1.resume() is called
+     * with t->handle and HD_VERDICT_CONTINUE, or the host's park_timeout has passed, which counts as a
+     * failure. Nothing is held for HD_END_ABANDONED, nor where the connection was lost. [worker] */
+    int32_t (*transaction)(void *self, void *ws, const struct hd_transaction *t);
 };
 
 /* Service "howdah.statement/1". Since ABI 0.1. */
 struct hd_statement_v1 {
     uint32_t size;
     uint32_t reserved;
-    /* Ends a park, once. The verdict's strings are copied. HD_ENOENT: it is over already (deadline, client
-     * gone, resumed before), and nothing happens. [any] */
+    /* Ends a park, or what transaction() holds, once. The verdict's strings are copied. HD_ENOENT: it is over
+     * already (deadline, client gone, resumed before), and nothing happens. [any] */
     int32_t (*resume)(hd_host *host, uint64_t handle, const struct hd_verdict *v);
 };
 

@@ -1,0 +1,117 @@
+/*
+ * The end of transactions that filters want to hear of; see ending.h.
+ */
+#include "session/ending.h"
+
+#include <string.h>
+
+#include "session/client.h"
+#include "session/pool.h"
+
+static struct hd_str str_of(const char *s)
+{
+    return (struct hd_str){s, strlen(s)};
+}
+
+static int tell(struct hd_session *s, uint32_t end, int hold)
+{
+    const struct hd_pool *p = s->server ? s->server->pool : s->pool;
+    const struct hd_transaction t = {
+        .size = sizeof(t),
+        .end = end,
+        .session_id = s->id,
+        .database = str_of(s->pool->database),
+        .user = str_of(s->pool->user),
+        .node = str_of(p->node->name),
+        .dbname = str_of(p->node->dbname ? p->node->dbname : p->database),
+    };
+
+    return hd_chain_end(s->w->chain, &s->chain, &t, hold);
+}
+
+static int is(const struct hd_frame *f, const char *tag)
+{
+    size_t n = strlen(tag) + 1;
+
+    return hd_frame_body_len(f) == n && !memcmp(hd_frame_body(f), tag, n);
+}
+
+/* A Query of one statement outside a block is committed before it is answered. */
+static int commits_alone(const struct hd_server *v, const struct hd_stmt *st)
+{
+    return v->txn == HD_TXN_IDLE && st && st->tmpl->facts->n_statements == 1;
+}
+
+/* HD_END_… where the message tells the client of the end; else 0. COMMIT AND CHAIN is one, too. */
+static uint32_t end_told_by(const struct hd_server *v, const struct hd_frame *f, const struct hd_expect *head)
+{
+    if (f->type == HD_MSG_READY_FOR_QUERY && hd_frame_body(f)[0] == HD_TXN_IDLE)
+        return v->rolled_back ? HD_END_ROLLED_BACK : HD_END_UNKNOWN;
+    if (f->type != HD_MSG_COMMAND_COMPLETE ||
+        (head->kind != HD_EXPECT_EXECUTE && head->kind != HD_EXPECT_QUERY))
+        return 0;
+    if (is(f, "COMMIT") || is(f, "COMMIT PREPARED"))
+        return HD_END_COMMITTED;
+    if (is(f, "PREPARE TRANSACTION"))
+        return HD_END_PREPARED;
+    return head->kind == HD_EXPECT_QUERY && commits_alone(v, head->ref) && !is(f, "BEGIN") &&
+                   !is(f, "START TRANSACTION")
+               ? HD_END_UNKNOWN
+               : 0;
+}
+
+static void touch(struct hd_session *s, const struct hd_stmt *st)
+{
+    if (st && st->exec.plan)
+        hd_chain_touch(&s->chain, st->exec.plan);
+}
+
+/* What the pipeline has begun already is of a later transaction. */
+static void touch_by_those_behind(struct hd_session *s, struct hd_expects *q)
+{
+    for (uint32_t i = 1; i < q->count; i++) {
+        const struct hd_expect *e = hd_expects_at(q, i);
+
+        if ((e->kind == HD_EXPECT_EXECUTE || e->kind == HD_EXPECT_QUERY) && !(e->flags & HD_EXPECT_REPLACE))
+            touch(s, e->ref);
+    }
+    touch(s, s->pending);
+}
+
+int hd_ending_holds(struct hd_server *v, const struct hd_frame *f)
+{
+    struct hd_session *s = v->session;
+    const struct hd_expect *head = hd_expects_head(&v->expects);
+    uint32_t end;
+
+    if (s->ending != HD_ENDING_HELD) {
+        end = head && !(head->flags & (HD_EXPECT_SWALLOW | HD_EXPECT_REPLACE)) ? end_told_by(v, f, head) : 0;
+        if (!end)
+            return 0;
+        if (tell(s, end, 1) == HD_OK) {
+            s->ending = HD_ENDING_NONE;
+            touch_by_those_behind(s, &v->expects);
+            return 0;
+        }
+        s->ending = HD_ENDING_HELD;
+    }
+    hd_link_pause(&v->link);
+    return 1;
+}
+
+void hd_ending_resumed(struct hd_session *s)
+{
+    if (s->ending != HD_ENDING_HELD)
+        return;
+    s->ending = HD_ENDING_RESUMED; /* whoever is left is told when the message is looked at again */
+    if (s->server)
+        hd_link_resume(&s->server->link);
+}
+
+void hd_ending_lost(struct hd_session *s, uint32_t end)
+{
+    if (HD_LIKELY(!s->chain.touched && !s->ending))
+        return;
+    s->ending = HD_ENDING_NONE;
+    (void)tell(s, end, 0);
+}

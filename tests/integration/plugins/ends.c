@@ -1,0 +1,283 @@
+/*
+ * A filter that hears of the ends of transactions, and may hold them back: for tests with real clients. Texts
+ * with a comment
+ *
+ *     / * ends * /            (without the blanks) want to hear of it
+ *     / * ends hold MS * /    and hold it back for so long, by a timer on the worker's loop
+ *     / * ends thread * /     … until a thread of the plugin's own says go, at once: it may be there first
+ *     / * ends never * /      … for ever
+ *
+ * Each end that was told is one line of SHOW ENDS.
+ */
+#include <howdah/howdah.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MARK "/* ends"
+#define MAX  4096
+
+struct conf {
+    int32_t nothing;
+};
+
+struct end {
+    uint64_t session;
+    uint32_t end;
+    char node[32];
+};
+
+struct self {
+    hd_host *host;
+    const struct hd_template_v1 *template;
+    const struct hd_statement_v1 *statement;
+    const struct hd_loop_v1 *loop;
+    const struct hd_commands_v1 *commands;
+    pthread_mutex_t lock;
+    struct end ends[MAX]; /* guarded by lock */
+    uint32_t count;
+    _Atomic int64_t late;
+};
+
+/* What a session wants done at its next end. */
+struct session {
+    int64_t hold_ms; /* -1: never; -2: by a thread; 0: not at all */
+};
+
+struct later {
+    struct self *self;
+    uint64_t handle;
+    hd_timer *timer;
+};
+
+static const struct hd_option table[] = {
+    {"nothing", "no", NULL, "does nothing", 0, 0, HD_OPT_BOOL, HD_OPTF_RELOADABLE,
+     offsetof(struct conf, nothing), 0},
+};
+
+static void resume(struct later *l)
+{
+    const struct hd_verdict v = {.size = sizeof(v), .kind = HD_VERDICT_CONTINUE};
+
+    if (l->self->statement->resume(l->self->host, l->handle, &v) != HD_OK)
+        l->self->late++;
+    free(l);
+}
+
+static void on_timer(void *arg)
+{
+    struct later *l = arg;
+
+    l->self->loop->untimer(l->timer);
+    resume(l);
+}
+
+static void *run(void *arg)
+{
+    resume(arg);
+    return NULL;
+}
+
+static int32_t hold(struct self *s, const struct hd_transaction *t, int64_t ms)
+{
+    struct later *l = calloc(1, sizeof(*l));
+    pthread_t thread;
+
+    if (!l)
+        return HD_ENOMEM;
+    l->self = s;
+    l->handle = t->handle;
+    if (ms == -1)
+        free(l);
+    else if (ms == -2 && !pthread_create(&thread, NULL, run, l))
+        pthread_join(thread, NULL);
+    else if (ms > 0)
+        l->timer = s->loop->timer(s->host, (uint64_t)ms, 0, on_timer, l);
+    return HD_PENDING;
+}
+
+static int32_t transaction(void *self, void *ws, const struct hd_transaction *t)
+{
+    struct self *s = self;
+    struct session *session = t->session_state;
+    int64_t ms = session ? session->hold_ms : 0;
+
+    (void)ws;
+    pthread_mutex_lock(&s->lock);
+    if (s->count < MAX) {
+        struct end *e = &s->ends[s->count++];
+
+        e->session = t->session_id;
+        e->end = t->end;
+        snprintf(e->node, sizeof(e->node), "%.*s", (int)t->node.len, t->node.ptr);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (!ms)
+        return HD_OK;
+    session->hold_ms = 0;
+    return hold(s, t, ms);
+}
+
+static int32_t statement(void *self, void *ws, void *plan, const struct hd_statement *st,
+                         struct hd_verdict *v)
+{
+    struct session *session = st->session_state;
+    const char *mark = st->sql.len ? memmem(st->sql.ptr, st->sql.len, MARK, strlen(MARK)) : NULL;
+
+    (void)self;
+    (void)ws;
+    (void)plan;
+    (void)v;
+    if (!mark || !session)
+        return HD_OK;
+    if (!strncmp(mark + strlen(MARK), " hold ", 6))
+        session->hold_ms = strtoll(mark + strlen(MARK) + 6, NULL, 10);
+    else if (!strncmp(mark + strlen(MARK), " never", 6))
+        session->hold_ms = -1;
+    else if (!strncmp(mark + strlen(MARK), " thread", 7))
+        session->hold_ms = -2;
+    return HD_OK;
+}
+
+/* Comments are not in the template: writes want it, and what says so by a name. */
+static int32_t plan(void *self, void *ws, const hd_template *t, struct hd_plan *out)
+{
+    struct hd_template_info info = {.size = sizeof(info)};
+    struct self *s = self;
+
+    (void)ws;
+    if (s->template->info(t, &info) == HD_OK && (info.facts & (HD_FACT_WRITES | HD_FACT_DEFINES)))
+        out->want = HD_WANT_DECIDE | HD_WANT_TRANSACTION;
+    return HD_OK;
+}
+
+static void *session_open(void *self, void *ws, uint64_t id, struct hd_str database, struct hd_str user)
+{
+    (void)self;
+    (void)ws;
+    (void)id;
+    (void)database;
+    (void)user;
+    return calloc(1, sizeof(struct session));
+}
+
+static void session_close(void *self, void *ws, void *state)
+{
+    (void)self;
+    (void)ws;
+    free(state);
+}
+
+static const struct hd_filter_v1 filter = {
+    .size = sizeof(struct hd_filter_v1),
+    .session_open = session_open,
+    .session_close = session_close,
+    .plan = plan,
+    .statement = statement,
+    .transaction = transaction,
+};
+
+/* --- SHOW ENDS ----------------------------------------------------------------------------------------- */
+
+static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    static const char *const names[] = {"?", "committed", "rolled back", "prepared", "unknown", "abandoned"};
+    struct self *s = arg;
+
+    (void)err;
+    s->commands->column(call->result, "session", HD_COL_INT);
+    s->commands->column(call->result, "end", HD_COL_TEXT);
+    s->commands->column(call->result, "node", HD_COL_TEXT);
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const char *name = names[s->ends[i].end < 6 ? s->ends[i].end : 0];
+
+        s->commands->integer(call->result, (int64_t)s->ends[i].session);
+        s->commands->text(call->result, (struct hd_str){name, strlen(name)});
+        s->commands->text(call->result, (struct hd_str){s->ends[i].node, strlen(s->ends[i].node)});
+    }
+    s->count = 0;
+    pthread_mutex_unlock(&s->lock);
+    return HD_OK;
+}
+
+/* --- life ---------------------------------------------------------------------------------------------- */
+
+static int32_t create(hd_host *host, void **self, struct hd_error *err)
+{
+    struct self *s = calloc(1, sizeof(*s));
+
+    (void)err;
+    if (!s)
+        return HD_ENOMEM;
+    s->host = host;
+    pthread_mutex_init(&s->lock, NULL);
+    *self = s;
+    return HD_OK;
+}
+
+static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
+{
+    (void)self;
+    (void)conf;
+    (void)err;
+    return HD_OK;
+}
+
+static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *err)
+{
+    struct self *s = self;
+    const struct hd_host_v1 *api = hd_host_api(s->host);
+
+    (void)conf;
+    s->template = api->service(s->host, HD_SERVICE_TEMPLATE);
+    s->statement = api->service(s->host, HD_SERVICE_STATEMENT);
+    s->loop = api->service(s->host, HD_SERVICE_LOOP);
+    s->commands = api->service(s->host, HD_SERVICE_COMMANDS);
+    if (!s->template || !s->statement || !s->loop || !s->commands)
+        return HD_EVERSION;
+    return s->commands->add(s->host, "SHOW ENDS", "", "transactions' ends, told once", 0, show, s, err);
+}
+
+static void reload(void *self, const struct hd_conf *conf)
+{
+    (void)self;
+    (void)conf;
+}
+
+static int32_t stop(void *self)
+{
+    (void)self;
+    return HD_OK;
+}
+
+static void destroy(void *self)
+{
+    pthread_mutex_destroy(&((struct self *)self)->lock);
+    free(self);
+}
+
+static const void *capability(const char *name)
+{
+    return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
+}
+
+const struct hd_plugin howdah_plugin = {
+    HD_PLUGIN_HEAD,
+    .id = "ends",
+    .version = "1.0",
+    .vendor = "tests",
+    .licence = "Apache-2.0",
+    .summary = "hears of transactions' ends",
+    .options = HD_OPTIONS(struct conf, table),
+    .create = create,
+    .check = check,
+    .start = start,
+    .reload = reload,
+    .stop = stop,
+    .destroy = destroy,
+    .capability = capability,
+};
