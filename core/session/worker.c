@@ -149,6 +149,7 @@ static void *thread_main(void *arg)
 {
     struct start *st = arg;
     struct hd_worker *w = st->w;
+    struct hd_sockets *sockets = w->all->sockets; /* a reload may change them as soon as all are there */
 
     hd_thread_name(HD_THREAD_WORKER, w->index);
     st->code = init(w);
@@ -159,7 +160,7 @@ static void *thread_main(void *arg)
     sem_post(&st->ready); /* st is gone from here on */
     sem_wait(&w->go);
     if (!w->all->failed)
-        hd_listeners_apply(w, w->settings, w->all->sockets);
+        hd_listeners_apply(w, w->settings, sockets);
     hd_loop_run(&w->loop);
     hd_loop_serve_worker((uint32_t)w->index, NULL);
     fini(w);
