@@ -4,6 +4,8 @@ connection that is told the same. What a session has set stays its own; what it 
 as long as it is there.
 """
 
+# Runs under TSan too.
+
 import pgwire
 from harness import Host, Postgres, equal, main, test, wait_for
 from pgwire import bind, execute, kinds, parse, query, run, sync

@@ -1,5 +1,7 @@
 """Real clients, unchanged but for their connection string: psql, pgbench, psycopg and node-postgres."""
 
+# Runs under TSan too.
+
 import os
 import random
 import re

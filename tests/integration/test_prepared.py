@@ -3,6 +3,8 @@ Prepared statements where pooling could show: each conversation is held with Pos
 and both must hear the same.
 """
 
+# Runs under TSan too.
+
 from harness import Host, Postgres, equal, main, test
 from pgwire import Wire, bind, execute, parse, query, sync
 

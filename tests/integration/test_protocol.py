@@ -1,5 +1,7 @@
 """The protocol, message by message: what PostgreSQL answers directly, it answers through howdahd, byte for byte."""
 
+# Runs under TSan too.
+
 import os
 import struct
 import time

@@ -1,5 +1,7 @@
 """Reloading, draining and stopping a howdahd that is at work."""
 
+# Runs under TSan too.
+
 import signal
 import time
 

@@ -1,5 +1,7 @@
 """Replication connections: they pass through to a server of their own, and PostgreSQL's own tools work by them."""
 
+# Runs under TSan too.
+
 import os
 import subprocess
 import time

@@ -2,6 +2,8 @@
 Sessions and pools where they went wrong once: each test is the shortest conversation that shows a defect.
 """
 
+# Runs under TSan too.
+
 import contextlib
 import signal
 import threading

@@ -3,6 +3,8 @@ Messages that arrive in pieces, at every byte and at random sizes, between clien
 server: what comes out is what PostgreSQL says directly.
 """
 
+# Runs under TSan too.
+
 import pgwire
 import sides
 from harness import Host, Postgres, SplitProxy, equal, main, test

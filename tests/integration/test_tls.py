@@ -1,5 +1,7 @@
 """TLS to clients and to servers, and logins by certificate."""
 
+# Runs under TSan too.
+
 import os
 import socket
 import ssl

@@ -1,5 +1,7 @@
 """The supervisor: hosts that crash are replaced, hosts are upgraded, and clients notice as little as can be."""
 
+# Runs under TSan too.
+
 import contextlib
 import os
 import signal

@@ -1,5 +1,7 @@
 """Upgrades that go wrong, or come at a bad time: the old host serves on, whoever asked is told why, nothing is left."""
 
+# Runs under TSan too.
+
 import os
 import shutil
 import signal

@@ -1,5 +1,7 @@
 """What filters decide, message by message: in pipelines, transactions, COPY and prepared statements."""
 
+# Runs under TSan too.
+
 import os
 import time
 
