@@ -237,6 +237,8 @@ static int stop(struct subject *s)
         return bad("stopped() is due once after HD_PENDING, and never else; it came %u times",
                    mock_stopped(s->m));
     s->lib->desc.destroy(s->self);
+    if (mock_catalog_held(s->m))
+        return bad("%u dependencies of howdah.catalog/1 were not released", mock_catalog_held(s->m));
     check_conf_free(&s->conf);
     mock_free(s->m);
     return 0;
@@ -293,9 +295,38 @@ static int bad_verdict(const struct hd_verdict *v, uint32_t want)
     return 0;
 }
 
-/* One execution, from statement() to complete(). */
+/* Every way in which a transaction may end. */
+static int end_transactions(struct subject *s, void *ws, const struct hd_plan *p, void *session)
+{
+    const struct hd_filter_v1 *f = &s->lib->filter;
+    struct hd_transaction t = {.size = sizeof(t),
+                               .session_id = 1,
+                               .database = str("db"),
+                               .user = str("user"),
+                               .node = str("main"),
+                               .dbname = str("db"),
+                               .session_state = session};
+
+    if (!(p->want & HD_WANT_TRANSACTION))
+        return 0;
+    if (!f->transaction)
+        return bad("the plan wants transaction(), which is NULL");
+    for (t.end = HD_END_COMMITTED; t.end <= HD_END_ABANDONED; t.end++) {
+        int32_t code;
+
+        t.handle = 100 + t.end;
+        code = f->transaction(s->self, ws, &t);
+        if (code != HD_OK && code != HD_PENDING)
+            return bad("transaction() returned %d; it may return HD_OK or HD_PENDING", code);
+        mock_run(s->m);
+    }
+    return 0;
+}
+
+/* One execution, from statement() to complete(), and the end of its transaction. */
 static int execute(struct subject *s, void *ws, const struct hd_plan *p, hd_template *t, void *session)
 {
+    static const struct hd_session_setting settings[] = {{"DateStyle", "ISO, MDY"}, {"TimeZone", "UTC"}};
     const struct hd_filter_v1 *f = &s->lib->filter;
     struct hd_verdict v = {.size = sizeof(v)};
     struct hd_outcome o = {
@@ -311,7 +342,12 @@ static int execute(struct subject *s, void *ws, const struct hd_plan *p, hd_temp
                               .application_name = str("check"),
                               .txn = HD_TX_IDLE,
                               .session_state = session,
-                              .slot = &slot};
+                              .slot = &slot,
+                              .node = str("main"),
+                              .dbname = str("db"),
+                              .settings = settings,
+                              .settings_id = 1,
+                              .setting_count = 2};
     int32_t code = HD_OK;
 
     if (p->want & HD_WANT_DECIDE)
@@ -327,7 +363,7 @@ static int execute(struct subject *s, void *ws, const struct hd_plan *p, hd_temp
         return bad("the plan wants complete(), which is NULL");
     if (p->want & HD_WANT_COMPLETE)
         f->complete(s->self, ws, p->data, &st, &o);
-    return bad_verdict(&v, p->want);
+    return bad_verdict(&v, p->want) || end_transactions(s, ws, p, session);
 }
 
 static int plan_and_execute(struct subject *s, void *ws, unsigned i, void *session)

@@ -8,8 +8,8 @@
  *     …
  *     mock_free(m);
  *
- * There are the log, metrics, bus, commands, loop, template and statement services; jobs and the scheduler
- * run nothing and say so.
+ * There are the log, metrics, bus, commands, loop, template, catalog and statement services; jobs and the
+ * scheduler run nothing and say so.
  */
 #ifndef HOWDAH_CHECK_MOCK_H
 #define HOWDAH_CHECK_MOCK_H
@@ -78,6 +78,13 @@ hd_template *mock_template(struct mock *m, const struct hd_template_info *info);
 /* Adds to a template; "schema.name" or "name". */
 void mock_template_table(hd_template *t, const char *name, uint32_t access);
 void mock_template_function(hd_template *t, const char *name, uint32_t args);
+
+/* What the catalog says of every template from now on: a code other than HD_OK, or the template's tables with
+ * these problems and this footprint. At first HD_OK and none. */
+void mock_catalog_answers(struct mock *m, int32_t code, uint64_t problems, uint32_t footprint);
+/* No dependencies that were told are current any more. */
+void mock_catalog_changes(struct mock *m);
+unsigned mock_catalog_held(const struct mock *m); /* dependencies that were not released yet */
 
 /* Handles that were resumed, in order. */
 unsigned mock_resumes(const struct mock *m);

@@ -57,6 +57,11 @@ struct mock {
     unsigned command_count;
     struct mock_command_entry *commands;
     struct hd_result *result; /* of the last command */
+    /* catalog */
+    int32_t catalog_code;
+    uint32_t catalog_footprint;
+    uint64_t catalog_problems, catalog_generation;
+    unsigned catalog_held;
     /* templates */
     struct hd_template *templates;
     unsigned resume_count;
@@ -69,6 +74,7 @@ extern const struct hd_bus_v1 mock_bus;
 extern const struct hd_commands_v1 mock_command_table;
 extern const struct hd_loop_v1 mock_loop;
 extern const struct hd_template_v1 mock_templates;
+extern const struct hd_catalog_v1 mock_catalog;
 extern const struct hd_statement_v1 mock_statements;
 extern const struct hd_jobs_v1 mock_jobs;
 extern const struct hd_scheduler_v1 mock_scheduler;

@@ -17,14 +17,16 @@ extern "C" {
 
 #define HD_SERVICE_BUS "howdah.bus/1"
 
-#define HD_TOPIC_LOSSY     1
-#define HD_TOPIC_MUST_KNOW 2
+/* What an overflow of a topic means. Since ABI 0.1. */
+#define HD_TOPIC_LOSSY     1 /* dropped, and counted */
+#define HD_TOPIC_MUST_KNOW 2 /* dropped, and each subscriber is told that something was */
 
-/* The longest event struct, and the bytes of text in the text members below. */
+/* Bytes of the longest event struct, and of the text members below, their NUL included. Since ABI 0.1. */
 #define HD_EVENT_MAX  512
 #define HD_EVENT_NAME 64
 
-/* Topics of the host. The struct of each starts with its size; members are only ever added at the end. */
+/* Topics of the host, and of the plugins that come with it. The struct of each starts with its size; members
+ * are only ever added at the end. Since ABI 0.1. */
 #define HD_TOPIC_SESSION_OPENED "session.opened/1" /* lossy; struct hd_event_session */
 #define HD_TOPIC_SESSION_CLOSED "session.closed/1" /* lossy; struct hd_event_session */
 #define HD_TOPIC_STATEMENT_FINISHED                                                                          \
@@ -35,67 +37,75 @@ extern "C" {
 #define HD_TOPIC_CONFIG_RELOADED   "config.reloaded/1"   /* lossy; struct hd_event_reload */
 #define HD_TOPIC_PLUGIN_STATE      "plugin.state/1"      /* lossy; struct hd_event_plugin */
 
-/* Texts are NUL-terminated and cut to fit. Since ABI 0.1. */
+/* A client has logged in, or left. Texts here and below are NUL-terminated and cut to fit. Since ABI 0.1. */
 struct hd_event_session {
     uint32_t size;
-    uint32_t worker;
-    uint64_t session_id;
-    char database[HD_EVENT_NAME];
-    char user[HD_EVENT_NAME];
+    uint32_t worker;              /* that the session lives on */
+    uint64_t session_id;          /* as in hd_statement */
+    char database[HD_EVENT_NAME]; /* as the client asked for it */
+    char user[HD_EVENT_NAME];     /* that it has logged in as */
 };
 
+/* What one template has done since the batch before; from the plugin `statements`, at its publish_interval.
+ * Since ABI 0.1. */
 struct hd_event_statements {
     uint32_t size;
-    uint32_t worker;
-    uint64_t fingerprint;
-    uint64_t calls; /* since the batch before */
-    uint64_t errors;
+    uint32_t worker;      /* that has counted */
+    uint64_t fingerprint; /* the template's */
+    uint64_t calls;
+    uint64_t errors; /* of them, those that ended with an ErrorResponse */
     uint64_t rows;
     uint64_t total_ns; /* sum over the calls */
-    uint64_t max_ns;
+    uint64_t max_ns;   /* the longest of them */
     char database[HD_EVENT_NAME];
 };
 
+/* A statement was refused by a rule; from the plugin `guard`. Since ABI 0.1. */
 struct hd_event_refused {
     uint32_t size;
-    uint32_t observed; /* 1: only noticed, not refused */
-    uint64_t session_id;
-    uint64_t fingerprint;
-    char sqlstate[8];
-    char plugin[HD_EVENT_NAME];
-    char rule[HD_EVENT_NAME];
-    char database[HD_EVENT_NAME];
+    uint32_t observed;            /* 1: only noticed, not refused */
+    uint64_t session_id;          /* as in hd_statement */
+    uint64_t fingerprint;         /* the template's */
+    char sqlstate[8];             /* that the client got */
+    char plugin[HD_EVENT_NAME];   /* whose rule it is */
+    char rule[HD_EVENT_NAME];     /* its name */
+    char database[HD_EVENT_NAME]; /* as in hd_statement, these two */
     char user[HD_EVENT_NAME];
 };
 
+/* A command that changes the schema or privileges has run; its transaction may yet be rolled back. Since ABI
+ * 0.1. */
 struct hd_event_ddl {
     uint32_t size;
     uint32_t reserved;
-    uint64_t session_id;
-    uint64_t fingerprint;
-    char tag[HD_EVENT_NAME]; /* "CREATE TABLE" */
-    char database[HD_EVENT_NAME];
+    uint64_t session_id;          /* 0: its client has left */
+    uint64_t fingerprint;         /* 0: not known */
+    char tag[HD_EVENT_NAME];      /* the command's: "CREATE TABLE" */
+    char database[HD_EVENT_NAME]; /* as the client asked for it */
 };
 
+/* A node's health has changed, as the host's pings find it. Since ABI 0.1. */
 struct hd_event_node {
     uint32_t size;
-    uint32_t up; /* 1 reachable, 0 not */
-    char node[HD_EVENT_NAME];
-    char reason[128];
+    uint32_t up;              /* 1 reachable, 0 not */
+    char node[HD_EVENT_NAME]; /* of its [node …] */
+    char reason[128];         /* why not; empty when it is up */
 };
 
+/* The configuration was loaded anew, or could not be. Since ABI 0.1. */
 struct hd_event_reload {
     uint32_t size;
-    uint32_t ok; /* 1: in force; 0: refused, the old one stays */
-    char reason[256];
+    uint32_t ok;      /* 1: in force; 0: refused, the old one stays */
+    char reason[256]; /* the first problem; empty when it is in force */
 };
 
+/* A plugin has come into another state. Since ABI 0.1. */
 struct hd_event_plugin {
     uint32_t size;
-    uint32_t mode; /* HD_MODE_… */
-    char plugin[HD_EVENT_NAME];
-    char state[HD_EVENT_NAME]; /* "running", "stopped", "quarantined", "refused" … */
-    char reason[128];
+    uint32_t mode;              /* HD_MODE_… that was asked for */
+    char plugin[HD_EVENT_NAME]; /* its id */
+    char state[HD_EVENT_NAME];  /* "running", "stopped", "quarantined", "refused" … */
+    char reason[128];           /* why, where there is something to say */
 };
 
 /* An event as a subscriber gets it; borrowed for the call. Since ABI 0.1. */

@@ -40,7 +40,7 @@ extern "C" {
     5 /* hd_statement_v1.resume() will say; at the deadline the host refuses with 57014                      \
        */
 
-/* State of the client's transaction when the statement arrives. */
+/* State of the client's transaction when the statement arrives. Since ABI 0.1. */
 #define HD_TX_IDLE   'I'
 #define HD_TX_ACTIVE 'T'
 #define HD_TX_FAILED 'E'
@@ -168,7 +168,7 @@ struct hd_transaction {
     void *session_state;
 };
 
-/* What a filter wants; filled by plan(). Since ABI 0.1. */
+/* What a filter wants. The host zeroes it and sets `size`; plan() fills it. Since ABI 0.1. */
 struct hd_plan {
     uint32_t size;
     uint32_t want;               /* HD_WANT_… */
@@ -187,7 +187,8 @@ struct hd_filter_v1 {
     void *(*session_open)(void *self, void *ws, uint64_t session_id, struct hd_str database,
                           struct hd_str user);
     void (*session_close)(void *self, void *ws, void *session_state);
-    /* What is wanted of a template; once per template and worker, and again after a reload. [worker] */
+    /* What is wanted of a template; once per template and worker, and again when filters have changed or the
+     * host had forgotten the template. HD_OK; any other code is a failure, and it is asked again. [worker] */
     int32_t (*plan)(void *self, void *ws, const hd_template *t, struct hd_plan *out);
     /* Before an execution. HD_OK and a verdict; any other code counts as a failure of the filter, and the
      * statement goes on (on_failure = bypass) or is refused (reject). [worker] */
@@ -199,8 +200,8 @@ struct hd_filter_v1 {
      * EmptyQueryResponse, PortalSuspended or ErrorResponse. Notices, ParameterStatus and notifications come
      * in between. Nothing of what a filter has answered. complete() follows. [worker] */
     void (*data)(void *self, void *ws, void *plan, const struct hd_statement *st, struct hd_str bytes);
-    /* After an execution; exactly once for each one for which statement() or, without HD_WANT_DECIDE, nothing
-     * was called before. st->sql and params are empty here. [worker] */
+    /* After an execution, exactly once: for each that statement() was called for, whatever became of it;
+     * without HD_WANT_DECIDE for each of the template. st->sql and params are empty here. [worker] */
     void (*complete)(void *self, void *ws, void *plan, const struct hd_statement *st,
                      const struct hd_outcome *o);
     /* The end of a transaction in which something ran that wanted it (HD_WANT_TRANSACTION): always of that

@@ -13,12 +13,14 @@ extern "C" {
 
 #define HD_SERVICE_LOOP "howdah.loop/1"
 
+/* Events of a descriptor. Since ABI 0.1. */
 #define HD_READABLE 1u
 #define HD_WRITABLE 2u
 #define HD_HANGUP   4u /* reported even when not asked for */
 
 /* Service "howdah.loop/1". Watches and timers belong to the thread that made them, and are used and ended
- * there. A stop of the plugin ends those that are left. Since ABI 0.1. */
+ * there, also from inside their own callback. A stop of the plugin ends those that are left. Since ABI 0.1.
+ */
 struct hd_loop_v1 {
     uint32_t size;
     uint32_t reserved;
@@ -37,6 +39,7 @@ struct hd_loop_v1 {
     int32_t (*post)(hd_host *host, int32_t worker, void (*fn)(void *arg), void *arg);
 };
 
+/* The control thread, for post(). Since ABI 0.1. */
 #define HD_LOOP_CONTROL (-1)
 
 #ifdef __cplusplus

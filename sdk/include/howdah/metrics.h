@@ -13,6 +13,7 @@ extern "C" {
 
 #define HD_SERVICE_METRICS "howdah.metrics/1"
 
+/* Types of a metric. Since ABI 0.1. */
 #define HD_METRIC_COUNTER 1 /* only grows */
 #define HD_METRIC_GAUGE   2 /* goes up and down */
 #define HD_METRIC_SKETCH                                                                                     \

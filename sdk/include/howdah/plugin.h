@@ -23,7 +23,8 @@ extern "C" {
 #define HD_ABI_MAJOR 0
 #define HD_ABI_MINOR 1
 
-/* How a plugin is switched on. Since ABI 0.1. */
+/* How a plugin is switched on, as hd_event_plugin tells. A filter need not know: what it decides is the same,
+ * and hd_outcome.answered_by says what came of it. Since ABI 0.1. */
 #define HD_MODE_OFF     0
 #define HD_MODE_ON      1
 #define HD_MODE_OBSERVE 2 /* a filter decides, logs and counts, but its verdicts are not carried out */
