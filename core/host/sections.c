@@ -24,7 +24,7 @@
     OPT(hd_host_conf, HD_OPT_##type, key, def, lo, hi, flags, doc)
 static const struct hd_option host_table[] = {
     HOST(STRING, workers, "auto", 0, 0, 0, "Worker threads: a number, or auto for one per core"),
-    HOST(INT, worker_fill, "16", 0, 1000000, RELOAD,
+    HOST(INT, worker_fill, "64", 0, 1000000, RELOAD,
          "Clients that a worker gets before the next one is used; 0 spreads them over all from the first"),
     CHOICE(hd_host_conf, io, "auto", "auto|uv|uring", 0,
            "What moves bytes: uring is Linux's io_uring, uv works everywhere; auto takes uring where it can"),
