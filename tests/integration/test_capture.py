@@ -1,5 +1,7 @@
 """What a cache needs of the host: it sees answers whole, gives them again byte for byte, and knows what they hang on."""
 
+# Runs under TSan too.
+
 import os
 
 import harness
@@ -31,6 +33,12 @@ def client(database="shop_auto", **more):
 
 def counts():
     return {name: int(value) for name, value in host.console("SHOW KEEP")[0].items()}
+
+
+def change(w, sql):
+    """Runs it, and waits until the host knows what has come of it: it asks the server, which then answers this."""
+    w.query(sql)
+    w.query("SELECT 1")
 
 
 class Counted:
@@ -123,12 +131,12 @@ def settings():
             ("bytea_output", ("escape", "hex")),
         ):
             for value in values:
-                w.query("SET %s = '%s'" % (name, value) if name != "search_path" else "SET search_path = " + value)
+                change(w, "SET %s = '%s'" % (name, value) if name != "search_path" else "SET search_path = " + value)
                 twice(w, query(sql))
-            w.query("RESET " + name)
+            change(w, "RESET " + name)
             with Counted(hits=1):
                 equal(w.exchange(query(sql)), first)
-        w.query("BEGIN; SET TimeZone = 'Asia/Tokyo'; ROLLBACK")
+        change(w, "BEGIN; SET TimeZone = 'Asia/Tokyo'; ROLLBACK")
         with Counted(hits=1):
             equal(w.exchange(query(sql)), first)
     with client(TimeZone="Asia/Tokyo") as w, Counted(hits=1):
@@ -143,7 +151,7 @@ def settings_are_read_once():
         with Counted(settings_read=0, hits=20):
             for _ in range(20):
                 w.query(sql)
-        w.query("SET TimeZone = 'Asia/Tokyo'")
+        change(w, "SET TimeZone = 'Asia/Tokyo'")
         with Counted(settings_read=1):
             w.query(sql)
             w.query(sql)
@@ -154,12 +162,12 @@ def path_and_role():
     sql = "/* keep */ SELECT name FROM item WHERE id = 1"
     with client() as w:
         equal(twice(w, query(sql))[1].row(), [b"item 1"])
-        w.query("SET search_path = other")
+        change(w, "SET search_path = other")
         equal(twice(w, query(sql))[1].row(), [b"of another schema"])
-        w.query("SET ROLE reader")
+        change(w, "SET ROLE reader")
         equal(twice(w, query(sql))[1].row(), [b"of another schema"])
         pg.execute("REVOKE SELECT ON other.item FROM reader")
-        w.query("SET search_path = public")
+        change(w, "SET search_path = public")
         equal(twice(w, query(sql))[1].row(), [b"item 1"])
 
 

@@ -1,5 +1,7 @@
 """What statements hang on, as the catalog of a real PostgreSQL says: tables behind names, what runs, what changes it."""
 
+# Runs under TSan too.
+
 import os
 
 import harness

@@ -1,5 +1,7 @@
 """Filters hear of transactions' ends before the client does, and may hold back what tells it."""
 
+# Runs under TSan too.
+
 import os
 import time
 

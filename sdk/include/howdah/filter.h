@@ -165,7 +165,7 @@ struct hd_transaction {
     struct hd_str user;
     struct hd_str node;
     struct hd_str dbname;
-    void *session_state;
+    void *session_state; /* what session_open returned; NULL also where there was no memory for it */
 };
 
 /* What a filter wants. The host zeroes it and sets `size`; plan() fills it. Since ABI 0.1. */

@@ -240,6 +240,17 @@ static void complete(void *self, void *ws, void *data, const struct hd_statement
         s->p->complete(s->p, st, o);
 }
 
+static int32_t transaction(void *self, void *ws, const struct hd_transaction *t)
+{
+    struct self *s = self;
+
+    (void)ws;
+    s->p->transactions++;
+    if (t->session_state && *(uint64_t *)t->session_state != t->session_id)
+        return HD_EFAIL;
+    return s->p->transaction ? s->p->transaction(s->p, t) : HD_OK;
+}
+
 static const struct hd_filter_v1 filter = {
     .size = sizeof(struct hd_filter_v1),
     .worker_start = worker_start,
@@ -250,6 +261,7 @@ static const struct hd_filter_v1 filter = {
     .statement = statement,
     .data = on_data,
     .complete = complete,
+    .transaction = transaction,
 };
 #endif
 
