@@ -54,6 +54,19 @@ static void undo_export(struct hd_server *v, const struct hd_expect *e, int ther
     hd_prepared_pin(v->session);
 }
 
+/* It is known so still. */
+static void undo_unexport(struct hd_server *v, const struct hd_expect *e)
+{
+    struct hd_name *n = v->session ? hd_names_of_seq(&v->session->names, e->seq) : NULL;
+
+    if (!n) {
+        v->must_close = 1;
+        return;
+    }
+    n->own = HD_NAME_EMPTY;
+    hd_prepared_pin(v->session);
+}
+
 static void undo_parse(struct hd_server *v, struct hd_expect *e, const char *sqlstate, int failed)
 {
     struct hd_prep_table *t = v->w->all->preps;
@@ -91,7 +104,9 @@ static void undo(struct hd_server *v, struct hd_expect *e, const char *sqlstate,
     case HD_EXPECT_CLOSE: /* the statement is still there */
         if (e->flags & HD_EXPECT_UNNAMED)
             hd_unnamed_undo(v, e);
-        else if ((e->flags & HD_EXPECT_SWALLOW) && (!e->id || hd_stock_retire(&v->preps, e->id)))
+        else if ((e->flags & HD_EXPECT_SWALLOW) && !e->id)
+            undo_unexport(v, e);
+        else if ((e->flags & HD_EXPECT_SWALLOW) && hd_stock_retire(&v->preps, e->id))
             v->must_close = 1;
         else if (s && (e->flags & HD_EXPECT_CLOSED))
             hd_closed_name_undo(s, e->ref);
@@ -169,6 +184,18 @@ static int nobodys(const struct hd_server *v)
     return !v->expects.count && v->txn == HD_TXN_IDLE && v->session && hd_session_may_release(v->session);
 }
 
+/* What a Describe was to be about cannot be brought to the server. */
+static void tell_parameters(struct hd_relay *r, const struct hd_frame *f, const struct hd_expect *head)
+{
+    struct hd_session *s = r->v->session;
+    const struct hd_prep *p = hd_prepared_described(s, head);
+    struct hd_buf *b = p ? hd_prepared_parameters(s, p) : NULL;
+
+    if (b)
+        hd_relay_instead(r, f, b);
+    hd_buf_drop(b);
+}
+
 static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
 {
     struct hd_server *v = r->v;
@@ -188,6 +215,8 @@ static enum hd_fate on_error(struct hd_relay *r, const struct hd_frame *f)
         return nobodys(v) ? HD_DROP : HD_RELAY; /* the server says why it ends */
     suspect_preps(v, head, &rep);
     batch = is_batch(head);
+    if (v->session && strcmp(code, "25P02"))
+        tell_parameters(r, f, head);
     if (head->flags & HD_EXPECT_REPLACE) {
         hd_relay_instead(r, f, head->ref);
         fate = HD_DROP;
@@ -376,7 +405,7 @@ static enum hd_fate on_parameter_status(struct hd_relay *r, const struct hd_fram
     }
     hd_params_drop(v->params);
     v->params = p;
-    if (head && (head->flags & HD_EXPECT_SWALLOW))
+    if (head && (head->flags & HD_EXPECT_SWALLOW) && !(head->flags & HD_EXPECT_AHEAD))
         return HD_DROP; /* brought into step: the client knows this value */
     if (head && (head->flags & HD_EXPECT_FENCE))
         return HD_DROP; /* it may be changed back: the client is told what comes of it */
@@ -409,6 +438,8 @@ static enum hd_fate on_ready(struct hd_relay *r, const struct hd_frame *f)
     hd_server_forget(v, &e);
     if (s && (e.flags & HD_EXPECT_PROBE))
         hd_track_answered(s);
+    if (s && s->excuses && !(e.flags & HD_EXPECT_SWALLOW))
+        hd_prepared_excuses_free(s); /* the text that they were for is over */
     if (s && (e.flags & (HD_EXPECT_FENCE | HD_EXPECT_RESTORE))) {
         s->txn = txn;
         hd_relay_flush(r, f->data); /* before the client is told of what has changed */

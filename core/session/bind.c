@@ -10,9 +10,11 @@
 #include "session/held.h"
 #include "session/portal.h"
 #include "session/prepared.h"
+#include "session/reply.h"
 #include "session/sequence.h"
 #include "session/server.h"
 #include "session/track.h"
+#include "sql/facts.h"
 #include "wire/read.h"
 
 /* So much of a Bind is gathered to find its two names. */
@@ -65,18 +67,28 @@ static enum hd_ready ready(struct hd_session *s, struct hd_name *n, const char *
 {
     *id = 0;
     if (!*name && !n)
-        return hd_unnamed_ready(s) ? HD_READY_ENOMEM : HD_READY;
+        return hd_unnamed_ready(s, describe);
     if (n && n->own == HD_NAME_EMPTY && hd_prepared_unexport(s, n))
         return HD_READY_ENOMEM;
     return n && !n->own ? hd_prepared_ready(s, n, describe, id) : HD_READY;
 }
 
-/* It is not. */
-static enum hd_taken not_ready(struct hd_session *s, const struct hd_frame *f, enum hd_ready why)
+static int tell_parameters(struct hd_session *s, const struct hd_prep *p)
+{
+    struct hd_buf *b = hd_prepared_parameters(s, p);
+    int code = b ? hd_reply_buf(s, b) : HD_ENOMEM;
+
+    hd_buf_drop(b);
+    return code;
+}
+
+/* It is not. `described`: the content that is to be described. */
+static enum hd_taken not_ready(struct hd_session *s, const struct hd_frame *f, enum hd_ready why,
+                               const struct hd_prep *described)
 {
     if (why == HD_READY_LATER)
         return HD_TAKE_LATER;
-    if (why == HD_READY_ENOMEM)
+    if (why == HD_READY_ENOMEM || (described && tell_parameters(s, described)))
         return hd_no_memory(s);
     hd_refuse(s, 1, "0A000", "cached plan must not change result type", NULL, NULL);
     return hd_drop_piece(s, f);
@@ -89,7 +101,7 @@ enum hd_taken hd_forward_bind(struct hd_session *s, const struct hd_frame *f, st
     enum hd_ready r = ready(s, n, b->name, 0, &id);
 
     if (r != HD_READY)
-        return not_ready(s, f, r);
+        return not_ready(s, f, r, NULL);
     s->unsynced++;
     if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_BIND, .seq = n ? n->seq : 0}))
         return hd_no_memory(s);
@@ -123,7 +135,7 @@ static void note_set_config(struct hd_session *s, const struct hd_frame *f, cons
 enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
 {
     struct hd_text t = {0};
-    struct hd_prep *p;
+    struct hd_prep *p, *shown;
     struct hd_bind_message b;
     int hold = 0;
 
@@ -132,6 +144,8 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
             return hd_want_bytes(s, f, NAMES_MAX);
         return hd_forward_unread(s, f, HD_EXPECT_BIND);
     }
+    if (!*b.name)
+        s->unnamed_now &= (uint8_t)~HD_UNNAMED_TO_ASK;
     p = hd_prepared_content(s, b.name);
     if (!p && hd_prepared_foreign(b.name)) {
         hd_refuse_name(s, "26000", b.name, "does not exist");
@@ -154,7 +168,15 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
         if (!s->server && !hd_session_want_server(s))
             return HD_TAKE_LATER;
     }
-    if (hd_portal_set(s, b.portal, t.tmpl, p && (t.plan->want & HD_WANT_DECIDE) ? p : NULL))
+    shown = p && (t.plan->want & HD_WANT_DECIDE) ? p : NULL;
+    if (t.kind == HD_STATEMENT_EXECUTE && !hold) { /* the portal takes its rows from what it executes */
+        enum hd_taken taken = hd_prepared_sql(s, &t);
+
+        if (taken != HD_TAKEN)
+            return taken;
+        t.tmpl = s->about_names; /* others have been looked up */
+    }
+    if (hd_portal_set(s, b.portal, t.tmpl, shown))
         return hd_no_memory(s);
     if (hold && hd_held_add(s, f, 0))
         return HD_TAKEN;
@@ -175,7 +197,7 @@ enum hd_taken hd_forward_describe(struct hd_session *s, const struct hd_frame *f
     if (what == HD_TARGET_STATEMENT)
         r = ready(s, n, name, 1, &id);
     if (r != HD_READY)
-        return not_ready(s, f, r);
+        return not_ready(s, f, r, hd_prepared_content(s, name));
     s->unsynced++;
     if (hd_server_expect(
             s->server, (struct hd_expect){.kind = HD_EXPECT_DESCRIBE, .flags = flags, .seq = n ? n->seq : 0}))

@@ -91,6 +91,7 @@ static enum hd_taken forward_execute(struct hd_session *s, const struct hd_frame
     struct hd_stmt *st = hd_take_pending(s);
 
     s->unsynced++;
+    s->copy_ended = 0; /* that was of what came before */
     s->statements++;
     s->pool->stats.queries++;
     if (hd_server_expect(s->server, (struct hd_expect){.kind = HD_EXPECT_EXECUTE, .ref = st})) {

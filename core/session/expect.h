@@ -24,12 +24,13 @@ enum hd_expect_kind {
 };
 
 /* Flags. */
-#define HD_EXPECT_SWALLOW 1u  /* the host's own message: the client sees no reply to it */
-#define HD_EXPECT_REPLACE 2u  /* an ErrorResponse to it is replaced by `ref` */
-#define HD_EXPECT_MAYBE   4u  /* a Sync sent during COPY IN: the server may have ignored it */
-#define HD_EXPECT_MUST    8u  /* the host's own message whose failure ends the server connection */
-#define HD_EXPECT_UNNAMED 16u /* PARSE, CLOSE of the unnamed statement */
-#define HD_EXPECT_BYTES   32u /* LOCAL: `ref` is a struct hd_buf with the messages, held */
+#define HD_EXPECT_SWALLOW   1u  /* the host's own message: the client sees no reply to it */
+#define HD_EXPECT_REPLACE   2u  /* an ErrorResponse to it is replaced by `ref` */
+#define HD_EXPECT_MAYBE     4u  /* a Sync sent during COPY IN: the server may have ignored it */
+#define HD_EXPECT_DESCRIBES 4u  /* PARSE of the host's own: for a Describe */
+#define HD_EXPECT_MUST      8u  /* the host's own message whose failure ends the server connection */
+#define HD_EXPECT_UNNAMED   16u /* PARSE, CLOSE of the unnamed statement */
+#define HD_EXPECT_BYTES     32u /* LOCAL: `ref` is a struct hd_buf with the messages, held */
 #define HD_EXPECT_CLOSED                                                                                     \
     64u /* CLOSE, LOCAL CloseComplete: `ref` is the struct hd_closed_name, to be put back if discarded */
 #define HD_EXPECT_TAKEN                                                                                      \
@@ -44,6 +45,7 @@ enum hd_expect_kind {
 #define HD_EXPECT_PROBE   256u  /* what the session has left on the server (track.c) */
 #define HD_EXPECT_RESTORE 512u  /* what RESET goes back to (restore.c); its ReadyForQuery is the client's */
 #define HD_EXPECT_FORGETS 1024u /* what the server has drawn from sequences (sequence.c) */
+#define HD_EXPECT_AHEAD   4096u /* what the client's text does first (prepared_sql.c) */
 /* QUERY, SYNC: it resets what is to be restored. */
 #define HD_EXPECT_FENCE 2048u
 

@@ -130,10 +130,8 @@ static enum hd_taken on_close(struct hd_session *s, const struct hd_frame *f)
         return close_shared(s, n);
     if (s->server && (n || !statement || !*name || hd_prepared_own(s)))
         return close_there(s, f, n, statement && !*name);
-    if (statement && !*name && s->unnamed) {
-        hd_prep_drop(hd_session_preps(s), s->unnamed);
-        s->unnamed = NULL;
-    }
+    if (statement && !*name)
+        hd_unnamed_ended(s);
     /* nothing of that name is on any server */
     return hd_reply_bare(s, HD_MSG_CLOSE_COMPLETE, 0) ? hd_no_memory(s) : HD_TAKEN;
 }
@@ -198,11 +196,14 @@ enum hd_taken hd_extended_sync(struct hd_session *s, const struct hd_frame *f)
     v = s->server;
     if (!v || s->console || (!s->unsynced && !v->expects.count && !v->skipping))
         return sync_here(s);
+    if ((s->unnamed_now & HD_UNNAMED_TO_ASK) && hd_unnamed_synced(s))
+        return hd_no_memory(s);
     if (hd_server_expect(v, (struct hd_expect){.kind = HD_EXPECT_SYNC, .flags = (uint16_t)sync_flags(s)}))
         return hd_no_memory(s);
     if (s->restore)
         hd_restore_fence(s);
     s->copy_ended = 0;
+    s->unnamed_now = 0;
     s->doubt |= s->renaming;
     s->renaming = 0;
     if (v->copy_in)

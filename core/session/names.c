@@ -17,30 +17,15 @@ int hd_names_ours(const char *text)
     return strstr(text, quoted_prefix) != NULL;
 }
 
-/* A name that the client has closed behind what failed, in the same pipeline. */
-static const char *closed_behind(const struct hd_session *s, uint32_t seq)
-{
-    struct hd_expects *q = s->server ? &s->server->expects : NULL;
-
-    for (uint32_t i = 0; q && i < q->count; i++) {
-        const struct hd_expect *e = hd_expects_at(q, i);
-        const struct hd_closed_name *c = e->ref;
-
-        if ((e->kind == HD_EXPECT_CLOSE || e->kind == HD_EXPECT_LOCAL) && (e->flags & HD_EXPECT_CLOSED) &&
-            c->seq == seq)
-            return c->name;
-    }
-    return NULL;
-}
-
 /* By the Parse that made it where that is known, for several may be the same statement there. */
 static const char *name_of(struct hd_session *s, uint32_t seq, uint64_t id)
 {
     const struct hd_name *n = seq ? hd_names_of_seq(&s->names, seq) : NULL;
-    const char *closed = seq && !n ? closed_behind(s, seq) : NULL;
+    const struct hd_closed_name *closed =
+        seq && !n && s->server ? hd_closed_name_of_seq(s->server, seq) : NULL;
 
     if (closed)
-        return closed;
+        return closed->name;
     for (uint32_t i = 0; !n && i < s->names.count; i++)
         if (s->names.items[i].id == id)
             n = &s->names.items[i];

@@ -29,9 +29,9 @@ int hd_read_parse(const uint8_t *body, uint32_t len, struct hd_parse_message *ou
     return !r.failed && hd_reader_done(&r);
 }
 
-/* Kinds whose rows PostgreSQL compares with those of their Parse before each use, as far as a client may find
- * them changed: of the others, which are not planned, the server need not be asked. */
-static int rows_matter(uint32_t kind)
+/* What is known beforehand of the rows that a statement gives. Where PostgreSQL compares them with those of
+ * its Parse before each use, or where its parameters are for the server to say, it is asked. */
+static uint64_t rows_of(uint32_t kind)
 {
     switch (kind) {
     case HD_STATEMENT_SELECT:
@@ -39,9 +39,29 @@ static int rows_matter(uint32_t kind)
     case HD_STATEMENT_UPDATE:
     case HD_STATEMENT_DELETE:
     case HD_STATEMENT_MERGE:
-        return 1;
+    case HD_STATEMENT_DECLARE:
+    case HD_STATEMENT_DDL:
+        return HD_ROWS_UNKNOWN;
+    case HD_STATEMENT_BEGIN:
+    case HD_STATEMENT_SAVEPOINT:
+    case HD_STATEMENT_RELEASE:
+    case HD_STATEMENT_SET:
+    case HD_STATEMENT_RESET:
+    case HD_STATEMENT_DEALLOCATE:
+    case HD_STATEMENT_CLOSE:
+    case HD_STATEMENT_LISTEN:
+    case HD_STATEMENT_UNLISTEN:
+    case HD_STATEMENT_NOTIFY:
+    case HD_STATEMENT_DISCARD:
+    case HD_STATEMENT_LOCK:
+    case HD_STATEMENT_DO:
+    case HD_STATEMENT_VACUUM:
+    case HD_STATEMENT_ANALYZE:
+    case HD_STATEMENT_TRUNCATE:
+    case HD_STATEMENT_PRIVILEGE:
+        return HD_ROWS_NONE;
     default:
-        return 0;
+        return HD_ROWS_NOT_ASKED;
     }
 }
 
@@ -55,7 +75,7 @@ static struct hd_name *note_parse(struct hd_session *s, const char *name, struct
         hd_prep_drop(hd_session_preps(s), prep);
         return NULL;
     }
-    n->rows = rows_matter(kind) ? HD_ROWS_UNKNOWN : HD_ROWS_NOT_ASKED;
+    n->rows = rows_of(kind);
     n->own = hd_prepared_own(s) ? HD_NAME_OWN : HD_NAME_SHARED;
     if (n->own)
         hd_prepared_pin(s);
@@ -98,8 +118,10 @@ static enum hd_taken parse_new(struct hd_session *s, const struct hd_frame *f,
 {
     struct hd_name *n;
 
-    if (!*p->name && !hold)
+    if (!*p->name && !hold) {
+        s->unnamed_now = HD_UNNAMED_PARSED | (rows_of(kind) == HD_ROWS_UNKNOWN ? HD_UNNAMED_TO_ASK : 0u);
         return hd_unnamed_parse(s, prep) ? hd_no_memory(s) : HD_TAKEN;
+    }
     if (!*p->name)
         return hd_held_parse(s, f, ++s->parse_seq, prep) ? HD_TAKEN : hd_no_memory(s);
     n = note_parse(s, p->name, prep, kind);

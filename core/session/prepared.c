@@ -1,7 +1,7 @@
 /*
  * What a client has prepared, and bringing it to the server that it has at the moment; see prepared.h.
  */
-#include "session/prepared.h"
+#include "session/prepared_parts.h"
 
 #include <string.h>
 
@@ -71,6 +71,19 @@ void hd_closed_name_free(struct hd_prep_table *t, struct hd_closed_name *c)
     hd_free(c);
 }
 
+struct hd_closed_name *hd_closed_name_of_seq(struct hd_server *v, uint32_t seq)
+{
+    for (uint32_t i = 0; i < v->expects.count; i++) {
+        const struct hd_expect *e = hd_expects_at(&v->expects, i);
+        struct hd_closed_name *c = e->ref;
+
+        if ((e->kind == HD_EXPECT_CLOSE || e->kind == HD_EXPECT_LOCAL) && (e->flags & HD_EXPECT_CLOSED) &&
+            c->seq == seq)
+            return c;
+    }
+    return NULL;
+}
+
 void hd_closed_name_undo(struct hd_session *s, const struct hd_closed_name *c)
 {
     struct hd_name *n = hd_names_set(&s->names, hd_session_preps(s), c->name, hd_prep_hold(c->prep), c->seq);
@@ -87,9 +100,7 @@ void hd_closed_name_undo(struct hd_session *s, const struct hd_closed_name *c)
 
 /* --- messages of the host's own --- */
 
-/* Sends one with what the server owes for it; takes the entry's reference over. A server that did not get it
- * has not what it is held to have, and goes with its session. */
-static int inject(struct hd_server *v, struct hd_strbuf *sb, struct hd_expect e)
+int hd_prepared_inject(struct hd_server *v, struct hd_strbuf *sb, struct hd_expect e)
 {
     int code = sb->failed ? HD_ENOMEM : hd_server_expect(v, e);
 
@@ -103,9 +114,8 @@ static int inject(struct hd_server *v, struct hd_strbuf *sb, struct hd_expect e)
     return code;
 }
 
-/* A Parse under `name`; `body` is its message from the SQL on. */
-static int send_parse(struct hd_server *v, const char *name, const uint8_t *body, uint32_t len,
-                      struct hd_expect e)
+int hd_prepared_send_parse(struct hd_server *v, const char *name, const uint8_t *body, uint32_t len,
+                           struct hd_expect e)
 {
     struct hd_strbuf sb = HD_STRBUF_INIT;
     size_t name_len = strlen(name) + 1;
@@ -116,7 +126,7 @@ static int send_parse(struct hd_server *v, const char *name, const uint8_t *body
     hd_strbuf_add(&sb, head, sizeof(head));
     hd_strbuf_add(&sb, name, name_len);
     hd_strbuf_add(&sb, body, len);
-    return inject(v, &sb, e);
+    return hd_prepared_inject(v, &sb, e);
 }
 
 static int send_close(struct hd_server *v, uint64_t id)
@@ -127,11 +137,11 @@ static int send_close(struct hd_server *v, uint64_t id)
 
     hd_prep_name(id, name);
     (void)hd_build_close(&b, HD_TARGET_STATEMENT, name);
-    return inject(v, &sb, (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .id = id});
+    return hd_prepared_inject(
+        v, &sb, (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .id = id});
 }
 
-/* Asks what a statement takes and gives, by its name on the server. */
-static int send_ask(struct hd_session *s, const char *name, struct hd_ask what, uint32_t seq)
+int hd_prepared_send_ask(struct hd_session *s, const char *name, struct hd_ask what, uint32_t seq)
 {
     struct hd_expect e = {.kind = HD_EXPECT_ASK, .flags = HD_EXPECT_SWALLOW, .seq = seq};
     struct hd_ask *a = hd_malloc(sizeof(*a));
@@ -144,7 +154,7 @@ static int send_ask(struct hd_session *s, const char *name, struct hd_ask what, 
     hd_prep_hold(a->prep);
     e.ref = a;
     (void)hd_build_describe(&b, HD_TARGET_STATEMENT, name); /* inject sees that it failed */
-    return inject(s->server, &sb, e);
+    return hd_prepared_inject(s->server, &sb, e);
 }
 
 /* Closes there what is not used any more. Only in front of a Parse: behind an Execute it might come into a
@@ -192,9 +202,9 @@ static int add_there(struct hd_session *s, struct hd_name *n, unsigned flags, ui
     if (!code)
         code = hd_stock_add(&s->server->preps, n->prep, n->id, rows);
     if (!code)
-        code = send_parse(s->server, name, n->prep->body, n->prep->len, e);
+        code = hd_prepared_send_parse(s->server, name, n->prep->body, n->prep->len, e);
     if (!code && rows == HD_ROWS_UNKNOWN)
-        code = send_ask(s, name, (struct hd_ask){.prep = n->prep, .id = n->id}, n->seq);
+        code = hd_prepared_send_ask(s, name, (struct hd_ask){.prep = n->prep, .id = n->id}, n->seq);
     return code;
 }
 
@@ -213,24 +223,25 @@ int hd_prepared_parse_taken(struct hd_session *s, const struct hd_name *n, const
 
     s->unsynced++;
     hd_prep_name(id, name);
-    if (hd_stock_retire(&v->preps, id) || send_parse(v, name, empty, sizeof(empty), e))
+    if (hd_stock_retire(&v->preps, id) || hd_prepared_send_parse(v, name, empty, sizeof(empty), e))
         return HD_ENOMEM;
     e.flags = HD_EXPECT_TAKEN;
     e.seq = n->seq;
-    return send_parse(v, name, body, len, e);
+    return hd_prepared_send_parse(v, name, body, len, e);
 }
 
 int hd_prepared_export(struct hd_session *s, struct hd_name *n, int empty)
 {
     static const uint8_t nothing[] = {0, 0, 0};
     const struct hd_expect e = {.flags = HD_EXPECT_SWALLOW | HD_EXPECT_TAKEN, .seq = n->seq};
-    int code = send_parse(s->server, n->name, empty ? nothing : n->prep->body,
-                          empty ? sizeof(nothing) : n->prep->len, e);
+    int code = hd_prepared_send_parse(s->server, n->name, empty ? nothing : n->prep->body,
+                                      empty ? sizeof(nothing) : n->prep->len, e);
 
     n->own = empty ? HD_NAME_EMPTY : HD_NAME_OWN;
     hd_prepared_pin(s);
     if (!code && !empty && n->rows > HD_ROWS_NONE)
-        code = send_ask(s, n->name, (struct hd_ask){.prep = n->prep, .expected = n->rows}, n->seq);
+        code =
+            hd_prepared_send_ask(s, n->name, (struct hd_ask){.prep = n->prep, .expected = n->rows}, n->seq);
     return code;
 }
 
@@ -242,9 +253,37 @@ int hd_prepared_unexport(struct hd_session *s, struct hd_name *n)
     n->own = HD_NAME_SHARED;
     hd_prepared_pin(s);
     (void)hd_build_close(&b, HD_TARGET_STATEMENT, n->name);
-    if (inject(s->server, &sb, (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW}))
+    if (hd_prepared_inject(
+            s->server, &sb,
+            (struct hd_expect){.kind = HD_EXPECT_CLOSE, .flags = HD_EXPECT_SWALLOW, .seq = n->seq}))
         return HD_ENOMEM;
     return s->unsynced ? HD_OK : hd_server_inject_sync(s->server);
+}
+
+struct hd_buf *hd_prepared_parameters(struct hd_session *s, const struct hd_prep *p)
+{
+    uint32_t len = p->len - p->sql_len - 1;
+    struct hd_buf *b = hd_buf_new(&s->w->io.bufs, HD_MSG_HEAD + len);
+
+    if (!b)
+        return NULL;
+    b->data[0] = HD_MSG_PARAMETER_DESCRIPTION;
+    hd_put_u32(b->data + 1, 4 + len);
+    memcpy(b->data + HD_MSG_HEAD, p->body + p->sql_len + 1, len);
+    b->len = HD_MSG_HEAD + len;
+    return b;
+}
+
+const struct hd_prep *hd_prepared_described(const struct hd_session *s, const struct hd_expect *e)
+{
+    if (e->kind != HD_EXPECT_PARSE || !(e->flags & HD_EXPECT_SWALLOW) || !(e->flags & HD_EXPECT_DESCRIBES))
+        return NULL;
+    if (e->flags & HD_EXPECT_UNNAMED)
+        return s->unnamed;
+    for (uint32_t i = 0; i < s->names.count; i++)
+        if (s->names.items[i].id == e->id)
+            return s->names.items[i].prep;
+    return NULL;
 }
 
 /* Is it still to be heard whether the transaction has failed? */
@@ -269,8 +308,8 @@ static enum hd_ready stand_in(struct hd_session *s, const struct hd_name *n, uin
     *id = hd_prep_new_id(hd_session_preps(s));
     hd_prep_name(*id, name);
     if (hd_stock_retire(&v->preps, *id) ||
-        send_parse(v, name, p->body + p->sql_len, p->len - p->sql_len,
-                   (struct hd_expect){.flags = HD_EXPECT_SWALLOW, .id = *id}))
+        hd_prepared_send_parse(v, name, p->body + p->sql_len, p->len - p->sql_len,
+                               (struct hd_expect){.flags = HD_EXPECT_SWALLOW, .id = *id}))
         return HD_READY_ENOMEM;
     return HD_READY;
 }
@@ -286,13 +325,13 @@ enum hd_ready hd_prepared_ready(struct hd_session *s, struct hd_name *n, int des
     if (!e && s->txn == HD_TXN_FAILED && (n->rows == HD_ROWS_NONE || (!describe && n->rows > HD_ROWS_NONE)))
         return stand_in(s, n, id);
     if (!e) {
-        if (add_there(s, n, HD_EXPECT_SWALLOW, 0, rows))
+        if (add_there(s, n, HD_EXPECT_SWALLOW | (describe ? HD_EXPECT_DESCRIBES : 0u), 0, rows))
             return HD_READY_ENOMEM;
         e = hd_stock_find(&v->preps, n->prep, n->id, n->rows);
     }
     if (e->rows == HD_ROWS_UNKNOWN && n->rows != HD_ROWS_UNKNOWN)
         return hd_wait_for_replies(s) ? HD_READY_ENOMEM : HD_READY_LATER;
-    if (e->rows != n->rows && n->rows != HD_ROWS_UNKNOWN) {
+    if (e->rows != n->rows && n->rows != HD_ROWS_UNKNOWN && s->txn != HD_TXN_FAILED) {
         n->id = 0; /* what was dropped may come back: the next use looks anew */
         return HD_READY_STALE;
     }
@@ -375,15 +414,37 @@ static uint64_t keep_older(struct hd_server *v, struct hd_stocked *e)
     return twin->id;
 }
 
+/* The same for a name that is closed, should the Close be skipped. */
+static void tell_closed(struct hd_server *v, uint32_t seq, const struct hd_ask *a, uint64_t id, uint64_t rows)
+{
+    struct hd_closed_name *c = seq ? hd_closed_name_of_seq(v, seq) : NULL;
+    struct hd_prep *old;
+
+    if (!c)
+        return;
+    if (c->rows == HD_ROWS_UNKNOWN) {
+        old = c->prep;
+        c->prep = hd_prep_hold(a->resolved);
+        c->rows = rows;
+        hd_prep_drop(v->w->all->preps, old);
+    }
+    if (c->id == a->id)
+        c->id = id;
+}
+
 int hd_ask_rows(struct hd_server *v, struct hd_ask *a, uint32_t seq, const struct hd_frame *f)
 {
-    struct hd_name *n = v->session && seq ? hd_names_of_seq(&v->session->names, seq) : NULL;
+    struct hd_name *n = v->session && seq && !a->unnamed ? hd_names_of_seq(&v->session->names, seq) : NULL;
     struct hd_stocked *e = hd_stock_find(&v->preps, a->prep, a->id, HD_ROWS_UNKNOWN);
     struct hd_prep_table *t = v->w->all->preps;
     uint64_t rows = rows_of(f), id = a->id;
 
     if (rows == HD_ROWS_UNKNOWN || !a->resolved)
         return 0;
+    if (a->unnamed) {
+        hd_unnamed_rows(v, a, seq, rows);
+        return 1;
+    }
     if (a->expected)
         return rows == a->expected || !v->session || !hd_prepared_changed(v->session, seq);
     if (e && e->id == a->id) {
@@ -396,6 +457,8 @@ int hd_ask_rows(struct hd_server *v, struct hd_ask *a, uint32_t seq, const struc
     }
     if (n && n->id == a->id)
         n->id = id;
+    if (!n)
+        tell_closed(v, seq, a, id, rows);
     return 1;
 }
 
@@ -406,134 +469,4 @@ void hd_prepared_parsed(struct hd_server *v, uint64_t id, uint32_t seq)
 
     if (e && e->id == id && e->rows != HD_ROWS_UNKNOWN)
         n->id = keep_older(v, e);
-}
-
-/* --- the unnamed statement --- */
-
-static void set_unnamed(struct hd_prep_table *t, struct hd_prep **slot, struct hd_prep *p)
-{
-    struct hd_prep *old = *slot;
-
-    *slot = p ? hd_prep_hold(p) : NULL;
-    hd_prep_drop(t, old);
-}
-
-static void set_servers_unnamed(struct hd_server *v, struct hd_prep *p, int unsure)
-{
-    if (v->unnamed != p)
-        set_unnamed(v->w->all->preps, &v->unnamed, p);
-    v->unnamed_unsure = (uint8_t)unsure;
-    v->unnamed_changes++;
-}
-
-static int is_servers(const struct hd_session *s)
-{
-    return s->unnamed == s->server->unnamed && !s->server->unnamed_unsure;
-}
-
-/* What stands to be undone: the client's, held, and whether it was the server's too. */
-static struct hd_expect unnamed_before(struct hd_session *s, enum hd_expect_kind kind)
-{
-    return (struct hd_expect){.kind = (uint8_t)kind,
-                              .flags = HD_EXPECT_UNNAMED,
-                              .type = is_servers(s),
-                              .ref = s->unnamed ? hd_prep_hold(s->unnamed) : NULL};
-}
-
-int hd_unnamed_parse(struct hd_session *s, struct hd_prep *p)
-{
-    struct hd_expect e = unnamed_before(s, HD_EXPECT_PARSE);
-
-    s->unsynced++;
-    set_unnamed(hd_session_preps(s), &s->unnamed, p);
-    set_servers_unnamed(s->server, p, 0);
-    e.seq = s->server->unnamed_changes;
-    return send_parse(s->server, "", p->body, p->len, e);
-}
-
-struct hd_expect hd_unnamed_close(struct hd_session *s)
-{
-    struct hd_expect e = unnamed_before(s, HD_EXPECT_CLOSE);
-
-    hd_unnamed_lost(s, s->server);
-    e.seq = s->server->unnamed_changes;
-    return e;
-}
-
-int hd_unnamed_ready(struct hd_session *s)
-{
-    struct hd_server *v = s->server;
-    struct hd_expect e = {.flags = HD_EXPECT_SWALLOW | HD_EXPECT_UNNAMED};
-    struct hd_strbuf sb = HD_STRBUF_INIT;
-    struct hd_build b = hd_build_onto(&sb);
-
-    if (is_servers(s))
-        return HD_OK;
-    set_servers_unnamed(v, s->unnamed, 0);
-    e.seq = v->unnamed_changes;
-    if (s->unnamed)
-        return send_parse(v, "", s->unnamed->body, s->unnamed->len, e);
-    /* another client's is there, and ours has none: PostgreSQL shall say so */
-    e.kind = HD_EXPECT_CLOSE;
-    (void)hd_build_close(&b, HD_TARGET_STATEMENT, "");
-    return inject(v, &sb, e);
-}
-
-void hd_unnamed_lost(struct hd_session *s, struct hd_server *v)
-{
-    if (s && s->unnamed)
-        set_unnamed(v->w->all->preps, &s->unnamed, NULL);
-    set_servers_unnamed(v, NULL, 0);
-}
-
-#define UNDONE 2 /* of an entry's `type` */
-
-/* The change after the one numbered `seq`, if it is one that may be undone itself, and is not yet. */
-static struct hd_expect *unnamed_change_after(struct hd_server *v, uint32_t seq)
-{
-    for (uint32_t i = 0; i < v->expects.count; i++) {
-        struct hd_expect *e = hd_expects_at(&v->expects, i);
-
-        if ((e->kind != HD_EXPECT_PARSE && e->kind != HD_EXPECT_CLOSE) || !(e->flags & HD_EXPECT_UNNAMED) ||
-            e->seq != seq + 1)
-            continue;
-        if (e->type != UNDONE)
-            return e;
-        seq++;
-    }
-    return NULL;
-}
-
-/* Instead of what an entry stands for the client had `clients`, which was the server's too (`servers`). What
- * came behind it in the pipeline stands. */
-static void unnamed_was(struct hd_server *v, const struct hd_expect *e, struct hd_prep *clients, int servers)
-{
-    struct hd_prep_table *t = v->w->all->preps;
-    struct hd_expect *next;
-    struct hd_prep *was;
-
-    if (v->unnamed_changes == e->seq) {
-        set_servers_unnamed(v, servers ? clients : NULL, !servers);
-        if (v->session && !(e->flags & HD_EXPECT_SWALLOW))
-            set_unnamed(t, &v->session->unnamed, clients);
-        v->unnamed_changes = e->seq - 1;
-    } else if (!(e->flags & HD_EXPECT_SWALLOW) && (next = unnamed_change_after(v, e->seq)) &&
-               !(next->flags & HD_EXPECT_SWALLOW)) {
-        was = next->ref;
-        set_unnamed(t, &was, clients);
-        next->ref = was;
-        next->type = (uint8_t)servers;
-    }
-}
-
-void hd_unnamed_undo(struct hd_server *v, struct hd_expect *e)
-{
-    /* What the server had where it was not the client's is not remembered: that is brought anew. */
-    unnamed_was(v, e, e->ref, !(e->flags & HD_EXPECT_SWALLOW) && e->type);
-    e->type = UNDONE;
-}
-
-void hd_unnamed_failed(struct hd_server *v, const struct hd_expect *e)
-{
-    unnamed_was(v, e, NULL, 1);
 }

@@ -55,13 +55,20 @@ enum hd_ready {
 enum hd_ready hd_prepared_ready(struct hd_session *s, struct hd_name *n, int describe,
                                 uint64_t *id) HD_MUST_USE;
 
+/* PostgreSQL tells the parameters before it finds out that a statement cannot be described. NULL: no memory.
+ */
+struct hd_buf *hd_prepared_parameters(struct hd_session *s, const struct hd_prep *p) HD_MUST_USE;
+/* The statement that the host's own Parse was to bring for a Describe; NULL: it was not. */
+const struct hd_prep *hd_prepared_described(const struct hd_session *s, const struct hd_expect *e);
+
 /* What the host asked about a statement. */
 struct hd_ask {
     struct hd_prep *prep;     /* as it was sent; held */
     struct hd_prep *resolved; /* with the types of all parameters; held, or NULL until they are known */
     uint64_t id;
-    uint64_t
-        expected; /* of a statement under the client's own name: its rows; 0: it is under one of the host's */
+    int unnamed; /* it is the server's unnamed statement */
+    /* Of a statement under the client's own name: its rows; 0: it is under one of the host's. */
+    uint64_t expected;
 };
 void hd_ask_free(struct hd_prep_table *t, struct hd_ask *a);
 /* The answers to it: ParameterDescription; then RowDescription or NoData, with the number of the client's
@@ -78,7 +85,11 @@ int hd_unnamed_parse(struct hd_session *s, struct hd_prep *p) HD_MUST_USE;
 /* Notes that it is closed. Returns the entry to be expected. */
 struct hd_expect hd_unnamed_close(struct hd_session *s);
 /* Makes the server's the client's. */
-int hd_unnamed_ready(struct hd_session *s) HD_MUST_USE;
+enum hd_ready hd_unnamed_ready(struct hd_session *s, int describe) HD_MUST_USE;
+/* A Sync is about to be sent, and the client has not bound it since its Parse. HD_OK or HD_ENOMEM. */
+int hd_unnamed_synced(struct hd_session *s) HD_MUST_USE;
+/* The client's is gone; what the server has stays there. */
+void hd_unnamed_ended(struct hd_session *s);
 /* It is gone on both sides. s may be NULL. */
 void hd_unnamed_lost(struct hd_session *s, struct hd_server *v);
 /* A Parse or Close of it was skipped: what was there before is there still. */
@@ -99,6 +110,8 @@ struct hd_closed_name {
 /* NULL: no memory. */
 struct hd_closed_name *hd_closed_name_new(const struct hd_name *n);
 void hd_closed_name_free(struct hd_prep_table *t, struct hd_closed_name *c);
+/* The one that the Parse numbered `seq` made, if its Close is still to be answered; else NULL. */
+struct hd_closed_name *hd_closed_name_of_seq(struct hd_server *v, uint32_t seq);
 void hd_closed_name_undo(struct hd_session *s, const struct hd_closed_name *c);
 
 /* --- SQL commands about them (prepared_sql.c) --- */

@@ -147,11 +147,21 @@ static int first_dropped(const struct hd_facts *f, uint32_t i)
     return f->statements[i].kind != HD_STATEMENT_EXECUTE;
 }
 
+/* Has it been tried in this batch already? */
+static int excused(const struct hd_session *s, const struct hd_name *n)
+{
+    const struct hd_excuse *x = s->excuses;
+
+    while (x && x->seq != n->seq)
+        x = x->next;
+    return x != NULL;
+}
+
 static int export_one(struct hd_session *s, struct hd_name *n, int empty)
 {
     if (n->own == HD_NAME_EMPTY && !empty && hd_prepared_unexport(s, n))
         return HD_ENOMEM;
-    if (n->own)
+    if (n->own || excused(s, n))
         return HD_OK;
     s->exporting = 1;
     return hd_prepared_export(s, n, empty);
@@ -186,11 +196,68 @@ static int export_names(struct hd_session *s, struct hd_template *tmpl, int dept
     return code;
 }
 
-/* In a transaction that has failed nothing can be done to names. */
+/* Does the text speak of names that are to be brought? */
+static int has_names(struct hd_session *s, const struct hd_facts *f)
+{
+    for (uint32_t i = 0; i < f->n_statements; i++) {
+        const struct hd_fact_statement *st = &f->statements[i];
+        const struct hd_name *n = concerns(st->kind) && st->name ? hd_names_find(&s->names, st->name) : NULL;
+
+        if (n && n->own != HD_NAME_OWN)
+            return 1;
+    }
+    return 0;
+}
+
+static int query(struct hd_session *s, const char *sql)
+{
+    return hd_server_inject_query(s->server, sql, strlen(sql), HD_EXPECT_AHEAD);
+}
+
+/* To a savepoint; to go there a second time makes no difference. */
+static int roll_back_to(struct hd_session *s, const char *savepoint)
+{
+    struct hd_strbuf sql = HD_STRBUF_INIT;
+    int code;
+
+    hd_strbuf_puts(&sql, "ROLLBACK TO \"");
+    for (const char *c = savepoint; *c; c++) {
+        if (*c == '"')
+            hd_strbuf_putc(&sql, '"');
+        hd_strbuf_putc(&sql, *c);
+    }
+    hd_strbuf_putc(&sql, '"');
+    code = sql.failed ? HD_ENOMEM : query(s, sql.data);
+    hd_strbuf_free(&sql);
+    return code;
+}
+
+/* In a transaction that has failed nothing can be done to names. Where the text begins with its end, that end
+ * comes ahead of them, and the text finds another transaction, that has failed as well. */
+static int export_in_failed(struct hd_session *s, struct hd_template *tmpl)
+{
+    const struct hd_fact_statement *first = tmpl->facts->statements;
+    int to = first->kind == HD_STATEMENT_ROLLBACK_TO && first->name, code;
+
+    if (tmpl->facts->n_statements < 2 || s->unsynced || (first->options & HD_OPTION_CHAIN) ||
+        (!to && first->kind != HD_STATEMENT_ROLLBACK && first->kind != HD_STATEMENT_COMMIT) ||
+        !has_names(s, tmpl->facts))
+        return HD_OK;
+    code = to ? roll_back_to(s, first->name) : query(s, "ROLLBACK; BEGIN");
+    s->exporting = 1;
+    if (!code)
+        code = export_names(s, tmpl, 0);
+    if (!code)
+        code = hd_server_inject_sync(s->server);
+    if (!code && !to)
+        code = query(s, "\"howdah goes on in a transaction that has failed\"");
+    return code;
+}
+
 static int export_all(struct hd_session *s, struct hd_template *tmpl)
 {
     if (s->txn == HD_TXN_FAILED)
-        return HD_OK;
+        return export_in_failed(s, tmpl);
     if (export_names(s, tmpl, 0))
         return HD_ENOMEM;
     /* Where one fails, its table being gone, the server would skip the Query too. */
@@ -204,7 +271,6 @@ static int export_first(struct hd_session *s, struct hd_template *tmpl, int *cod
         s->exporting = 0;
         return 0;
     }
-    hd_prepared_excuses_free(s);
     *code = export_all(s, tmpl);
     return s->exporting;
 }
@@ -235,7 +301,9 @@ int hd_prepared_deallocates(struct hd_session *s, const struct hd_text *t)
     const struct hd_fact_statement *st = t->tmpl->facts->statements;
     struct hd_name *n;
 
-    if (t->kind != HD_STATEMENT_DEALLOCATE || !st->name || s->txn == HD_TXN_FAILED || !hd_quiet(s))
+    /* In a transaction it counts as a statement, behind which some settings cannot be made any more. */
+    if (t->kind != HD_STATEMENT_DEALLOCATE || !st->name || s->txn != HD_TXN_IDLE || s->unsynced ||
+        !hd_quiet(s))
         return 0;
     n = hd_names_find(&s->names, st->name);
     if (!n || n->own)

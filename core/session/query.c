@@ -52,6 +52,7 @@ static void answer_query(struct hd_session *s, struct hd_verdict *v)
     const uint8_t ready[6] = {HD_MSG_READY_FOR_QUERY, 0, 0, 0, 5, s->txn};
     int code = hd_reply_bytes(s, v->describe.ptr, v->describe.len);
 
+    hd_unnamed_ended(s);
     if (!code)
         code = hd_reply_bytes(s, v->bytes.ptr, v->bytes.len);
     if (v->release)
@@ -74,6 +75,7 @@ static int deallocate(struct hd_session *s, const struct hd_text *t)
 
     if (!hd_prepared_deallocates(s, t))
         return 0;
+    hd_unnamed_ended(s);
     code = hd_build_command_complete(&b, "DEALLOCATE");
     if (!code)
         code = hd_build_ready_for_query(&b, s->txn);

@@ -94,6 +94,7 @@ struct hd_server {
     struct hd_stock preps;    /* under the host's names */
     struct hd_prep *unnamed;  /* the unnamed statement's content; NULL: none that is known */
     uint32_t unnamed_changes; /* numbers what was done to it */
+    uint64_t unnamed_rows;    /* HD_ROWS_… */
     struct hd_expects expects;
     struct hd_frame_scan scan;
     struct hd_buf *relay_buf;      /* of the run that is being relayed */
@@ -195,6 +196,10 @@ enum hd_session_state {
 #define HD_PIN_PROTOCOL 1024u /* a statement too long to be kept, or a Sync that cannot be counted */
 #define HD_PIN_SEED     4096u /* setseed() */
 
+/* What a batch has done to the unnamed statement. */
+#define HD_UNNAMED_PARSED 1u
+#define HD_UNNAMED_TO_ASK 2u /* and it has not bound it */
+
 /* A portal whose template matters. */
 struct hd_portal {
     struct hd_portal *next;
@@ -236,6 +241,7 @@ struct hd_session {
     struct hd_template *about_names; /* of the text that is deallocating; held, or NULL */
     struct hd_excuse *excuses;       /* why names of that text are not on the server (prepared_sql.c) */
     struct hd_prep *unnamed;         /* content of the client's unnamed statement */
+    uint64_t unnamed_rows;           /* HD_ROWS_… that it gave */
     struct hd_template *portal_tmpl; /* of the unnamed portal; held */
     struct hd_prep *portal_prep;     /* as in hd_portal */
     struct hd_portal *portals;       /* named ones */
@@ -257,14 +263,15 @@ struct hd_session {
     uint8_t decided;      /* `pending` may be forwarded */
     uint8_t pass_rest;    /* the message that is streaming goes to the server */
     uint8_t paused_by_server;
-    uint8_t copy_ended; /* CopyDone or CopyFail went out before its CopyInResponse was here */
-    uint8_t renaming;   /* names or statements on the server have changed since the last Sync */
-    uint8_t doubt;      /* what stands on names waits until nothing is owed */
-    uint8_t exporting;  /* names are being brought for a text that waits */
-    uint8_t cancelled;  /* the statement that waits is to be refused */
-    uint8_t fence;      /* a RESET is being carried out (restore.c), or a role is taken on (client.c) */
-    uint8_t draws;      /* on its present server it may have drawn from sequences, */
-    uint8_t drew;       /* or on an earlier one */
+    uint8_t copy_ended;  /* CopyDone or CopyFail went out before its CopyInResponse was here */
+    uint8_t renaming;    /* names or statements on the server have changed since the last Sync */
+    uint8_t doubt;       /* what stands on names waits until nothing is owed */
+    uint8_t unnamed_now; /* HD_UNNAMED_… of this batch */
+    uint8_t exporting;   /* names are being brought for a text that waits */
+    uint8_t cancelled;   /* the statement that waits is to be refused */
+    uint8_t fence;       /* a RESET is being carried out (restore.c), or a role is taken on (client.c) */
+    uint8_t draws;       /* on its present server it may have drawn from sequences, */
+    uint8_t drew;        /* or on an earlier one */
     uint8_t logged_in;
     uint8_t direct_tls; /* it began with TLS, without asking */
     uint8_t counted;    /* among pool->sessions */

@@ -24,7 +24,7 @@ class Answers:
 
     def _settle(self):
         """Takes away what gets no answer."""
-        while self.copying and len(self.due) > 1:
+        while self.copying and len(self.due) > 1 and self.due[1] in "dcfHS":
             taken = self.due[1]
             del self.due[1]
             self.copying = taken not in "cf"

@@ -264,7 +264,8 @@ class _Maker:
         return ["B", portal, name, values, [], formats]
 
     def _run(self, portal, name, values):
-        """Bind and Execute. A portal that may not be there is never described: PostgreSQL 15 itself has died of that."""
+        """Bind and Execute. One that may not be there is never described, nor the unnamed one run that an earlier
+        batch has left: PostgreSQL 15 itself has died of both."""
         described = [["D", "P", portal]] if self.rng.random() < 0.5 else []
         return [self._bind(portal, name, values)] + described + [["E", portal, self.rng.choice((0, 0, 0, 1, 2))]]
 
@@ -296,7 +297,7 @@ class _Maker:
             return [["C", rng.choice("SP"), rng.choice((name, "p"))]]
         if what == 9:
             return [self._bind(portal, name, self._values())]
-        return [["E", portal, rng.choice((0, 1))]]
+        return [["E", "p", rng.choice((0, 1))]]
 
     def _batch(self):
         parts = []
