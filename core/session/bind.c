@@ -144,6 +144,8 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
             return hd_want_bytes(s, f, NAMES_MAX);
         return hd_forward_unread(s, f, HD_EXPECT_BIND);
     }
+    if (!*b.name && hd_unnamed_in_doubt(s))
+        return hd_wait_for_replies(s) ? hd_no_memory(s) : HD_TAKE_LATER;
     if (!*b.name)
         s->unnamed_now &= (uint8_t)~HD_UNNAMED_TO_ASK;
     p = hd_prepared_content(s, b.name);
@@ -156,7 +158,8 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
             return hd_no_memory(s);
         if (gather_bind(s, f, &t))
             return hd_want_bytes(s, f, f->total);
-        hold = (t.plan->want & HD_WANT_REPLACE) && hd_frame_whole(f);
+        /* EXECUTE brings its name to the server in front of its own messages: those are never kept back. */
+        hold = (t.plan->want & HD_WANT_REPLACE) && hd_frame_whole(f) && t.kind != HD_STATEMENT_EXECUTE;
         if (t.facts & HD_FACT_SET_CONFIG)
             note_set_config(s, f, &t, p);
         if (t.facts & HD_FACT_LASTVAL)
@@ -169,7 +172,7 @@ enum hd_taken hd_on_bind(struct hd_session *s, const struct hd_frame *f)
             return HD_TAKE_LATER;
     }
     shown = p && (t.plan->want & HD_WANT_DECIDE) ? p : NULL;
-    if (t.kind == HD_STATEMENT_EXECUTE && !hold) { /* the portal takes its rows from what it executes */
+    if (t.kind == HD_STATEMENT_EXECUTE) { /* the portal takes its rows from what it executes */
         enum hd_taken taken = hd_prepared_sql(s, &t);
 
         if (taken != HD_TAKEN)
@@ -220,6 +223,7 @@ int hd_target_readable(const struct hd_frame *f)
 enum hd_taken hd_on_describe(struct hd_session *s, const struct hd_frame *f)
 {
     const char *name = (const char *)hd_frame_body(f) + 1;
+    struct hd_buf *excuse;
 
     if (!hd_target_readable(f))
         return hd_forward_unread(s, f, HD_EXPECT_DESCRIBE);
@@ -234,5 +238,10 @@ enum hd_taken hd_on_describe(struct hd_session *s, const struct hd_frame *f)
     }
     if (!s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;
+    if (s->excuses && hd_frame_body(f)[0] == HD_TARGET_PORTAL &&
+        (excuse = hd_prepared_excuse_of(s, hd_portal_template(s, name)))) {
+        hd_refuse_as(s, 1, excuse);
+        return HD_TAKEN;
+    }
     return hd_forward_describe(s, f, hd_link_buf(&s->link), 0);
 }

@@ -33,7 +33,8 @@ static int skipping(const struct hd_session *s)
 
 void hd_extended_transaction_ended(struct hd_session *s)
 {
-    hd_portals_forget(s);
+    if (!s->held && !s->server->expects.count) /* else they may be of a batch behind */
+        hd_portals_forget(s);
 }
 
 void hd_extended_free(struct hd_session *s)
@@ -148,7 +149,7 @@ static int names_are_sure(struct hd_session *s)
 enum hd_taken hd_extended_message(struct hd_session *s, const struct hd_frame *f)
 {
     if (skipping(s)) {
-        s->exporting = 0;
+        hd_held_skip(s);
         return hd_drop_piece(s, f);
     }
     if (!names_are_sure(s))
@@ -179,6 +180,7 @@ static enum hd_taken sync_here(struct hd_session *s)
     const uint8_t ready[6] = {HD_MSG_READY_FOR_QUERY, 0, 0, 0, 5, s->txn};
 
     s->skip_sync = 0;
+    s->unnamed_now = 0;
     return hd_reply_bytes(s, ready, sizeof(ready)) ? hd_no_memory(s) : HD_TAKEN;
 }
 
@@ -191,6 +193,8 @@ enum hd_taken hd_extended_sync(struct hd_session *s, const struct hd_frame *f)
 {
     struct hd_server *v;
 
+    if (s->held && skipping(s))
+        hd_held_skip(s);
     if (s->held && !hd_held_release(s))
         return HD_TAKE_LATER;
     v = s->server;

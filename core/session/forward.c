@@ -253,19 +253,24 @@ static int fail_here(struct hd_session *s, int extended, struct hd_buf *error)
     return code;
 }
 
+void hd_refuse_as(struct hd_session *s, int extended, struct hd_buf *error)
+{
+    if (s->server ? fail_on_server(s, extended, error) : fail_here(s, extended, error))
+        hd_session_fatal(s, "53200", "out of memory", NULL);
+}
+
 void hd_refuse(struct hd_session *s, int extended, const char *sqlstate, const char *message,
                const char *detail, const char *hint)
 {
     struct hd_buf *error = hd_reply_error_buf(s, "ERROR", sqlstate, message, detail, hint);
-    int code = HD_ENOMEM;
 
     if (s->pool)
         s->pool->stats.refused++;
     if (error)
-        code = s->server ? fail_on_server(s, extended, error) : fail_here(s, extended, error);
-    hd_buf_drop(error);
-    if (code)
+        hd_refuse_as(s, extended, error);
+    else
         hd_session_fatal(s, "53200", "out of memory", NULL);
+    hd_buf_drop(error);
 }
 
 static char *copy_str(struct hd_str str)

@@ -48,6 +48,8 @@ int hd_wait_for_replies(struct hd_session *s) HD_MUST_USE; /* HD_OK or HD_ENOMEM
 void hd_refuse(struct hd_session *s, int extended, const char *sqlstate, const char *message,
                const char *detail, const char *hint);
 /* The same, from a filter's verdict. */
+/* The same in the words of an ErrorResponse that is at hand. */
+void hd_refuse_as(struct hd_session *s, int extended, struct hd_buf *error);
 void hd_refuse_verdict(struct hd_session *s, int extended, const struct hd_verdict *v);
 
 enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f);

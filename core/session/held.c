@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "session/client.h"
 #include "session/extended_parts.h"
+#include "session/forward.h"
 #include "session/prepared.h"
 #include "session/reply.h"
 
@@ -104,6 +105,13 @@ void hd_held_drop(struct hd_session *s, int undo)
         hd_prep_drop(hd_session_preps(s), unnamed_as_before(s, h));
     s->held = NULL;
     free_held(s, h);
+}
+
+void hd_held_skip(struct hd_session *s)
+{
+    s->exporting = 0;
+    hd_held_drop(s, 1);
+    hd_finish_pending(s, 0, "25P02");
 }
 
 struct hd_frame hd_held_frame(const struct hd_held *h, const struct hd_held_message *m)

@@ -40,5 +40,7 @@ int hd_held_release_as(struct hd_session *s, struct hd_name *instead);
 struct hd_frame hd_held_frame(const struct hd_held *h, const struct hd_held_message *m);
 /* Throws it away; `undo`: the Parse in it never happened. */
 void hd_held_drop(struct hd_session *s, int undo);
+/* An error has come while it waited: what is kept back is skipped with the batch. */
+void hd_held_skip(struct hd_session *s);
 
 #endif

@@ -118,10 +118,10 @@ static enum hd_taken parse_new(struct hd_session *s, const struct hd_frame *f,
 {
     struct hd_name *n;
 
-    if (!*p->name && !hold) {
+    if (!*p->name)
         s->unnamed_now = HD_UNNAMED_PARSED | (rows_of(kind) == HD_ROWS_UNKNOWN ? HD_UNNAMED_TO_ASK : 0u);
+    if (!*p->name && !hold)
         return hd_unnamed_parse(s, prep) ? hd_no_memory(s) : HD_TAKEN;
-    }
     if (!*p->name)
         return hd_held_parse(s, f, ++s->parse_seq, prep) ? HD_TAKEN : hd_no_memory(s);
     n = note_parse(s, p->name, prep, kind);
@@ -179,7 +179,7 @@ enum hd_taken hd_on_parse(struct hd_session *s, const struct hd_frame *f)
         return hd_no_memory(s);
     if (t.facts & HD_FACT_LASTVAL)
         hd_sequence_announce(s);
-    hold = (t.plan->want & HD_WANT_REPLACE) && !s->held &&
+    hold = (t.plan->want & HD_WANT_REPLACE) && !s->held && t.kind != HD_STATEMENT_EXECUTE &&
            f->total <= (uint32_t)s->w->settings->host.max_statement_length;
     if (!hold && !s->server && !hd_session_want_server(s))
         return HD_TAKE_LATER;

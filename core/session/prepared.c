@@ -286,14 +286,18 @@ const struct hd_prep *hd_prepared_described(const struct hd_session *s, const st
     return NULL;
 }
 
-/* Is it still to be heard whether the transaction has failed? */
-static int may_have_failed(const struct hd_session *s)
+/* Is it still to be heard whether the transaction has failed, or whether one that has is over? */
+static int txn_in_doubt(const struct hd_session *s)
 {
     struct hd_expects *q = &s->server->expects;
 
-    for (uint32_t i = 0; i < q->count && s->txn == HD_TXN_BLOCK; i++)
-        if (hd_expects_at(q, i)->kind == HD_EXPECT_SYNC || hd_expects_at(q, i)->kind == HD_EXPECT_QUERY)
+    for (uint32_t i = 0; i < q->count && s->txn != HD_TXN_IDLE; i++) {
+        uint8_t kind = hd_expects_at(q, i)->kind;
+
+        if (kind == HD_EXPECT_SYNC || kind == HD_EXPECT_QUERY ||
+            (kind == HD_EXPECT_EXECUTE && s->txn == HD_TXN_FAILED))
             return 1;
+    }
     return 0;
 }
 
@@ -320,7 +324,7 @@ enum hd_ready hd_prepared_ready(struct hd_session *s, struct hd_name *n, int des
     struct hd_stocked *e = hd_stock_find(&v->preps, n->prep, n->id, n->rows);
     uint64_t rows = n->rows > HD_ROWS_NONE ? HD_ROWS_UNKNOWN : n->rows;
 
-    if (!e && may_have_failed(s))
+    if (!e && txn_in_doubt(s))
         return hd_wait_for_replies(s) ? HD_READY_ENOMEM : HD_READY_LATER;
     if (!e && s->txn == HD_TXN_FAILED && (n->rows == HD_ROWS_NONE || (!describe && n->rows > HD_ROWS_NONE)))
         return stand_in(s, n, id);

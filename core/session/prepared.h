@@ -84,6 +84,8 @@ void hd_prepared_parsed(struct hd_server *v, uint64_t id, uint32_t seq);
 int hd_unnamed_parse(struct hd_session *s, struct hd_prep *p) HD_MUST_USE;
 /* Notes that it is closed. Returns the entry to be expected. */
 struct hd_expect hd_unnamed_close(struct hd_session *s);
+/* Has this batch found it there, while it is still to be heard what earlier ones have done to it? */
+int hd_unnamed_in_doubt(const struct hd_session *s);
 /* Makes the server's the client's. */
 enum hd_ready hd_unnamed_ready(struct hd_session *s, int describe) HD_MUST_USE;
 /* A Sync is about to be sent, and the client has not bound it since its Parse. HD_OK or HD_ENOMEM. */
@@ -129,6 +131,8 @@ int hd_prepared_changed(struct hd_session *s, uint32_t seq) HD_MUST_USE;
 /* What the client is to read instead of an error that only says that its server does not have such a name;
  * NULL: nothing. Borrowed. */
 struct hd_buf *hd_prepared_excuse(struct hd_session *s, const struct hd_report *rep);
+/* The same for a portal that is to run this text, where it gives rows that cannot be described. */
+struct hd_buf *hd_prepared_excuse_of(struct hd_session *s, const struct hd_template *tmpl);
 void hd_prepared_excuses_free(struct hd_session *s);
 /* Can a Query be answered here, as DEALLOCATE of a name that the server knows by another? */
 int hd_prepared_deallocates(struct hd_session *s, const struct hd_text *t);

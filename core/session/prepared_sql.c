@@ -132,6 +132,19 @@ struct hd_buf *hd_prepared_excuse(struct hd_session *s, const struct hd_report *
     return NULL;
 }
 
+struct hd_buf *hd_prepared_excuse_of(struct hd_session *s, const struct hd_template *tmpl)
+{
+    const struct hd_fact_statement *st = tmpl ? tmpl->facts->statements : NULL;
+    const struct hd_name *n = NULL;
+
+    if (st && tmpl->facts->n_statements == 1 && st->kind == HD_STATEMENT_EXECUTE && st->name)
+        n = hd_names_find(&s->names, st->name);
+    for (struct hd_excuse *x = n ? s->excuses : NULL; x; x = x->next)
+        if (x->seq == n->seq && n->rows > HD_ROWS_NONE)
+            return x->error;
+    return NULL;
+}
+
 /* --- bringing names to the server --- */
 
 /* So many statements that execute one another are looked through. */

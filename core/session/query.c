@@ -166,7 +166,7 @@ enum hd_taken hd_query_message(struct hd_session *s, const struct hd_frame *f)
     enum hd_decision d;
 
     if (skipping(s)) {
-        s->exporting = 0;
+        hd_held_skip(s);
         return hd_drop_piece(s, f);
     }
     if (s->held && !hd_held_release(s))

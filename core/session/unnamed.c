@@ -157,13 +157,11 @@ static enum hd_ready compare(struct hd_session *s)
     return hd_wait_for_replies(s) ? HD_READY_ENOMEM : HD_READY_LATER;
 }
 
-/* Has this batch found the statement there, while it is still to be heard what earlier ones have done to it?
- */
-static int in_doubt(const struct hd_session *s)
+int hd_unnamed_in_doubt(const struct hd_session *s)
 {
-    struct hd_expects *q = &s->server->expects;
+    struct hd_expects *q = s->server ? &s->server->expects : NULL;
 
-    for (uint32_t i = 0; i < q->count && !(s->unnamed_now & HD_UNNAMED_PARSED); i++)
+    for (uint32_t i = 0; q && i < q->count && !(s->unnamed_now & HD_UNNAMED_PARSED); i++)
         if (hd_expects_at(q, i)->kind == HD_EXPECT_SYNC)
             return 1;
     return 0;
@@ -171,7 +169,7 @@ static int in_doubt(const struct hd_session *s)
 
 enum hd_ready hd_unnamed_ready(struct hd_session *s, int describe)
 {
-    if (in_doubt(s))
+    if (hd_unnamed_in_doubt(s))
         return hd_wait_for_replies(s) ? HD_READY_ENOMEM : HD_READY_LATER;
     if (!is_servers(s)) {
         if (bring(s, describe))
