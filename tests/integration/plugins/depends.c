@@ -10,36 +10,20 @@
  * or a code's number where that is not known (yet). A plugin's mark `/ * current * /` says whether what was
  * told last on this worker still stands.
  */
-#include <howdah/howdah.h>
+#include "skeleton.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 
 #define DEPENDS "/* depends */"
 #define CURRENT "/* current */"
 #define CHANGED "/* changed */"
 
-struct conf {
-    int32_t nothing;
-};
-
-struct self {
-    hd_host *host;
-    const struct hd_catalog_v1 *catalog;
-};
-
 /* A worker's. */
 struct worker {
     const hd_dependencies *last;
     char text[65536];
     char answer[66000];
-};
-
-static const struct hd_option table[] = {
-    {"nothing", "no", NULL, "does nothing", 0, 0, HD_OPT_BOOL, HD_OPTF_RELOADABLE,
-     offsetof(struct conf, nothing), 0},
 };
 
 static size_t put(char *o, size_t at, const void *p, size_t len)
@@ -81,26 +65,26 @@ static struct hd_str setting(const struct hd_statement *st, const char *name)
     return (struct hd_str){NULL, 0};
 }
 
-static void print(struct self *s, struct worker *w)
+static void print(struct base *b, struct worker *w)
 {
     struct hd_dependencies_info info = {.size = sizeof(info)};
     struct hd_dependency t = {.size = sizeof(t)};
     size_t n;
 
-    s->catalog->info(w->last, &info);
+    b->catalog->info(w->last, &info);
     n = (size_t)snprintf(w->text, sizeof(w->text), "%llu|%.*s|%llu|", (unsigned long long)info.problems,
                          (int)info.reason.len, info.reason.ptr ? info.reason.ptr : "",
                          (unsigned long long)info.generation);
     n += (size_t)snprintf(w->text + n, sizeof(w->text) - n, "%u|%.*s|", info.footprint,
                           (int)info.footprint_reason.len,
                           info.footprint_reason.ptr ? info.footprint_reason.ptr : "");
-    for (uint32_t i = 0; s->catalog->table(w->last, i, &t) == HD_OK && n < sizeof(w->text) - 300; i++)
+    for (uint32_t i = 0; b->catalog->table(w->last, i, &t) == HD_OK && n < sizeof(w->text) - 300; i++)
         n += (size_t)snprintf(w->text + n, sizeof(w->text) - n, "%s%.*s.%.*s:%u:%u:%d", i ? " " : "",
                               (int)t.schema.len, t.schema.ptr, (int)t.name.len, t.name.ptr, t.kind, t.flags,
                               t.mention);
 }
 
-static void tell(struct self *s, struct worker *w, const struct hd_statement *st)
+static void tell(struct base *b, struct worker *w, const struct hd_statement *st)
 {
     const struct hd_catalog_scope scope = {.size = sizeof(scope),
                                            .node = st->node,
@@ -110,33 +94,28 @@ static void tell(struct self *s, struct worker *w, const struct hd_statement *st
                                            .search_path = setting(st, "search_path")};
     int32_t code;
 
-    s->catalog->release(w->last);
+    b->catalog->release(w->last);
     w->last = NULL;
-    code = s->catalog->dependencies(s->host, st->tmpl, &scope, &w->last);
+    code = b->catalog->dependencies(b->host, st->tmpl, &scope, &w->last);
     if (code == HD_OK)
-        print(s, w);
+        print(b, w);
     else
         snprintf(w->text, sizeof(w->text), "%d", code);
-}
-
-static int has(const struct hd_statement *st, const char *mark)
-{
-    return st->sql.len && memmem(st->sql.ptr, st->sql.len, mark, strlen(mark));
 }
 
 static int32_t statement(void *self, void *ws, void *plan, const struct hd_statement *st,
                          struct hd_verdict *v)
 {
-    struct self *s = self;
+    struct base *b = self;
     struct worker *w = ws;
 
     (void)plan;
-    if (has(st, DEPENDS))
-        tell(s, w, st);
-    else if (has(st, CURRENT))
-        snprintf(w->text, sizeof(w->text), "%d", w->last ? s->catalog->current(w->last) : -1);
-    else if (has(st, CHANGED)) {
-        s->catalog->changed(s->host, st->node, st->dbname);
+    if (after_mark(st, DEPENDS))
+        tell(b, w, st);
+    else if (after_mark(st, CURRENT))
+        snprintf(w->text, sizeof(w->text), "%d", w->last ? b->catalog->current(w->last) : -1);
+    else if (after_mark(st, CHANGED)) {
+        b->catalog->changed(b->host, st->node, st->dbname);
         snprintf(w->text, sizeof(w->text), "done");
     } else
         return HD_OK;
@@ -164,7 +143,7 @@ static void worker_stop(void *self, void *ws)
 {
     struct worker *w = ws;
 
-    ((struct self *)self)->catalog->release(w->last);
+    ((struct base *)self)->catalog->release(w->last);
     free(w);
 }
 
@@ -178,64 +157,27 @@ static const struct hd_filter_v1 filter = {
 
 static int32_t create(hd_host *host, void **self, struct hd_error *err)
 {
-    struct self *s = calloc(1, sizeof(*s));
-
     (void)err;
-    if (!s)
-        return HD_ENOMEM;
-    s->host = host;
-    *self = s;
-    return HD_OK;
-}
-
-static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
-{
-    (void)self;
-    (void)conf;
-    (void)err;
-    return HD_OK;
+    return make_self(host, sizeof(struct base), self);
 }
 
 static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *err)
 {
-    struct self *s = self;
-
     (void)conf;
     (void)err;
-    s->catalog = hd_host_api(s->host)->service(s->host, HD_SERVICE_CATALOG);
-    return s->catalog ? HD_OK : HD_EVERSION;
-}
-
-static void reload(void *self, const struct hd_conf *conf)
-{
-    (void)self;
-    (void)conf;
-}
-
-static int32_t stop(void *self)
-{
-    (void)self;
-    return HD_OK;
-}
-
-static const void *capability(const char *name)
-{
-    return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
+    return get_services(self);
 }
 
 const struct hd_plugin howdah_plugin = {
-    HD_PLUGIN_HEAD,
+    TEST_PLUGIN_HEAD,
     .id = "depends",
-    .version = "1.0",
-    .vendor = "tests",
-    .licence = "Apache-2.0",
     .summary = "tells what statements hang on",
-    .options = HD_OPTIONS(struct conf, table),
+    .options = {.size = sizeof(struct hd_options)},
     .create = create,
-    .check = check,
+    .check = check_nothing,
     .start = start,
-    .reload = reload,
-    .stop = stop,
-    .destroy = free,
-    .capability = capability,
+    .reload = reload_nothing,
+    .stop = stop_nothing,
+    .destroy = free_self,
+    .capability = filter_alone,
 };

@@ -9,20 +9,13 @@
  *
  * Each end that was told is one line of SHOW ENDS.
  */
-#include <howdah/howdah.h>
+#include "skeleton.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define MARK "/* ends"
 #define MAX  4096
-
-struct conf {
-    int32_t nothing;
-};
 
 struct end {
     uint64_t session;
@@ -31,12 +24,7 @@ struct end {
 };
 
 struct self {
-    hd_host *host;
-    const struct hd_template_v1 *template;
-    const struct hd_statement_v1 *statement;
-    const struct hd_loop_v1 *loop;
-    const struct hd_commands_v1 *commands;
-    pthread_mutex_t lock;
+    struct base base;
     struct end ends[MAX]; /* guarded by lock */
     uint32_t count;
     _Atomic int64_t late;
@@ -53,16 +41,11 @@ struct later {
     hd_timer *timer;
 };
 
-static const struct hd_option table[] = {
-    {"nothing", "no", NULL, "does nothing", 0, 0, HD_OPT_BOOL, HD_OPTF_RELOADABLE,
-     offsetof(struct conf, nothing), 0},
-};
-
 static void resume(struct later *l)
 {
     const struct hd_verdict v = {.size = sizeof(v), .kind = HD_VERDICT_CONTINUE};
 
-    if (l->self->statement->resume(l->self->host, l->handle, &v) != HD_OK)
+    if (l->self->base.statement->resume(l->self->base.host, l->handle, &v) != HD_OK)
         l->self->late++;
     free(l);
 }
@@ -71,7 +54,7 @@ static void on_timer(void *arg)
 {
     struct later *l = arg;
 
-    l->self->loop->untimer(l->timer);
+    l->self->base.loop->untimer(l->timer);
     resume(l);
 }
 
@@ -95,7 +78,7 @@ static int32_t hold(struct self *s, const struct hd_transaction *t, int64_t ms)
     else if (ms == -2 && !pthread_create(&thread, NULL, run, l))
         pthread_join(thread, NULL);
     else if (ms > 0)
-        l->timer = s->loop->timer(s->host, (uint64_t)ms, 0, on_timer, l);
+        l->timer = s->base.loop->timer(s->base.host, (uint64_t)ms, 0, on_timer, l);
     return HD_PENDING;
 }
 
@@ -106,7 +89,7 @@ static int32_t transaction(void *self, void *ws, const struct hd_transaction *t)
     int64_t ms = session ? session->hold_ms : 0;
 
     (void)ws;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->base.lock);
     if (s->count < MAX) {
         struct end *e = &s->ends[s->count++];
 
@@ -114,7 +97,7 @@ static int32_t transaction(void *self, void *ws, const struct hd_transaction *t)
         e->end = t->end;
         snprintf(e->node, sizeof(e->node), "%.*s", (int)t->node.len, t->node.ptr);
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
     if (!ms)
         return HD_OK;
     session->hold_ms = 0;
@@ -125,19 +108,19 @@ static int32_t statement(void *self, void *ws, void *plan, const struct hd_state
                          struct hd_verdict *v)
 {
     struct session *session = st->session_state;
-    const char *mark = st->sql.len ? memmem(st->sql.ptr, st->sql.len, MARK, strlen(MARK)) : NULL;
+    const char *how = after_mark(st, MARK);
 
     (void)self;
     (void)ws;
     (void)plan;
     (void)v;
-    if (!mark || !session)
+    if (!how || !session)
         return HD_OK;
-    if (!strncmp(mark + strlen(MARK), " hold ", 6))
-        session->hold_ms = strtoll(mark + strlen(MARK) + 6, NULL, 10);
-    else if (!strncmp(mark + strlen(MARK), " never", 6))
+    if (!strncmp(how, " hold ", 6))
+        session->hold_ms = strtoll(how + 6, NULL, 10);
+    else if (!strncmp(how, " never", 6))
         session->hold_ms = -1;
-    else if (!strncmp(mark + strlen(MARK), " thread", 7))
+    else if (!strncmp(how, " thread", 7))
         session->hold_ms = -2;
     return HD_OK;
 }
@@ -149,7 +132,7 @@ static int32_t plan(void *self, void *ws, const hd_template *t, struct hd_plan *
     struct self *s = self;
 
     (void)ws;
-    if (s->template->info(t, &info) == HD_OK && (info.facts & (HD_FACT_WRITES | HD_FACT_DEFINES)))
+    if (s->base.template->info(t, &info) == HD_OK && (info.facts & (HD_FACT_WRITES | HD_FACT_DEFINES)))
         out->want = HD_WANT_DECIDE | HD_WANT_TRANSACTION;
     return HD_OK;
 }
@@ -188,19 +171,19 @@ static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
     struct self *s = arg;
 
     (void)err;
-    s->commands->column(call->result, "session", HD_COL_INT);
-    s->commands->column(call->result, "end", HD_COL_TEXT);
-    s->commands->column(call->result, "node", HD_COL_TEXT);
-    pthread_mutex_lock(&s->lock);
+    s->base.commands->column(call->result, "session", HD_COL_INT);
+    s->base.commands->column(call->result, "end", HD_COL_TEXT);
+    s->base.commands->column(call->result, "node", HD_COL_TEXT);
+    pthread_mutex_lock(&s->base.lock);
     for (uint32_t i = 0; i < s->count; i++) {
         const char *name = names[s->ends[i].end < 6 ? s->ends[i].end : 0];
 
-        s->commands->integer(call->result, (int64_t)s->ends[i].session);
-        s->commands->text(call->result, (struct hd_str){name, strlen(name)});
-        s->commands->text(call->result, (struct hd_str){s->ends[i].node, strlen(s->ends[i].node)});
+        s->base.commands->integer(call->result, (int64_t)s->ends[i].session);
+        s->base.commands->text(call->result, (struct hd_str){name, strlen(name)});
+        s->base.commands->text(call->result, (struct hd_str){s->ends[i].node, strlen(s->ends[i].node)});
     }
     s->count = 0;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
     return HD_OK;
 }
 
@@ -208,76 +191,31 @@ static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
 
 static int32_t create(hd_host *host, void **self, struct hd_error *err)
 {
-    struct self *s = calloc(1, sizeof(*s));
-
     (void)err;
-    if (!s)
-        return HD_ENOMEM;
-    s->host = host;
-    pthread_mutex_init(&s->lock, NULL);
-    *self = s;
-    return HD_OK;
-}
-
-static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
-{
-    (void)self;
-    (void)conf;
-    (void)err;
-    return HD_OK;
+    return make_self(host, sizeof(struct self), self);
 }
 
 static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *err)
 {
     struct self *s = self;
-    const struct hd_host_v1 *api = hd_host_api(s->host);
 
     (void)conf;
-    s->template = api->service(s->host, HD_SERVICE_TEMPLATE);
-    s->statement = api->service(s->host, HD_SERVICE_STATEMENT);
-    s->loop = api->service(s->host, HD_SERVICE_LOOP);
-    s->commands = api->service(s->host, HD_SERVICE_COMMANDS);
-    if (!s->template || !s->statement || !s->loop || !s->commands)
+    if (get_services(&s->base))
         return HD_EVERSION;
-    return s->commands->add(s->host, "SHOW ENDS", "", "transactions' ends, told once", 0, show, s, err);
-}
-
-static void reload(void *self, const struct hd_conf *conf)
-{
-    (void)self;
-    (void)conf;
-}
-
-static int32_t stop(void *self)
-{
-    (void)self;
-    return HD_OK;
-}
-
-static void destroy(void *self)
-{
-    pthread_mutex_destroy(&((struct self *)self)->lock);
-    free(self);
-}
-
-static const void *capability(const char *name)
-{
-    return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
+    return s->base.commands->add(s->base.host, "SHOW ENDS", "", "transactions' ends, told once", 0, show, s,
+                                 err);
 }
 
 const struct hd_plugin howdah_plugin = {
-    HD_PLUGIN_HEAD,
+    TEST_PLUGIN_HEAD,
     .id = "ends",
-    .version = "1.0",
-    .vendor = "tests",
-    .licence = "Apache-2.0",
     .summary = "hears of transactions' ends",
-    .options = HD_OPTIONS(struct conf, table),
+    .options = {.size = sizeof(struct hd_options)},
     .create = create,
-    .check = check,
+    .check = check_nothing,
     .start = start,
-    .reload = reload,
-    .stop = stop,
-    .destroy = destroy,
-    .capability = capability,
+    .reload = reload_nothing,
+    .stop = stop_nothing,
+    .destroy = free_self,
+    .capability = filter_alone,
 };

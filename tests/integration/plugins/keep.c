@@ -7,13 +7,9 @@
  * where the text's facts say that the answer hangs on tables, parameters and settings alone, outside a
  * transaction. The key is what the answer hangs on beside the tables. SHOW KEEP counts.
  */
-#include <howdah/howdah.h>
+#include "skeleton.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 
 #define MARK "/* keep */"
@@ -34,11 +30,8 @@ struct entry {
 };
 
 struct self {
-    hd_host *host;
-    const struct hd_template_v1 *template;
-    const struct hd_commands_v1 *commands;
+    struct base base;
     _Atomic int64_t max_bytes;
-    pthread_mutex_t lock;
     struct entry *entries; /* guarded by lock; never taken out before the end */
     _Atomic int64_t hits, misses, stored, dropped, passed, settings_read;
 };
@@ -200,10 +193,10 @@ static void keep(struct self *s, struct capture *c)
     }
     e->key = c->key;
     c->key = (struct bytes){0};
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->base.lock);
     e->next = s->entries;
     s->entries = e;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
     s->stored++;
 }
 
@@ -211,10 +204,10 @@ static const struct entry *find(struct self *s, const struct bytes *key)
 {
     const struct entry *e;
 
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->base.lock);
     for (e = s->entries; e && !same(&e->key, key); e = e->next)
         ;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
     return e;
 }
 
@@ -228,7 +221,7 @@ static int32_t plan(void *self, void *ws, const hd_template *t, struct hd_plan *
     struct hd_template_info info = {.size = sizeof(info)};
 
     (void)ws;
-    if (s->template->info(t, &info) == HD_OK && info.kinds == HD_KIND_BIT(SELECT) && info.tables &&
+    if (s->base.template->info(t, &info) == HD_OK && info.kinds == HD_KIND_BIT(SELECT) && info.tables &&
         !(info.facts & not_these))
         out->want = HD_WANT_DECIDE | HD_WANT_REPLACE | HD_WANT_DATA | HD_WANT_COMPLETE;
     return HD_OK;
@@ -265,7 +258,7 @@ static int32_t statement(void *self, void *ws, void *plan, const struct hd_state
 
     (void)ws;
     (void)plan;
-    if (!st->sql.len || !memmem(st->sql.ptr, st->sql.len, MARK, strlen(MARK)))
+    if (!after_mark(st, MARK))
         return HD_OK;
     if (!st->session_state || st->txn != HD_TX_IDLE ||
         (st->flags & (HD_STMT_LIMITED | HD_STMT_SETTINGS_UNSURE | HD_STMT_TEMP))) {
@@ -341,7 +334,7 @@ static const struct hd_filter_v1 filter = {
 static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     struct self *s = arg;
-    const struct hd_commands_v1 *c = s->commands;
+    const struct hd_commands_v1 *c = s->base.commands;
     const struct {
         const char *name;
         int64_t value;
@@ -360,23 +353,8 @@ static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
 
 static int32_t create(hd_host *host, void **self, struct hd_error *err)
 {
-    struct self *s = calloc(1, sizeof(*s));
-
     (void)err;
-    if (!s)
-        return HD_ENOMEM;
-    s->host = host;
-    pthread_mutex_init(&s->lock, NULL);
-    *self = s;
-    return HD_OK;
-}
-
-static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
-{
-    (void)self;
-    (void)conf;
-    (void)err;
-    return HD_OK;
+    return make_self(host, sizeof(struct self), self);
 }
 
 static void reload(void *self, const struct hd_conf *conf)
@@ -387,21 +365,12 @@ static void reload(void *self, const struct hd_conf *conf)
 static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *err)
 {
     struct self *s = self;
-    const struct hd_host_v1 *api = hd_host_api(s->host);
 
     reload(self, conf);
-    s->template = api->service(s->host, HD_SERVICE_TEMPLATE);
-    s->commands = api->service(s->host, HD_SERVICE_COMMANDS);
-    if (!s->template || !s->commands)
+    if (get_services(&s->base))
         return HD_EVERSION;
-    return s->commands->add(s->host, "SHOW KEEP", "", "what the test plugin has kept", HD_CMDF_READ_ONLY,
-                            show, s, err);
-}
-
-static int32_t stop(void *self)
-{
-    (void)self;
-    return HD_OK;
+    return s->base.commands->add(s->base.host, "SHOW KEEP", "", "what the test plugin has kept",
+                                 HD_CMDF_READ_ONLY, show, s, err);
 }
 
 static void destroy(void *self)
@@ -414,28 +383,19 @@ static void destroy(void *self)
         s->entries = e->next;
         free_entry(e);
     }
-    pthread_mutex_destroy(&s->lock);
-    free(s);
-}
-
-static const void *capability(const char *name)
-{
-    return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
+    free_self(s);
 }
 
 const struct hd_plugin howdah_plugin = {
-    HD_PLUGIN_HEAD,
+    TEST_PLUGIN_HEAD,
     .id = "keep",
-    .version = "1.0",
-    .vendor = "tests",
-    .licence = "Apache-2.0",
     .summary = "keeps answers",
     .options = HD_OPTIONS(struct conf, table),
     .create = create,
-    .check = check,
+    .check = check_nothing,
     .start = start,
     .reload = reload,
-    .stop = stop,
+    .stop = stop_nothing,
     .destroy = destroy,
-    .capability = capability,
+    .capability = filter_alone,
 };

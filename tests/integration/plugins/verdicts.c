@@ -16,13 +16,10 @@
  *
  * Any other text goes on. SHOW VERDICTS counts what was called, and what was open and is closed.
  */
-#include <howdah/howdah.h>
+#include "skeleton.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #define MARK     "/* verdict: "
@@ -45,13 +42,9 @@ struct later {
 };
 
 struct self {
-    hd_host *host;
-    const struct hd_statement_v1 *statement;
-    const struct hd_loop_v1 *loop;
-    const struct hd_commands_v1 *commands;
+    struct base base;
     uint32_t want;
     pthread_t thread;
-    pthread_mutex_t lock;
     pthread_cond_t wake;
     struct later *list; /* guarded by lock, like `ending` */
     int ending, running;
@@ -231,7 +224,8 @@ static void resume(struct later *l)
     for (int i = 0; i < l->times; i++) {
         struct hd_verdict v = {.size = sizeof(v)};
 
-        if (plain_verdict(s, l->text, &v) == HD_OK && s->statement->resume(s->host, l->handle, &v) == HD_OK) {
+        if (plain_verdict(s, l->text, &v) == HD_OK &&
+            s->base.statement->resume(s->base.host, l->handle, &v) == HD_OK) {
             s->resumed++;
         } else {
             s->late++;
@@ -260,15 +254,15 @@ static void *run(void *arg)
 {
     struct self *s = arg;
 
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->base.lock);
     while (!s->ending) {
         struct later *l = take_due(s);
         struct timespec until;
 
         if (l) {
-            pthread_mutex_unlock(&s->lock);
+            pthread_mutex_unlock(&s->base.lock);
             resume(l);
-            pthread_mutex_lock(&s->lock);
+            pthread_mutex_lock(&s->base.lock);
             continue;
         }
         clock_gettime(CLOCK_MONOTONIC, &until);
@@ -278,11 +272,11 @@ static void *run(void *arg)
             until.tv_sec++;
         }
         if (s->list)
-            pthread_cond_timedwait(&s->wake, &s->lock, &until);
+            pthread_cond_timedwait(&s->wake, &s->base.lock, &until);
         else
-            pthread_cond_wait(&s->wake, &s->lock);
+            pthread_cond_wait(&s->wake, &s->base.lock);
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
     return NULL;
 }
 
@@ -290,7 +284,7 @@ static void on_timer(void *arg)
 {
     struct later *l = arg;
 
-    l->self->loop->untimer(l->timer);
+    l->self->base.loop->untimer(l->timer);
     resume(l);
 }
 
@@ -309,18 +303,18 @@ static int32_t park(struct self *s, const struct hd_statement *st, char *text, i
     snprintf(l->text, sizeof(l->text), "%s", *text ? text + 1 : text);
     v->kind = HD_VERDICT_PARK;
     if (by_timer) {
-        l->timer = s->loop ? s->loop->timer(s->host, ms, 0, on_timer, l) : NULL;
+        l->timer = s->base.loop->timer(s->base.host, ms, 0, on_timer, l);
         if (l->timer)
             return HD_OK;
         free(l);
         return HD_ENOMEM;
     }
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->base.lock);
     l->due_ms = now_ms() + ms;
     l->next = s->list;
     s->list = l;
     pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
     return HD_OK;
 }
 
@@ -362,16 +356,14 @@ static int32_t statement(void *self, void *ws, void *plan, const struct hd_state
 {
     static _Thread_local char text[TEXT_MAX]; /* lives until this worker's next call */
     struct self *s = self;
-    const char *mark, *end;
+    const char *mark = after_mark(st, MARK), *end;
 
     (void)ws;
     (void)plan;
     s->statements++;
     *st->slot = s;
-    mark = st->sql.len ? memmem(st->sql.ptr, st->sql.len, MARK, strlen(MARK)) : NULL;
     if (!mark)
         return HD_OK;
-    mark += strlen(MARK);
     end = memmem(mark, (size_t)(st->sql.ptr + st->sql.len - mark), " */", 3);
     if (!end || end - mark >= TEXT_MAX)
         return HD_OK;
@@ -423,14 +415,14 @@ static void complete(void *self, void *ws, void *data, const struct hd_statement
     (void)ws;
     (void)data;
     if (*st->slot != s)
-        hd_host_api(s->host)->failed(s->host, "complete without a statement before it");
+        hd_host_api(s->base.host)->failed(s->base.host, "complete without a statement before it");
     s->completes++;
     s->failures += o->failed;
     s->rows += (int64_t)o->rows;
     s->bytes += (int64_t)o->bytes;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->base.lock);
     memcpy(s->last_sqlstate, o->sqlstate, sizeof(s->last_sqlstate));
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
 }
 
 static const struct hd_filter_v1 filter = {
@@ -448,7 +440,7 @@ static const struct hd_filter_v1 filter = {
 static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     struct self *s = arg;
-    const struct hd_commands_v1 *c = s->commands;
+    const struct hd_commands_v1 *c = s->base.commands;
     const struct {
         const char *name;
         int64_t value;
@@ -463,9 +455,9 @@ static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
     c->column(call->result, "sqlstate", HD_COL_TEXT);
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
         c->integer(call->result, counts[i].value);
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->base.lock);
     c->text(call->result, (struct hd_str){s->last_sqlstate, strlen(s->last_sqlstate)});
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
     return HD_OK;
 }
 
@@ -473,27 +465,16 @@ static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
 
 static int32_t create(hd_host *host, void **self, struct hd_error *err)
 {
-    struct self *s = calloc(1, sizeof(*s));
+    int32_t code = make_self(host, sizeof(struct self), self);
     pthread_condattr_t attr;
 
     (void)err;
-    if (!s)
-        return HD_ENOMEM;
-    s->host = host;
-    pthread_mutex_init(&s->lock, NULL);
+    if (code)
+        return code;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &attr);
+    pthread_cond_init(&((struct self *)*self)->wake, &attr);
     pthread_condattr_destroy(&attr);
-    *self = s;
-    return HD_OK;
-}
-
-static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
-{
-    (void)self;
-    (void)conf;
-    (void)err;
     return HD_OK;
 }
 
@@ -501,17 +482,13 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
 {
     const struct conf *c = conf->conf;
     struct self *s = self;
-    const struct hd_host_v1 *api = hd_host_api(s->host);
 
     s->want = HD_WANT_DECIDE | HD_WANT_COMPLETE | HD_WANT_REPLACE | (c->data ? HD_WANT_DATA : 0) |
               (c->before ? HD_WANT_BEFORE : 0);
-    s->statement = api->service(s->host, HD_SERVICE_STATEMENT);
-    s->loop = api->service(s->host, HD_SERVICE_LOOP);
-    s->commands = api->service(s->host, HD_SERVICE_COMMANDS);
-    if (!s->statement)
+    if (get_services(&s->base))
         return HD_EVERSION;
-    if (s->commands && s->commands->add(s->host, "SHOW VERDICTS", "", "what the test plugin has counted",
-                                        HD_CMDF_READ_ONLY, show, s, err))
+    if (s->base.commands->add(s->base.host, "SHOW VERDICTS", "", "what the test plugin has counted",
+                              HD_CMDF_READ_ONLY, show, s, err))
         return HD_EEXIST;
     if (pthread_create(&s->thread, NULL, run, s))
         return HD_EFAIL;
@@ -519,20 +496,14 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
     return HD_OK;
 }
 
-static void reload(void *self, const struct hd_conf *conf)
-{
-    (void)self;
-    (void)conf;
-}
-
 static int32_t stop(void *self)
 {
     struct self *s = self;
 
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->base.lock);
     s->ending = 1;
     pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->base.lock);
     if (s->running)
         pthread_join(s->thread, NULL);
     while (s->list) {
@@ -546,31 +517,20 @@ static int32_t stop(void *self)
 
 static void destroy(void *self)
 {
-    struct self *s = self;
-
-    pthread_cond_destroy(&s->wake);
-    pthread_mutex_destroy(&s->lock);
-    free(s);
-}
-
-static const void *capability(const char *name)
-{
-    return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
+    pthread_cond_destroy(&((struct self *)self)->wake);
+    free_self(self);
 }
 
 const struct hd_plugin howdah_plugin = {
-    HD_PLUGIN_HEAD,
+    TEST_PLUGIN_HEAD,
     .id = "verdicts",
-    .version = "1.0",
-    .vendor = "tests",
-    .licence = "Apache-2.0",
     .summary = "decides as the statement says",
     .options = HD_OPTIONS(struct conf, table),
     .create = create,
-    .check = check,
+    .check = check_nothing,
     .start = start,
-    .reload = reload,
+    .reload = reload_nothing,
     .stop = stop,
     .destroy = destroy,
-    .capability = capability,
+    .capability = filter_alone,
 };

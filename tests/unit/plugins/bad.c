@@ -2,9 +2,7 @@
  * Plugins that the loader must refuse, or that fail when they are created; one fault each, chosen by BAD_… on
  * the compiler's command line. BAD_ID is the file's name.
  */
-#include <howdah/howdah.h>
-
-#include <string.h>
+#include "skeleton.h"
 
 #ifdef BAD_NO_SYMBOL
 
@@ -61,28 +59,6 @@ static int32_t create(hd_host *host, void **self, struct hd_error *err)
 #endif
 }
 
-static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
-{
-    (void)self;
-    (void)conf;
-    (void)err;
-    return HD_OK;
-}
-
-static void reload(void *self, const struct hd_conf *conf)
-{
-    (void)self;
-    (void)conf;
-}
-
-#ifndef BAD_STOP
-static int32_t stop(void *self)
-{
-    (void)self;
-    return HD_OK;
-}
-#endif
-
 static void destroy(void *self)
 {
     (void)self;
@@ -90,18 +66,13 @@ static void destroy(void *self)
 
 #ifdef BAD_FILTER
 static const struct hd_filter_v1 filter = {.size = 8};
-
-static const void *capability(const char *name)
-{
-    return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
-}
 #endif
 
 #ifdef BAD_UNDEFINED
 extern int32_t nobody_defines_this(void *self, const struct hd_conf *conf, struct hd_error *err);
 #define START nobody_defines_this
 #else
-#define START check
+#define START check_nothing
 #endif
 
 const struct hd_plugin howdah_plugin = {
@@ -138,15 +109,15 @@ const struct hd_plugin howdah_plugin = {
     .version = "1",
     .options = HD_OPTIONS(struct conf, table),
     .create = create,
-    .check = check,
+    .check = check_nothing,
     .start = START,
-    .reload = reload,
+    .reload = reload_nothing,
 #ifndef BAD_STOP
-    .stop = stop,
+    .stop = stop_nothing,
 #endif
     .destroy = destroy,
 #ifdef BAD_FILTER
-    .capability = capability,
+    .capability = filter_alone,
 #endif
 };
 

@@ -3,9 +3,7 @@
  * filter or, with PROBE_NO_FILTER, as one that provides "test.store/1".
  */
 #include "probe.h"
-
-#include <stdlib.h>
-#include <string.h>
+#include "skeleton.h"
 
 struct conf {
     struct hd_str probe; /* address of the test's struct probe */
@@ -18,7 +16,7 @@ struct rule_conf {
 };
 
 struct self {
-    hd_host *host;
+    struct base base;
     struct probe *_Atomic p; /* workers read it while a reload writes it */
 };
 
@@ -48,14 +46,8 @@ static struct probe *probe_of(const struct hd_conf *conf)
 
 static int32_t create(hd_host *host, void **self, struct hd_error *err)
 {
-    struct self *s = calloc(1, sizeof(*s));
-
     (void)err;
-    if (!s)
-        return HD_ENOMEM;
-    s->host = host;
-    *self = s;
-    return HD_OK;
+    return make_self(host, sizeof(struct self), self);
 }
 
 static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
@@ -76,7 +68,7 @@ static void take(struct self *s, const struct hd_conf *conf)
     s->p = probe_of(conf);
     if (!s->p)
         return;
-    s->p->host = s->host;
+    s->p->host = s->base.host;
     s->p->self = s;
     s->p->number = ((const struct conf *)conf->conf)->number;
     s->p->sections = conf->section_count;
@@ -118,7 +110,7 @@ static void destroy(void *self)
 
     if (s->p)
         s->p->destroys++;
-    free(s);
+    free_self(s);
 }
 
 #ifndef PROBE_NO_FILTER
@@ -263,26 +255,19 @@ static const struct hd_filter_v1 filter = {
     .complete = complete,
     .transaction = transaction,
 };
-#endif
-
-static const void *capability(const char *name)
-{
-#ifndef PROBE_NO_FILTER
-    return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
 #else
+static const void *store_alone(const char *name)
+{
     static const uint32_t store[2] = {sizeof(store), 0};
 
     return strcmp(name, "test.store/1") ? NULL : store;
-#endif
 }
+#endif
 
 const struct hd_plugin howdah_plugin = {
-    HD_PLUGIN_HEAD,
+    TEST_PLUGIN_HEAD,
     .section_count = 1,
     .id = PROBE_ID,
-    .version = "1.0",
-    .vendor = "tests",
-    .licence = "Apache-2.0",
     .summary = "does what a test says",
     .options = HD_OPTIONS(struct conf, table),
     .sections = kinds,
@@ -292,5 +277,9 @@ const struct hd_plugin howdah_plugin = {
     .reload = reload,
     .stop = stop,
     .destroy = destroy,
-    .capability = capability,
+#ifndef PROBE_NO_FILTER
+    .capability = filter_alone,
+#else
+    .capability = store_alone,
+#endif
 };
