@@ -9,17 +9,6 @@
 
 static struct hd_catalog *served;
 
-/* Copies what both sides know of a struct that starts with its size. */
-static int32_t give(void *out, uint32_t room, const void *from, uint32_t size)
-{
-    if (room < sizeof(uint32_t))
-        return HD_EINVAL;
-    if (size > room)
-        size = room;
-    memcpy((char *)out + sizeof(uint32_t), (const char *)from + sizeof(uint32_t), size - sizeof(uint32_t));
-    return HD_OK;
-}
-
 static int32_t dependencies(hd_host *host, const hd_template *t, const struct hd_catalog_scope *scope,
                             const hd_dependencies **out)
 {
@@ -41,23 +30,24 @@ static int32_t get_info(const hd_dependencies *d, struct hd_dependencies_info *o
                                               .footprint = d->answer.footprint,
                                               .footprint_reason = d->answer.footprint_reason};
 
-    return give(out, out->size, &info, sizeof(info));
+    return hd_service_give(out, out->size, &info, sizeof(info));
 }
 
 static int32_t get_table(const hd_dependencies *d, uint32_t i, struct hd_dependency *out)
 {
-    const struct hd_catalog_table *t = &d->answer.tables[i];
+    const struct hd_catalog_table *t;
     struct hd_dependency table;
 
     if (i >= d->answer.count)
         return HD_ENOENT;
+    t = &d->answer.tables[i];
     table = (struct hd_dependency){.oid = t->oid,
                                    .kind = t->kind,
                                    .flags = t->flags,
                                    .mention = t->mention,
                                    .schema = t->schema,
                                    .name = t->name};
-    return give(out, out->size, &table, sizeof(table));
+    return hd_service_give(out, out->size, &table, sizeof(table));
 }
 
 static void release(const hd_dependencies *d)

@@ -50,6 +50,16 @@ const void *hd_service_find(const char *name)
     return NULL;
 }
 
+int32_t hd_service_give(void *out, uint32_t room, const void *from, uint32_t size)
+{
+    if (room < sizeof(uint32_t))
+        return HD_EINVAL;
+    if (size > room)
+        size = room;
+    memcpy((char *)out + sizeof(uint32_t), (const char *)from + sizeof(uint32_t), size - sizeof(uint32_t));
+    return HD_OK;
+}
+
 /* --- hd_host_v1 ---------------------------------------------------------------------------------------- */
 
 static const void *v1_service(hd_host *host, const char *name)

@@ -16,6 +16,9 @@ struct hd_instance;
 int hd_service_add(const char *name, const void *vtable);
 /* The vtable, or NULL. [any] */
 const void *hd_service_find(const char *name);
+/* Answers with a struct that starts with its size: copies to `out`, of `room` bytes, what both sides know of
+ * it, and leaves out's size as it is. HD_EINVAL: no room for a size. [any] */
+int32_t hd_service_give(void *out, uint32_t room, const void *from, uint32_t size);
 
 /* Whose host object it is. [any] */
 struct hd_instance *hd_host_instance(hd_host *host);

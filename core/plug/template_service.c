@@ -11,17 +11,6 @@
 #include "plug/services.h"
 #include "sql/template.h"
 
-/* Copies what both sides know of a struct that starts with its size. */
-static int32_t give(void *out, uint32_t room, const void *from, uint32_t size)
-{
-    if (room < sizeof(uint32_t))
-        return HD_EINVAL;
-    if (size > room)
-        size = room;
-    memcpy((char *)out + sizeof(uint32_t), (const char *)from + sizeof(uint32_t), size - sizeof(uint32_t));
-    return HD_OK;
-}
-
 static struct hd_str str(const char *s)
 {
     return (struct hd_str){s, s ? strlen(s) : 0};
@@ -138,7 +127,7 @@ static int32_t get_info(const hd_template *t, struct hd_template_info *out)
         info.ctes += f->statements[i].n_ctes;
         info.set_operations += f->statements[i].n_setops;
     }
-    return give(out, out->size, &info, sizeof(info));
+    return hd_service_give(out, out->size, &info, sizeof(info));
 }
 
 /* --- what it names ------------------------------------------------------------------------------------- */
@@ -153,7 +142,7 @@ static int32_t get_table(const hd_template *t, uint32_t i, struct hd_template_ta
     table.access = f->tables[i].access;
     table.schema = str(f->tables[i].schema);
     table.name = str(f->tables[i].name);
-    return give(out, out->size, &table, sizeof(table));
+    return hd_service_give(out, out->size, &table, sizeof(table));
 }
 
 static int32_t get_function(const hd_template *t, uint32_t i, struct hd_template_function *out)
@@ -166,7 +155,7 @@ static int32_t get_function(const hd_template *t, uint32_t i, struct hd_template
     function.args = f->functions[i].n_args;
     function.schema = str(f->functions[i].schema);
     function.name = str(f->functions[i].name);
-    return give(out, out->size, &function, sizeof(function));
+    return hd_service_give(out, out->size, &function, sizeof(function));
 }
 
 /* --- comparisons --------------------------------------------------------------------------------------- */
@@ -238,7 +227,7 @@ static int32_t get_comparison(const hd_template *t, uint32_t i, struct hd_templa
     c.conjunctive = from->conjunctive && !from->query && f->n_statements == 1;
     c.param_first = first_number(t, from->values);
     c.param_count = from->values.n;
-    return give(out, out->size, &c, sizeof(c));
+    return hd_service_give(out, out->size, &c, sizeof(c));
 }
 
 /* --- the service --------------------------------------------------------------------------------------- */
