@@ -19,6 +19,24 @@ SOURCE_FIELDS = "FLR"
 FIRST_OWN_OBJECT = 16384
 
 
+def leavings(who, statement):
+    """
+    What leaves on a server what is not to reach its next user: a statement without a name, one that had a name and is
+    closed, a setting and an error. Answered by three ReadyForQuery.
+    """
+    return [
+        pgwire.parse("", "SELECT 'of %s'" % who),
+        pgwire.parse(statement, "SELECT 'of %s, named'" % who),
+        pgwire.close("S", statement),
+        pgwire.sync(),
+        pgwire.query("SET application_name = '%s'" % who),
+        pgwire.parse("", "SELECT 1/0"),
+        pgwire.bind(),
+        pgwire.execute(),
+        pgwire.sync(),
+    ]
+
+
 def pool_modes(pg, changes=None, **keys):
     """Sections for the databases shop_transaction, shop_session and shop_auto: all three the server's shop."""
     sections = {}
@@ -142,17 +160,5 @@ class Sides:
         self.through.expect_quiet(seconds)
 
     def disturb(self):
-        """Leaves a statement without a name, a setting and an error on the server that comes free."""
-        d = self.disturber
-        d.exchange(
-            pgwire.parse("", "SELECT 'the disturber''s'"),
-            pgwire.parse("s", "SELECT 'the disturber''s s'"),
-            pgwire.close("S", "s"),
-            pgwire.sync(),
-            pgwire.query("SET application_name = 'disturber'"),
-            pgwire.parse("", "SELECT 1/0"),
-            pgwire.bind(),
-            pgwire.execute(),
-            pgwire.sync(),
-            ready=3,
-        )
+        """Leaves on the server that comes free what is not to reach others."""
+        self.disturber.exchange(*leavings("disturber", "s"), ready=3)

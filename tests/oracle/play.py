@@ -217,20 +217,8 @@ class Play:
         first, second = self.others
         try:
             first.exchange(pgwire.query("BEGIN"), timeout=self.patience)
-            second.exchange(
-                pgwire.parse("", "SELECT 'another''s'"),
-                pgwire.parse("a", "SELECT 'another''s a'"),
-                pgwire.close("S", "a"),
-                pgwire.sync(),
-                pgwire.query("SET application_name = 'another'"),
-                pgwire.parse("", "SELECT 1/0"),
-                pgwire.bind(),
-                pgwire.execute(),
-                pgwire.sync(),
-                pgwire.query("BEGIN"),
-                ready=4,
-                timeout=self.patience,
-            )
+            left = sides.leavings("another", "a")
+            second.exchange(*left, pgwire.query("BEGIN"), ready=4, timeout=self.patience)
             first.exchange(pgwire.query("COMMIT"), timeout=self.patience)
             second.exchange(pgwire.query("COMMIT"), timeout=self.patience)
         except (pgwire.WireClosed, OSError) as e:
