@@ -18,12 +18,24 @@ static int code; /* of the last hd_chain_end */
 
 static const struct hd_verdict go_on = {.size = sizeof(go_on), .kind = HD_VERDICT_CONTINUE};
 
+static uint64_t handle;
+static char order[16]; /* who was told; of one rig */
+
+static void note(const struct probe *p)
+{
+    size_t n = strlen(order);
+
+    if (n + 1 < sizeof(order))
+        order[n] = p == &alpha ? 'a' : 'b';
+}
+
 static void open_rig(uint32_t want_alpha, uint32_t want_beta)
 {
     memset(&alpha, 0, sizeof(alpha));
     memset(&beta, 0, sizeof(beta));
     alpha.want = want_alpha;
     beta.want = want_beta;
+    memset(order, 0, sizeof(order));
     rig_open(&rig, 1, NULL);
     rig_clear(&rig);
     rig_plugin(&rig, "alpha", HD_MODE_ON);
@@ -95,12 +107,9 @@ static void worker(void (*fn)(struct rig_worker *w, void *arg))
 
 /* --- hooks --------------------------------------------------------------------------------------------- */
 
-static uint64_t handle;
-static char order[8];
-
 static int32_t say_hold(struct probe *p, const struct hd_transaction *t)
 {
-    strcat(order, p == &alpha ? "a" : "b");
+    note(p);
     handle = t->handle;
     CU_ASSERT_EQUAL(t->end, HD_END_COMMITTED);
     return HD_PENDING;
@@ -109,7 +118,7 @@ static int32_t say_hold(struct probe *p, const struct hd_transaction *t)
 static int32_t say_ok(struct probe *p, const struct hd_transaction *t)
 {
     (void)t;
-    strcat(order, p == &alpha ? "a" : "b");
+    note(p);
     return HD_OK;
 }
 
@@ -177,7 +186,6 @@ static void an_end_is_held_and_let_go(void)
     open_rig(HD_WANT_TRANSACTION, HD_WANT_TRANSACTION);
     alpha.transaction = say_hold;
     beta.transaction = say_ok;
-    order[0] = 0;
     worker(do_open);
     worker(do_run);
     worker(do_end);
