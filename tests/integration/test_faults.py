@@ -453,7 +453,7 @@ def full_disk():
         with host.wire() as w:
             equal(w.query("SELECT 'still here'"), [["still here"]])
         (lost,) = [r for r in host.console("SHOW METRICS howdah_log_lost_lines") if r["name"] == "howdah_log_lost_lines"]
-        assert float(lost["value"]) > 40, lost  # at least each login and refusal had something to say
+        assert float(lost["value"]) > 0, lost
 
 
 # --- cancels ----------------------------------------------------------------------------------------------------
