@@ -251,6 +251,7 @@ int hd_prepared_unexport(struct hd_session *s, struct hd_name *n)
     struct hd_build b = hd_build_onto(&sb);
 
     n->own = HD_NAME_SHARED;
+    s->renaming = 1;
     hd_prepared_pin(s);
     (void)hd_build_close(&b, HD_TARGET_STATEMENT, n->name);
     if (hd_prepared_inject(

@@ -52,7 +52,8 @@ WRITES = (
     "UPDATE t0 SET b = b || '!' WHERE a = {small} RETURNING a",
     "DELETE FROM item WHERE id = {n}",
     "WITH gone AS (DELETE FROM t0 WHERE a = {n} RETURNING *) SELECT count(*) FROM gone",
-    "MERGE INTO t1 USING (VALUES ({n})) v (x) ON a = x WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (x)",
+    "MERGE INTO t1 USING (VALUES ({n})) v (x) ON a = x"
+    " WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (x)",
     "TRUNCATE t0",
     "NOTIFY channel_{name}, 'note {n}'",
 )
@@ -120,9 +121,21 @@ REPORTED = (
     "SELECT set_config('application_name', 'configured {n}', {bool})",
     "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
 )
-RESETS = ("RESET application_name", "SET TimeZone TO DEFAULT", "RESET ALL", "DISCARD ALL", "RESET DateStyle")
+# Each a Query of its own: what follows in the same text or batch sees the server's value, not the startup packet's.
+RESETS = (
+    "RESET application_name",
+    "RESET work_mem",
+    "SET TimeZone TO DEFAULT",
+    "RESET ALL",
+    "DISCARD ALL",
+    "RESET DateStyle",
+)
 NAMED = ("EXECUTE {name}", "EXECUTE {name}", "EXECUTE {name} ({n})", "DEALLOCATE {name}", "DEALLOCATE ALL")
-SEQUENCES = ("SELECT nextval('counter')", "SELECT setval('counter', 70)", "INSERT INTO serial (t) VALUES ('x') RETURNING id")
+SEQUENCES = (
+    "SELECT nextval('counter')",
+    "SELECT setval('counter', 70)",
+    "INSERT INTO serial (t) VALUES ('x') RETURNING id",
+)
 
 # What only a kept server has.
 SETTINGS = (
@@ -139,7 +152,6 @@ SETTINGS = (
     "SET search_path = pg_catalog, public",
     "SHOW search_path",
     "SET lock_timeout = '101ms'",
-    "RESET work_mem",
 )
 KEPT = (
     "CREATE TEMP TABLE IF NOT EXISTS temp_{name} (a int)",
@@ -370,14 +382,16 @@ class _Maker:
         rng = self.rng
         if rng.random() < 0.4:
             return [[["Q", self._fill("COPY (SELECT id FROM item ORDER BY id LIMIT {small}) TO STDOUT")]]]
-        text = rng.choice(("COPY t0 (a, b) FROM STDIN", "COPY t0 (a, b) FROM STDIN; SELECT 1", "COPY not_there FROM STDIN"))
+        table = rng.choice(("t0 (a, b)", "t0 (a, b)", "not_there"))
+        text = "COPY %s FROM STDIN%s" % (table, rng.choice(("", "; SELECT 1")))
         data = self._copied()
         if rng.random() < 0.5:
             return [[["Q", text]] + data]
         return [[["Q", text]], data]
 
     def _copy_in_batch(self):
-        text = self.rng.choice(("COPY t0 (a, b) FROM STDIN", "COPY t0 FROM STDIN", "COPY item TO STDOUT", "COPY not_there FROM STDIN"))
+        what = ("t0 (a, b) FROM STDIN", "t0 FROM STDIN", "item TO STDOUT", "not_there FROM STDIN")
+        text = "COPY " + self.rng.choice(what)
         start = self._parse("", text) + [["B", "", ""], ["E", "", 0]]
         if self.rng.random() < 0.5:
             start = self._whole() + start

@@ -1,7 +1,7 @@
 """
 Holds a session (script.py) with PostgreSQL itself and through howdahd, and compares every message that its clients see.
 
-Forgiven is only what cannot be the same: keys for cancelling, numbers of processes and of objects made on each side, and
+Forgiven is only what cannot be the same: keys for cancelling, numbers of processes and of objects made on each side;
 where in PostgreSQL's source an error came up, since some are told by the host in PostgreSQL's words; and which of two
 errors there is, where the wrong number of parameters is given to a statement that cannot run, either.
 """

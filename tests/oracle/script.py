@@ -10,8 +10,8 @@ next step. In front of them may stand:
     asking                      somebody has asked this database for lastval() before
     startup 1 {"DateStyle": …}  what client 1 says in its startup packet
 
-Messages are ["Q", sql], ["P", name, sql, types], ["B", portal, name, values, formats, result formats], ["D", "S" or "P",
-name], ["E", portal, rows], ["C", "S" or "P", name], ["S"], ["H"], ["d", text], ["c"], ["f", reason] and ["F", oid,
+Messages are ["Q", sql], ["P", name, sql, types], ["B", portal, name, values, formats, result formats], ["D", "S" or
+"P", name], ["E", portal, rows], ["C", "S" or "P", name], ["S"], ["H"], ["d", text], ["c"], ["f", reason] and ["F", oid,
 values]; what is empty at the end may be left out. Instead of messages, "again" lets the client leave and log in anew,
 and "- move" lets others use the servers that are free, so that the next statement finds another one in front.
 """

@@ -1,8 +1,8 @@
 """
-The oracle: sessions, recorded (tests/oracle/sessions) and made up at random, are held with PostgreSQL itself and through
-howdahd, in each pool mode and with a filter that sees and holds everything, over more servers than one; every message
-that a client sees must be the same. One that differs is cut down to the least that does, and printed in the form in
-which it can be kept.
+The oracle: sessions, recorded (tests/oracle/sessions) and made up at random, are held with PostgreSQL itself and
+through howdahd, in each pool mode and with a filter that sees and holds everything, over more servers than one; every
+message that a client sees must be the same. One that differs is cut down to the least that does, and printed in the
+form in which it can be kept.
 
     HOWDAH_ORACLE_SECONDS    how long sessions are made up, in all (20)
     HOWDAH_ORACLE_SESSIONS   or how many of each kind, however long that takes
