@@ -352,14 +352,20 @@ static void judge_facts(struct judge *j)
 /* Does a statement of this kind write nothing but what the text names, what that calls, and what follows? */
 static int writes_what_it_says(uint8_t kind)
 {
-    static const uint64_t unknown =
-        UINT64_C(1) << HD_STATEMENT_OTHER | UINT64_C(1) << HD_STATEMENT_EXECUTE |
-        UINT64_C(1) << HD_STATEMENT_DO | UINT64_C(1) << HD_STATEMENT_CALL | UINT64_C(1) << HD_STATEMENT_LOAD |
-        UINT64_C(1) << HD_STATEMENT_COMMIT_PREPARED | UINT64_C(1) << HD_STATEMENT_DDL |
-        UINT64_C(1) << HD_STATEMENT_PRIVILEGE | UINT64_C(1) << HD_STATEMENT_CLUSTER |
-        UINT64_C(1) << HD_STATEMENT_REINDEX | UINT64_C(1) << HD_STATEMENT_VACUUM;
+    static const uint64_t unknown = UINT64_C(1) << HD_STATEMENT_OTHER | UINT64_C(1) << HD_STATEMENT_EXECUTE |
+                                    UINT64_C(1) << HD_STATEMENT_DO | UINT64_C(1) << HD_STATEMENT_CALL |
+                                    UINT64_C(1) << HD_STATEMENT_LOAD |
+                                    UINT64_C(1) << HD_STATEMENT_COMMIT_PREPARED |
+                                    UINT64_C(1) << HD_STATEMENT_DDL | UINT64_C(1) << HD_STATEMENT_PRIVILEGE;
 
     return !(unknown >> kind & 1);
+}
+
+/* REFRESH MATERIALIZED VIEW. */
+static int refreshes(const struct hd_fact_statement *st)
+{
+    return st->kind == HD_STATEMENT_DDL && st->verb == HD_DDL_ALTER && (st->flags & HD_FACT_WRITES) &&
+           st->object && strcmp(st->object, "materialized view") == 0;
 }
 
 static void judge_footprint(struct judge *j)
@@ -370,7 +376,7 @@ static void judge_footprint(struct judge *j)
     for (uint32_t i = 0; i < f->n_statements && known; i++) {
         const struct hd_fact_statement *st = &f->statements[i];
 
-        known = writes_what_it_says(st->kind);
+        known = writes_what_it_says(st->kind) || refreshes(st);
         for (unsigned k = 0; k < HD_STATEMENT_KINDS && known; k++)
             known = !(st->within >> k & 1) || writes_what_it_says((uint8_t)k);
     }
