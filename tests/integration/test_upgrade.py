@@ -348,7 +348,7 @@ def staying(host, user="app", secret="secret"):
 
 def share_over_both(config, users, most):
     """Clients that stay and clients that move all want the same few servers: each gets its turn."""
-    with Host(pg, {"listener main": TLS, **config}) as host:
+    with Host(pg, harness.merge({"listener main": TLS, "database *": {"queue_timeout": "60s"}}, config)) as host:
         stay = [Working(host, i, staying(host, *users[0])) for i in range(2)]
         move = [Working(host, 10 + i, host.wire(users[-1][0], "shop", users[-1][1])) for i in range(2)]
         watching = Watching([u for u, _ in users])

@@ -8,6 +8,9 @@ import time
 from harness import equal, wait_for
 from pgwire import bind, execute, kinds, parse, query, sync
 
+# So many seconds a client at work waits for an answer: many may want few servers, on a machine that is busy.
+PATIENCE = 45
+
 
 def status(host):
     return {r["what"]: r["value"] for r in host.console("STATUS")}
@@ -71,6 +74,7 @@ class Working:
 
     def __init__(self, host, number, wire=None, sets=False):
         self.wire, self.number, self.sets = wire or host.wire(), number, sets
+        self.wire.timeout = PATIENCE
         self.count, self.failures, self.ended = 0, [], False
         self.thread = threading.Thread(target=self._run, daemon=True)
         answer = self.wire.exchange(parse("mine", "SELECT %d + $1::int" % number), sync())
