@@ -16,6 +16,7 @@
 #include "io/tls.h"
 #include "plug/bus.h"
 #include "session/cancel.h"
+#include "session/client_log.h"
 #include "session/console.h"
 #include "session/ending.h"
 #include "session/forward.h"
@@ -125,6 +126,7 @@ static void publish_session(struct hd_session *s, int topic)
 void hd_session_opened(struct hd_session *s)
 {
     s->logged_in = 1;
+    hd_client_log_opened(s);
     if (!s->pool)
         return; /* the console has no statements */
     hd_chain_session_open(s->w->chain, &s->chain, s->id,
@@ -267,6 +269,8 @@ static void leave_queue(struct hd_session *s)
 /* What a session holds, but for its link. Once. */
 static void let_go(struct hd_session *s)
 {
+    if (s->logged_in)
+        hd_client_log_closed(s);
     leave_queue(s);
     if (s->pending)
         hd_finish_pending(s, 2, "08006");
@@ -721,6 +725,7 @@ static void time_out_logins(struct hd_worker *w, uint64_t now)
         if (hd_elapsed_ns(now, s->since_ns) < limit)
             break;
         w->stats.login_failures++;
+        hd_client_log_refused(s, "08P01", "login timed out");
         hd_session_fatal(s, "08P01", "login timed out", NULL);
     }
     HD_LIST_EACH(c, &w->closing)

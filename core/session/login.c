@@ -9,6 +9,7 @@
 #include "io/tls.h"
 #include "session/cancel.h"
 #include "session/client.h"
+#include "session/client_log.h"
 #include "session/listener.h"
 #include "session/login_parts.h"
 #include "wire/build.h"
@@ -16,6 +17,7 @@
 size_t hd_login_refuse(struct hd_session *s, const char *sqlstate, const char *message, size_t len)
 {
     s->w->stats.login_failures++;
+    hd_client_log_refused(s, sqlstate, message);
     hd_session_fatal(s, sqlstate, message, NULL);
     return len;
 }

@@ -4,7 +4,6 @@
  */
 #include "session/show.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "base/units.h"
 #include "plug/commands.h"
 #include "session/client.h"
+#include "session/client_log.h"
 #include "session/console.h"
 #include "session/listener.h"
 #include "session/pool.h"
@@ -89,28 +89,6 @@ static int32_t start(struct gather *g, void (*done)(void *arg), struct hd_error 
 /* --- SHOW CLIENTS
  * -------------------------------------------------------------------------------------------- */
 
-static void peer_text(int fd, char *out, size_t cap)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = sizeof(sa);
-    char host[INET6_ADDRSTRLEN];
-
-    snprintf(out, cap, "unix");
-    if (fd < 0 || getpeername(fd, (struct sockaddr *)&sa, &len))
-        return;
-    if (sa.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&sa;
-
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-        snprintf(out, cap, "%s:%u", host, ntohs(in->sin_port));
-    } else if (sa.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&sa;
-
-        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-        snprintf(out, cap, "[%s]:%u", host, ntohs(in6->sin6_port));
-    }
-}
-
 static double seconds_since(const struct gather *g, uint64_t ns)
 {
     return g->now_ns > ns ? (double)(g->now_ns - ns) / 1e9 : 0;
@@ -127,7 +105,7 @@ static void client_rows(struct hd_worker *w, struct gather *g)
         hd_result_cstr(g->r, s->pool ? s->pool->database : s->console ? "howdah" : NULL);
         hd_result_cstr(g->r, s->pool ? s->pool->user : s->console ? hd_console_user(s) : NULL);
         hd_result_cstr(g->r, s->params ? hd_params_get(s->params, "application_name") : NULL);
-        peer_text(s->link.fd, text, sizeof(text));
+        hd_client_address(s, text, sizeof(text));
         hd_result_cstr(g->r, text);
         hd_result_cstr(g->r, hd_session_state_name(s));
         if (s->server)
