@@ -200,7 +200,8 @@ def not_starved():
                     equal(b.query("SELECT 1"), [["1"]])
                     assert time.monotonic() - began < 5
                     time.sleep(0.5)
-            assert stat(host, "connects") <= 6 + 6, "one place is made, not all"
+            made = stat(host, "connects")
+            assert made <= 6 + 3 * 4, "one place is made each time, not six: %d" % made
         finally:
             done.set()
             for t in threads:

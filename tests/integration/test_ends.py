@@ -145,7 +145,7 @@ def holds():
         begun = time.monotonic()
         got = w.exchange(query(held("hold 200")), query("SELECT 1"), query(held("hold 200")), ready=3)
         equal(kinds(got), "CZTDCZCZ")
-        assert time.monotonic() - begun >= 0.2
+        assert time.monotonic() - begun > 0.19  # the loop's clock is kept in milliseconds, and not read at each event
         w.query(held("thread"))  # it is resumed before transaction() has returned
         equal(rows_of_item(), count + 7)
     ends()
@@ -154,11 +154,11 @@ def holds():
 @test("another session goes on meanwhile, on the same worker")
 def others():
     with client() as w, client() as other:
-        w.send(query(held("hold 300")))
+        w.send(query(held("hold 900")))
         begun = time.monotonic()
         for _ in range(20):
             other.query(INSERT)
-        assert time.monotonic() - begun < 0.25
+        assert time.monotonic() - begun < 0.85
         equal(kinds(w.recv_until("Z")), "CZ")
     ends()
 
