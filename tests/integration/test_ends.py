@@ -219,7 +219,7 @@ def switched_off():
         host.control("plugin", "ends", "disable")
         equal(kinds(w.recv_until("Z")), "CZ")
         w.query(INSERT)
-        host.control("plugin", "ends", "enable")
+        wait_for(lambda: host.control("plugin", "ends", "enable").returncode == 0, what="it has stopped, and starts anew")
         w.query(INSERT)
         equal(ends(), ["unknown"])
 
