@@ -8,13 +8,19 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Nanoseconds of the monotonic clock. */
-static inline uint64_t hd_now_ns(void)
+/* Nanoseconds of one of the system's clocks, clock_gettime(2). */
+static inline uint64_t hd_clock_ns(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Nanoseconds of the monotonic clock. */
+static inline uint64_t hd_now_ns(void)
+{
+    return hd_clock_ns(CLOCK_MONOTONIC);
 }
 
 /* Microseconds since 1970, by the wall clock. */

@@ -5,9 +5,8 @@
 #ifndef HD_PLUG_CHAIN_PARTS_H
 #define HD_PLUG_CHAIN_PARTS_H
 
-#include <time.h>
-
 #include "base/blame.h"
+#include "base/units.h"
 #include "plug/instance.h"
 
 #define HD_NS_PER_MS 1000000u
@@ -100,10 +99,7 @@ void hd_chain_end_forget(struct hd_chain *c, struct hd_chain_session *cs);
 /* A clock that costs a few nanoseconds and is right to one tick: enough to see that a callback blocks. */
 static inline uint64_t hd_chain_coarse_ns(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+    return hd_clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
 /* One call of a filter, for its time budget. A call that takes too long may only have been robbed of the

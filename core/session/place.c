@@ -4,8 +4,6 @@
 #include "session/place.h"
 
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/units.h"
@@ -40,17 +38,10 @@ int hd_place_pending(const struct hd_worker *w)
     return w->placing > 0;
 }
 
-static uint64_t cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 void hd_place_tick(struct hd_worker *w)
 {
-    uint64_t now = hd_now_ns(), cpu = cpu_ns(), passed = hd_elapsed_ns(now, w->busy_since_ns);
+    uint64_t now = hd_now_ns(), cpu = hd_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t passed = hd_elapsed_ns(now, w->busy_since_ns);
     unsigned before = atomic_load_explicit(&w->busy_percent, memory_order_relaxed);
 
     if (passed && w->busy_since_ns)
