@@ -36,7 +36,7 @@
 static struct hd_library *loaded; /* all good ones, for ever */
 
 /* Capabilities that the host knows by name, for showing what a plugin provides. */
-static const char *const capability_names[] = {HD_CAP_FILTER};
+static const char *const capability_names[] = {HD_CAP_FILTER, HD_CAP_CACHE_STORE};
 
 int hd_plugin_id_ok(const char *id)
 {

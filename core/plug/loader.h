@@ -9,6 +9,7 @@
 #ifndef HD_PLUG_LOADER_H
 #define HD_PLUG_LOADER_H
 
+#include <howdah/cache_store.h>
 #include <howdah/filter.h>
 #include <howdah/plugin.h>
 
