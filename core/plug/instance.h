@@ -265,7 +265,10 @@ struct hd_plugin_entry {
     struct hd_library *next_lib;
     struct hd_plugin_settings *settings; /* for `candidate`, or for a reload of `instance` */
     struct hd_instance *candidate;       /* created and checked */
-    uint32_t restart; /* start it in this mode when `instance` has ended; HD_MODE_OFF: no */
+    uint32_t restart; /* start it in this mode when `instance`, or what it waits for, has ended; or OFF */
+    int waits;        /* its last start failed because something that it asked for was still stopping */
+    int starting;     /* its start() runs */
+    struct hd_plugin_entry *asked_by; /* while it does: who asked for this one, or NULL */
 };
 
 /* A configuration, copied, so that plugins can be switched on later. Lies in its own arena. */
@@ -291,6 +294,7 @@ struct hd_plugins {
     uint32_t alive; /* instances created and not destroyed yet */
     uint32_t left;  /* instances that were given up */
     struct hd_plugin_set *set, *prepared;
+    int starting; /* hd_plugins_start_all runs: what is prepared may be asked for */
     pthread_mutex_t
         lock; /* guards snapshot, poke_posted, `stopping` being 2, and seats' chain, loop, posted */
     struct hd_chain_snapshot *snapshot;
@@ -321,9 +325,6 @@ void hd_plugins_poke(struct hd_plugins *p);
 void hd_plugins_ended(struct hd_plugins *p, struct hd_plugin_entry *e);
 /* Tells log and bus the state of an entry, if it has changed. */
 void hd_plugins_tell(struct hd_plugins *p, struct hd_plugin_entry *e);
-/* hd_host_v1.capability */
-int hd_plugins_capability(struct hd_instance *asker, const char *name, const char *plugin_id,
-                          const void **vtable, void **self, struct hd_error *err);
 /* The entry of that id, made where there is none; NULL: no memory. */
 struct hd_plugin_entry *hd_plugins_entry(struct hd_plugins *p, const char *id);
 struct hd_plugin_entry *hd_plugins_find(struct hd_plugins *p, const char *id);
@@ -341,6 +342,17 @@ void hd_plugin_set_prepare(struct hd_plugins *p, const struct hd_plugin_set *set
                            uint32_t mode, struct hd_problems *problems);
 /* Forgets what was prepared for an entry. */
 void hd_plugin_entry_abort(struct hd_plugin_entry *e);
+
+/* --- starting.c --- */
+
+/* Starts the prepared instance of an entry whose place is free. */
+int hd_plugins_start_entry(struct hd_plugin_entry *e, struct hd_error *err);
+/* Starts everything that was created; `order` has room for all entries. When what is required does not come
+ * up, nothing is left started. */
+int hd_plugins_start_all(struct hd_plugins *p, struct hd_plugin_entry **order, struct hd_error *err);
+/* hd_host_v1.capability */
+int hd_plugins_capability(struct hd_instance *asker, const char *name, const char *plugin_id,
+                          const void **vtable, void **self, struct hd_error *err);
 /* Gives back what an instance used. */
 void hd_plugins_drop_uses(struct hd_instance *i);
 

@@ -1,6 +1,6 @@
 /*
- * All plugins of the host; see plugins.h. Commits what plugin_set.c has prepared, makes the snapshots of
- * filters, and knows who waits for whom when plugins end.
+ * All plugins of the host; see plugins.h. Commits what plugin_set.c has prepared (starting.c starts it),
+ * switches plugins at run time, and knows who waits for whom when plugins end.
  */
 #include "plug/plugins.h"
 
@@ -139,40 +139,6 @@ static void take_prepared(struct hd_plugin_entry *e)
     snprintf(e->reason, sizeof(e->reason), "%s", e->next_reason);
 }
 
-/* Starts the prepared instance of an entry whose place is free. */
-static int start_entry(struct hd_plugin_entry *e, struct hd_error *err)
-{
-    struct hd_instance *i = e->candidate;
-    int code = hd_instance_start(i, e->settings, err);
-
-    e->candidate = NULL;
-    if (code) {
-        hd_instance_discard(i);
-        hd_plugin_settings_free(e->settings);
-        e->settings = NULL;
-        e->next_refused = 1;
-        snprintf(e->next_reason, sizeof(e->next_reason), "%s", err->text);
-        return code;
-    }
-    e->settings = NULL;
-    e->instance = i;
-    i->mode = e->next_mode;
-    return HD_OK;
-}
-
-/* The prepared instances in the order in which they start: what is no filter first. */
-static int by_start(const void *a, const void *b)
-{
-    const struct hd_plugin_entry *x = *(struct hd_plugin_entry *const *)a;
-    const struct hd_plugin_entry *y = *(struct hd_plugin_entry *const *)b;
-
-    if (x->next_lib->is_filter != y->next_lib->is_filter)
-        return x->next_lib->is_filter ? 1 : -1;
-    if (x->settings->priority != y->settings->priority)
-        return x->settings->priority < y->settings->priority ? -1 : 1;
-    return strcmp(x->id, y->id);
-}
-
 static size_t count_entries(struct hd_plugins *p)
 {
     size_t n = 0;
@@ -183,50 +149,17 @@ static size_t count_entries(struct hd_plugins *p)
     return n;
 }
 
-/* What runs since this commit began has been in no snapshot: it can stop at once. */
-static void undo_started(struct hd_plugins *p, struct hd_plugin_entry **started, size_t n)
-{
-    while (n-- > 0)
-        if (started[n]->instance && started[n]->instance->state == HD_INSTANCE_RUNNING) {
-            hd_instance_retire(started[n]->instance, p->snapshot->generation);
-            hd_instance_advance(started[n]->instance);
-        }
-    hd_plugins_poke(p);
-}
-
-/* Starts everything that was created. When what is required does not come up, nothing is left started. */
-static int start_all(struct hd_plugins *p, struct hd_plugin_entry **order, struct hd_error *err)
-{
-    size_t n = 0;
-
-    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
-        if (e->prepared && e->candidate && !e->instance)
-            order[n++] = e;
-    }
-    qsort(order, n, sizeof(*order), by_start);
-    for (size_t i = 0; i < n; i++) {
-        struct hd_error why = HD_ERROR_INIT;
-        int required = order[i]->settings->required;
-        int code = start_entry(order[i], &why);
-
-        if (code && required) {
-            undo_started(p, order, i);
-            return hd_fail(err, code, "plugin %s is required: %s", order[i]->id, why.text);
-        }
-    }
-    return HD_OK;
-}
-
 /* Carries out what is prepared for one entry, its new instance being started. */
 static void commit_entry(struct hd_plugins *p, struct hd_plugin_entry *e)
 {
     struct hd_instance *i = e->instance;
+    uint32_t restart = !i && e->waits ? e->next_mode : HD_MODE_OFF;
 
     take_prepared(e);
     if (i) {
         i->pinned = 0;
         if (e->candidate) { /* the old one is still ending */
-            e->restart = e->next_mode;
+            restart = e->next_mode;
         } else if (e->settings && e->next_mode != HD_MODE_OFF) {
             hd_instance_reload(i, e->settings);
             e->settings = NULL;
@@ -236,8 +169,7 @@ static void commit_entry(struct hd_plugins *p, struct hd_plugin_entry *e)
             hd_instance_retire(i, hd_snapshot_next_generation(p));
         }
     }
-    if (e->next_mode == HD_MODE_OFF)
-        e->restart = HD_MODE_OFF;
+    e->restart = restart;
     hd_plugin_entry_abort(e); /* what is left over */
     hd_plugins_tell(p, e);
 }
@@ -267,7 +199,7 @@ int hd_plugins_commit(struct hd_plugins *p, struct hd_error *err)
     else if (!p->prepared)
         code = hd_fail(err, HD_EBUSY, "nothing is prepared");
     else
-        code = start_all(p, order, err);
+        code = hd_plugins_start_all(p, order, err);
     if (code) {
         hd_chain_snapshot_release(s);
         hd_plugins_abort(p);
@@ -303,10 +235,12 @@ static int switch_on(struct hd_plugins *p, struct hd_plugin_entry *e, uint32_t m
                        problems.no_memory ? "no memory" : hd_problems_first(&problems));
     else if (e->next_refused || !e->candidate)
         code = hd_fail(err, HD_EFAIL, "%s", e->next_reason);
-    else if ((code = start_entry(e, &why)))
+    else if ((code = hd_plugins_start_entry(e, &why)))
         hd_fail(err, code, "%s", why.text);
     if (!code || e->next_refused)
         take_prepared(e);
+    if (!code)
+        e->restart = HD_MODE_OFF;
     hd_plugin_entry_abort(e);
     hd_problems_free(&problems);
     hd_plugins_tell(p, e);
@@ -392,55 +326,6 @@ int hd_plugins_set_mode(struct hd_plugins *p, const char *id, uint32_t mode, str
     return code;
 }
 
-/* --- what plugins are to each other -------------------------------------------------------------------- */
-
-static struct hd_instance *find_provider(struct hd_plugins *p, const struct hd_instance *asker,
-                                         const char *name, const char *plugin_id)
-{
-    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
-        struct hd_instance *i = e->instance;
-
-        if (!i || i == asker || i->state != HD_INSTANCE_RUNNING || !i->lib->desc.capability)
-            continue;
-        if ((!plugin_id || !strcmp(plugin_id, e->id)) && i->lib->desc.capability(name))
-            return i;
-    }
-    return NULL;
-}
-
-int hd_plugins_capability(struct hd_instance *asker, const char *name, const char *plugin_id,
-                          const void **vtable, void **self, struct hd_error *err)
-{
-    struct hd_instance *i = find_provider(asker->plugins, asker, name, plugin_id);
-    struct hd_plugin_use *use;
-
-    if (!i)
-        return hd_fail(err, HD_ENOENT, "no running plugin%s%s provides %s", plugin_id ? " of the name " : "",
-                       plugin_id ? plugin_id : "", name);
-    use = hd_malloc(sizeof(*use));
-    if (!use)
-        return hd_fail(err, HD_ENOMEM, "no memory");
-    use->provider = i;
-    hd_list_push_back(&asker->uses, &use->node);
-    i->askers++;
-    *vtable = i->lib->desc.capability(name);
-    *self = i->self;
-    return HD_OK;
-}
-
-void hd_plugins_drop_uses(struct hd_instance *i)
-{
-    struct hd_list *n;
-
-    while ((n = hd_list_pop_front(&i->uses))) {
-        struct hd_plugin_use *use = HD_LIST_ITEM(n, struct hd_plugin_use, node);
-
-        use->provider->askers--;
-        hd_free(use);
-        hd_plugins_poke(i->plugins); /* the provider may have waited for this */
-    }
-}
-
 /* --- telling ------------------------------------------------------------------------------------------- */
 
 static void sum_counts(const struct hd_instance *i, struct hd_plugin_info *info)
@@ -521,10 +406,22 @@ static void restart(struct hd_plugins *p, struct hd_plugin_entry *e)
     uint32_t mode = e->restart;
 
     e->restart = HD_MODE_OFF;
-    if (s && !switch_on(p, e, mode, &err))
+    e->waits = 0;
+    if (s && !switch_on(p, e, mode, &err)) {
         hd_snapshot_publish(p, s);
-    else
-        hd_chain_snapshot_release(s);
+        return;
+    }
+    hd_chain_snapshot_release(s);
+    if (e->waits)
+        e->restart = mode;
+}
+
+/* What could not start because something that it asked for was still stopping, tries again. */
+static void restart_waiting(struct hd_plugins *p)
+{
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next)
+        if (e->restart != HD_MODE_OFF && !e->instance)
+            restart(p, e);
 }
 
 static void check_stopped(struct hd_plugins *p)
@@ -544,6 +441,8 @@ void hd_plugins_ended(struct hd_plugins *p, struct hd_plugin_entry *e)
         hd_plugins_tell(p, e);
         if (e->restart != HD_MODE_OFF && !p->stopping)
             restart(p, e);
+        if (!p->stopping)
+            restart_waiting(p);
     }
     check_stopped(p);
 }

@@ -10,7 +10,8 @@
  *     quarantined  failed too often: its filter is passed by, or refuses, until it is enabled again
  *
  * Those that are no filters start first (they may provide what filters ask for), then the filters, each by
- * priority and id. Filters stop first, and a provider never before whoever uses it.
+ * priority and id; and what is asked for before its turn starts then. Filters stop first, and a provider
+ * never before whoever uses it.
  */
 #ifndef HD_PLUG_PLUGINS_H
 #define HD_PLUG_PLUGINS_H

@@ -491,7 +491,8 @@ static void providers_outlive_those_who_use_them(void)
     rig_probe(&rig, &a);
     CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK); /* nobody provides it yet */
     CU_ASSERT_STRING_EQUAL(rig_state(&rig, "alpha"), "refused");
-    CU_ASSERT_PTR_NOT_NULL(strstr(rig.info.reason, "no running plugin provides test.store/1"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(rig.info.reason, "plugin store, which provides test.store/1, is not enabled"));
 
     rig_clear(&rig);
     rig_plugin(&rig, "alpha", HD_MODE_ON);
@@ -519,6 +520,148 @@ static void providers_outlive_those_who_use_them(void)
     CU_ASSERT(RIG_WAIT(&rig, s.destroys == 1));
     CU_ASSERT_EQUAL(a.destroys, 2);
     rig_close(&rig);
+}
+
+/* Asks the plugin that `arg` names for its filter. */
+static int32_t ask_for_filter(struct probe *p, struct hd_error *err)
+{
+    const void *vtable = NULL;
+    void *self = NULL;
+    int32_t code = hd_host_api(p->host)->capability(p->host, HD_CAP_FILTER, p->arg, &vtable, &self, err);
+
+    CU_ASSERT_EQUAL(code == HD_OK, vtable != NULL && self != NULL);
+    return code;
+}
+
+static int reason_of(const char *id, const char *words)
+{
+    int found = !strcmp(rig_state(&rig, id), "refused") && strstr(rig.info.reason, words);
+
+    if (!found)
+        printf("# plugin %s is %s: %s\n", id, rig.info.state, rig.info.reason);
+    return found;
+}
+
+/* A configuration with both filters, in either order. */
+static void write_both(struct probe *a, struct probe *b, int turned)
+{
+    rig_clear(&rig);
+    for (int i = 0; i < 2; i++) {
+        rig_plugin(&rig, i == turned ? "alpha" : "beta", HD_MODE_ON);
+        rig_probe(&rig, i == turned ? a : b);
+    }
+}
+
+static void what_is_asked_for_starts_first(void)
+{
+    for (int turned = 0; turned < 2; turned++) {
+        struct probe a = {.on_start = ask_for_filter, .arg = "beta"}, b = {.want = 0};
+
+        rig_open(&rig, 1, NULL);
+        write_both(&a, &b, turned);
+        CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK); /* by its name alpha would start first */
+        CU_ASSERT_STRING_EQUAL(rig_state(&rig, "alpha"), "running");
+        CU_ASSERT_STRING_EQUAL(rig_state(&rig, "beta"), "running");
+        CU_ASSERT_EQUAL(a.starts, 1);
+        CU_ASSERT_EQUAL(b.starts, 1);
+        CU_ASSERT_EQUAL(set_mode("beta", HD_MODE_OFF), HD_EBUSY);
+        CU_ASSERT_EQUAL(set_mode("alpha", HD_MODE_OFF), HD_OK);
+        CU_ASSERT(RIG_WAIT(&rig, a.destroys == 1));
+        CU_ASSERT_EQUAL(set_mode("beta", HD_MODE_OFF), HD_OK);
+        CU_ASSERT(RIG_WAIT(&rig, b.destroys == 1));
+        CU_ASSERT_EQUAL(set_mode("alpha", HD_MODE_ON), HD_ENOENT);
+        CU_ASSERT(says("plugin beta, which provides howdah.filter/1, is not enabled"));
+        rig_close(&rig);
+    }
+}
+
+static void those_that_ask_for_each_other_do_not_start(void)
+{
+    struct probe a = {.on_start = ask_for_filter, .arg = "beta"};
+    struct probe b = {.on_start = ask_for_filter, .arg = "alpha"};
+
+    rig_open(&rig, 1, NULL);
+    write_both(&a, &b, 0);
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK);
+    CU_ASSERT(
+        reason_of("beta", "start failed (invalid): plugins ask for each other: alpha -> beta -> alpha"));
+    CU_ASSERT(reason_of("alpha", "plugin beta, which provides howdah.filter/1, cannot be used: start failed "
+                                 "(invalid): plugins ask for each other: alpha -> beta -> alpha"));
+    CU_ASSERT_EQUAL(a.starts, 1);
+    CU_ASSERT_EQUAL(b.starts, 1);
+    rig_close(&rig);
+}
+
+static void askers_say_why_they_cannot(void)
+{
+    struct probe a = {.on_start = ask_for_filter, .arg = "beta"}, b = {.start_code = HD_EIO};
+
+    rig_open(&rig, 1, NULL);
+    write_both(&a, &b, 0);
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK);
+    CU_ASSERT(reason_of("alpha", "plugin beta, which provides howdah.filter/1, cannot be used: start failed "
+                                 "(i/o error): it gave no reason"));
+    CU_ASSERT_EQUAL(b.starts, 1);
+    CU_ASSERT_EQUAL(b.destroys, 1);
+
+    write_both(&a, &b, 0);
+    rig.confs[0].required = 1; /* alpha */
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_ENOENT);
+    CU_ASSERT(says("plugin alpha is required: start failed (not found): plugin beta, which provides"));
+
+    write_both(&a, &b, 0);
+    rig.confs[1].required = 1; /* beta, which is only started because alpha asks */
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_EFAIL);
+    CU_ASSERT(says("plugin beta is required: start failed (i/o error)"));
+
+    b.start_code = HD_OK;
+    a.start_code = HD_EIO;
+    a.on_start = NULL;
+    write_both(&a, &b, 0);
+    rig.confs[0].required = 1;
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_EIO);
+    a.on_start = ask_for_filter;
+    a.arg = "bad-create";
+    write_both(&a, &b, 0);
+    rig_plugin(&rig, "bad-create", HD_MODE_ON);
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK);
+    CU_ASSERT(reason_of("alpha", "plugin bad-create"));
+    CU_ASSERT(reason_of("alpha", "no luck"));
+    a.arg = "nobody";
+    CU_ASSERT_EQUAL(set_mode("alpha", HD_MODE_ON), HD_ENOENT);
+    CU_ASSERT(says("there is no plugin nobody to provide howdah.filter/1"));
+    a.arg = "store";
+    CU_ASSERT_EQUAL(set_mode("alpha", HD_MODE_ON), HD_ENOENT);
+    CU_ASSERT(says("plugin store does not provide howdah.filter/1"));
+    rig_close(&rig);
+}
+
+static void what_is_asked_for_may_have_to_stop_first(void)
+{
+    struct probe a = {.on_start = ask_for_filter, .arg = "beta"}, b = {.stop_code = HD_PENDING};
+    hd_host *old;
+
+    rig_open(&rig, 1, NULL);
+    write_both(&a, &b, 0);
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK);
+    old = b.host;
+    rig_clear(&rig);
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK);
+    CU_ASSERT(RIG_WAIT(&rig, b.stops == 1 && a.destroys == 1));
+    write_both(&a, &b, 1);
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK);
+    CU_ASSERT_STRING_EQUAL(rig_state(&rig, "alpha"), "stopped");
+    CU_ASSERT_PTR_NOT_NULL(strstr(rig.info.reason, "waits for plugin beta"));
+    CU_ASSERT_STRING_EQUAL(rig_state(&rig, "beta"), "stopping");
+    hd_host_api(old)->stopped(old);
+    CU_ASSERT(RIG_WAIT(&rig, b.starts == 2));
+    CU_ASSERT_STRING_EQUAL(rig_state(&rig, "beta"), "running");
+    CU_ASSERT_STRING_EQUAL(rig_state(&rig, "alpha"), "running");
+    CU_ASSERT_STRING_EQUAL(rig.info.reason, "");
+    b.stop_code = HD_OK;
+    rig_close(&rig);
+    CU_ASSERT_EQUAL(a.destroys, 3);
+    CU_ASSERT_EQUAL(b.destroys, 2);
 }
 
 static void services_are_found(void)
@@ -585,5 +728,9 @@ UNIT_MAIN("plugins", {"plugins start and stop", plugins_start_and_stop},
           {"what never stops is left behind", what_never_stops_is_left_behind},
           {"what it leaves is cleaned up", what_it_leaves_is_cleaned_up},
           {"providers outlive those who use them", providers_outlive_those_who_use_them},
+          {"what is asked for starts first", what_is_asked_for_starts_first},
+          {"those that ask for each other do not start", those_that_ask_for_each_other_do_not_start},
+          {"askers say why they cannot", askers_say_why_they_cannot},
+          {"what is asked for may have to stop first", what_is_asked_for_may_have_to_stop_first},
           {"services are found", services_are_found},
           {"changes survive without memory", changes_survive_without_memory})

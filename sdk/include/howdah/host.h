@@ -24,9 +24,12 @@ struct hd_host_v1 {
     uint32_t workers; /* number of worker threads; fixed while the process lives */
     /* The service of that name and version, a pointer to its vtable, or NULL if this host has none. [any] */
     const void *(*service)(hd_host *host, const char *name);
-    /* A capability that another running plugin provides; `self` of that instance comes along, to be passed to
-     * the vtable's functions. HD_ENOENT when nobody does. The provider stays started until the asker has
-     * stopped. [control] */
+    /* A capability that another plugin provides; `self` of that instance comes along, to be passed to the
+     * vtable's functions. `plugin_id` says which one's; NULL: any. A plugin asks in its start: one that is
+     * enabled and has not started yet starts first, in whatever order they stand in the files. HD_ENOENT: no
+     * plugin that runs provides it, and `err` says why; HD_EBUSY: it has to stop first, and a start that
+     * fails because of it is done again when it is back; HD_EINVAL: plugins that ask for each other. The
+     * provider stays started until the asker has stopped. [control] */
     int32_t (*capability)(hd_host *host, const char *name, const char *plugin_id, const void **vtable,
                           void **self, struct hd_error *err);
     /* Writes one line to the log: message, then `pairs` key/value strings (NULL-terminated array, keys and
