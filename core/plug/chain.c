@@ -456,6 +456,7 @@ void hd_chain_free(struct hd_chain *c)
     hd_chain_seat_leave(c->seat);
     hd_chain_snapshot_release(c->current);
     hd_loop_timer_close(&c->timer->timer, timer_closed);
+    hd_values_free(&c->values);
     hd_free(c);
 }
 

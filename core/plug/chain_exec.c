@@ -12,6 +12,7 @@
 #include "base/thread.h"
 #include "base/units.h"
 #include "plug/chain_parts.h"
+#include "plug/services.h"
 
 #define SQLSTATE_REFUSE "42501"
 #define SQLSTATE_FAILED "58000"
@@ -402,7 +403,22 @@ static int32_t statement_resume(hd_host *host, uint64_t handle, const struct hd_
     return hd_parks_resume(&i->plugins->seats[worker].parks, i, handle, v);
 }
 
+static int32_t statement_value(hd_host *host, const struct hd_statement *st, uint32_t n, struct hd_value *out)
+{
+    struct hd_instance *i = hd_host_instance(host);
+    uint64_t worker = st ? st->handle >> HD_HANDLE_SEQUENCE_BITS : 0;
+    struct hd_value value;
+    int code;
+
+    HD_ASSERT_THREAD(HD_THREAD_WORKER);
+    if (!i || !st || !st->handle || !out || worker >= i->plugins->workers)
+        return HD_EINVAL;
+    code = hd_values_get(&i->plugins->seats[worker].chain->values, st, n, &value);
+    return code ? code : hd_service_give(out, out->size, &value, sizeof(value));
+}
+
 const struct hd_statement_v1 hd_statement_service = {
     .size = sizeof(struct hd_statement_v1),
     .resume = statement_resume,
+    .value = statement_value,
 };

@@ -8,6 +8,7 @@
 #include "base/blame.h"
 #include "base/units.h"
 #include "plug/instance.h"
+#include "plug/values.h"
 
 #define HD_NS_PER_MS 1000000u
 /* Handles: the worker's number above, its own sequence below. */
@@ -74,6 +75,7 @@ struct hd_chain {
     struct hd_chain_timer *timer;
     void (*resume)(void *arg, struct hd_chain_exec *exec);
     void *resume_arg;
+    struct hd_values values; /* of the execution that is being decided */
     struct hd_chain_slot slots[HD_CHAIN_MAX];
 };
 

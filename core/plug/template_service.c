@@ -190,10 +190,10 @@ static uint32_t comparison_op(const struct hd_fact_comparison *c)
 }
 
 /* The $n that a value is, in the client's numbering, literals behind parameters; 0: neither. A value that is
- * cast or negated is another one than its $n. */
+ * cast is another one than its $n. */
 static uint32_t value_number(const hd_template *t, const struct hd_fact_value *v)
 {
-    if (v->cast || v->negative)
+    if (v->cast)
         return 0;
     if (v->kind == HD_VALUE_PARAM)
         return v->index;

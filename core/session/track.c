@@ -10,6 +10,7 @@
 #include "session/restore.h"
 #include "session/sequence.h"
 #include "session/server.h"
+#include "sql/literal.h"
 #include "wire/read.h"
 
 /* Settings of one transaction that are asked for; who changes more is pinned. */
@@ -290,35 +291,28 @@ void hd_track_failed(struct hd_session *s)
 
 /* --- set_config --- */
 
-/* Takes the quotes off a literal; 0 where that is not simple, or does not fit. */
-static int unquote(const char *text, uint32_t len, char *out, size_t cap)
+/* Copies a name; 0 where it does not fit, or has a NUL within. */
+static int put_name(struct hd_str name, char *out, size_t cap)
 {
-    size_t n = 0;
-
-    if (len < 2 || text[0] != '\'' || text[len - 1] != '\'')
+    if (name.len >= cap || memchr(name.ptr, 0, name.len))
         return 0;
-    for (uint32_t i = 1; i + 1 < len; i++) {
-        if (n + 1 >= cap)
-            return 0;
-        out[n++] = text[i];
-        if (text[i] == '\'')
-            i++; /* doubled */
-    }
-    out[n] = 0;
+    memcpy(out, name.ptr, name.len);
+    out[name.len] = 0;
     return 1;
 }
 
 static int name_in_text(const struct hd_stmt_input *in, uint32_t literal, char *out, size_t cap)
 {
     struct hd_scan scan = HD_SCAN_INIT;
+    struct hd_arena arena = HD_ARENA_INIT;
+    struct hd_str name;
     int found = 0;
 
     if (in->sql && !hd_scan_normalize(in->sql, in->sql_len, &scan) && !scan.flags &&
-        literal < scan.n_literals) {
-        const struct hd_literal *l = &scan.literals[literal];
-
-        found = l->kind == HD_LITERAL_STRING && unquote(in->sql + l->offset, l->len, out, cap);
-    }
+        literal < scan.n_literals)
+        found = !hd_literal_text(in->sql, in->sql_len, &scan.literals[literal], 0, &arena, &name) &&
+                put_name(name, out, cap);
+    hd_arena_free(&arena);
     hd_scan_free(&scan);
     return found;
 }
@@ -343,11 +337,7 @@ static int name_in_bind(const struct hd_stmt_input *in, uint32_t index, char *ou
         len = hd_read_i32(&r);
         value = len > 0 ? hd_read_bytes(&r, (size_t)len) : NULL;
     }
-    if (r.failed || !value || (size_t)len >= cap || memchr(value, 0, (size_t)len))
-        return 0;
-    memcpy(out, value, (size_t)len);
-    out[len] = 0;
-    return 1;
+    return !r.failed && value && put_name((struct hd_str){(const char *)value, (uint64_t)len}, out, cap);
 }
 
 static void note_call(struct hd_session *s, const struct hd_facts *f, const struct hd_fact_function *call,

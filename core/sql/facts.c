@@ -139,6 +139,21 @@ static void builder_init(struct hd_facts_builder *b, const char *sql, const stru
     b->operators.size = sizeof(struct hd_fact_operator);
 }
 
+/* Notes the literals that a minus belongs to. */
+static void find_negative(struct hd_facts_builder *b, struct hd_facts *f)
+{
+    for (uint32_t i = 0; i < f->n_values; i++) {
+        const struct hd_fact_value *v = &f->values[i];
+
+        if (v->kind != HD_VALUE_LITERAL || !v->negative)
+            continue;
+        if (!f->negative)
+            f->negative = hd_facts_alloc(b, b->scan->n_literals);
+        if (f->negative)
+            f->negative[v->index] = 1;
+    }
+}
+
 /* Moves everything into `f`, and the arena with it. */
 static void builder_finish(struct hd_facts_builder *b, struct hd_facts *f)
 {
@@ -152,6 +167,7 @@ static void builder_finish(struct hd_facts_builder *b, struct hd_facts *f)
     f->rows = pack(b, &b->rows, &f->n_rows);
     f->values = pack(b, &b->values, &f->n_values);
     f->operators = pack(b, &b->operators, &f->n_operators);
+    find_negative(b, f);
     if (b->full)
         f->flags |= HD_FACT_UNSURE;
     f->arena = b->arena;

@@ -247,6 +247,7 @@ struct hd_facts {
     struct hd_fact_operator *operators;
     struct hd_range *rows; /* INSERT … VALUES: the values of each row */
     struct hd_fact_value *values;
+    uint8_t *negative;     /* by literal: it is a value with the minus before it; NULL: none is */
     const char *error;     /* a syntax error, without the text that it stands near; or NULL */
     uint32_t error_at;     /* its place, counted in characters from 1 */
     const char *hint;      /* of the hint comment; or NULL */

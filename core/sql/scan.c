@@ -9,75 +9,15 @@
  * errs on the side of keeping. The other bounds the height of the parse tree, whose walkers recurse:
  * operators and words between two separators, and what nests.
  */
-#include "sql/scan.h"
+#include "sql/scan_parts.h"
 #include "base/alloc.h"
-#include "sql/words.h"
 
 #include <string.h>
 #include <howdah/error.h>
 
-/* The last token, as far as the next one's meaning hangs on it. */
-enum token {
-    T_START = 0,
-    T_WORD,
-    T_LITERAL,
-    T_DOT,
-    T_OPEN,
-    T_CLOSE,
-    T_CLOSE_TYPE, /* closed type modifiers */
-    T_OTHER,
-};
-
-/* Where in a type's name behind :: or AS the scanner is. */
-enum chain { CHAIN_NONE = 0, CHAIN_BEGIN, CHAIN_NAME, CHAIN_DOT };
-
-#define L_KEEP    1u /* literals at this level belong to the key */
-#define L_BY      2u /* integers do */
-#define L_AS_OPEN 4u /* AS ( … : column definitions, unless a statement follows */
-#define L_TYPE    8u /* these are type modifiers */
-
-#define NEST_WEIGHT 3 /* a nested select, join or CASE costs as much stack as so many operators */
-
-/* One open parenthesis. Height of a closed operand: operators and words in it plus its highest child. */
-struct level {
-    uint32_t flags;
-    uint32_t ticks;   /* operators and words of the open operand */
-    uint32_t child;   /* its highest closed child */
-    uint32_t highest; /* of the closed operands */
-    uint32_t nested;  /* weight of what separators do not end */
-};
-
-struct scanner {
-    const uint8_t *start, *p, *end;
-    char *o; /* where the next byte of the normalized text goes */
-    struct hd_scan *out;
-    uint32_t base;     /* the highest $n of the text, on the second pass */
-    unsigned props;    /* of the last word, when the last token was one */
-    unsigned depth;    /* open parentheses */
-    uint8_t gap;       /* blanks or comments since the last token */
-    uint8_t last;      /* enum token */
-    uint8_t chain;     /* enum chain */
-    uint8_t awaiting;  /* the statement's verb has not come */
-    uint8_t keep;      /* literals of this statement belong to the key */
-    uint8_t keep_text; /* … of this and all further ones */
-    uint8_t no_memory;
-    struct level levels[HD_SCAN_MAX_DEPTH + 1];
-};
-
-static void give_up(struct scanner *s, uint32_t why)
-{
-    s->out->flags |= why;
-    s->p = s->end;
-}
-
-static inline struct level *level(struct scanner *s)
-{
-    return &s->levels[s->depth];
-}
-
 /* --- the tree's height --- */
 
-static inline void separate(struct level *l)
+static inline void separate(struct hd_scan_level *l)
 {
     uint32_t h = l->ticks + l->child;
 
@@ -87,41 +27,41 @@ static inline void separate(struct level *l)
 }
 
 /* The height of a level that ends here. */
-static inline uint32_t close_height(struct scanner *s, struct level *l)
+static inline uint32_t close_height(struct hd_scanner *s, struct hd_scan_level *l)
 {
     uint32_t h;
 
     separate(l);
     h = l->highest + l->nested + NEST_WEIGHT;
     if (HD_UNLIKELY(h > HD_SCAN_MAX_HEIGHT))
-        give_up(s, HD_SCAN_TOO_DEEP);
+        hd_scan_give_up(s, HD_SCAN_TOO_DEEP);
     return h;
 }
 
-static inline void open_level(struct scanner *s, uint32_t flags)
+static inline void open_level(struct hd_scanner *s, uint32_t flags)
 {
     if (HD_UNLIKELY(s->depth == HD_SCAN_MAX_DEPTH)) {
-        give_up(s, HD_SCAN_TOO_DEEP);
+        hd_scan_give_up(s, HD_SCAN_TOO_DEEP);
         return;
     }
-    s->levels[++s->depth] = (struct level){.flags = flags};
+    s->levels[++s->depth] = (struct hd_scan_level){.flags = flags};
 }
 
-static inline void close_level(struct scanner *s)
+static inline void close_level(struct hd_scanner *s)
 {
     uint32_t h;
 
     if (s->depth == 0)
         return; /* a syntax error, which the parser will tell */
-    h = close_height(s, level(s));
+    h = close_height(s, hd_scan_level_of(s));
     s->depth--;
-    if (h > level(s)->child)
-        level(s)->child = h;
+    if (h > hd_scan_level_of(s)->child)
+        hd_scan_level_of(s)->child = h;
 }
 
-static void begin_statement(struct scanner *s)
+static void begin_statement(struct hd_scanner *s)
 {
-    s->levels[0] = (struct level){0};
+    s->levels[0] = (struct hd_scan_level){0};
     s->depth = 0;
     s->awaiting = 1;
     s->keep = 1;
@@ -130,328 +70,31 @@ static void begin_statement(struct scanner *s)
     s->props = 0;
 }
 
-static void end_statement(struct scanner *s)
+static void end_statement(struct hd_scanner *s)
 {
     if (s->last != T_START)
         s->out->n_statements++;
     while (s->depth > 0)
         close_level(s);
-    close_height(s, level(s));
+    close_height(s, hd_scan_level_of(s));
 }
 
 /* --- writing --- */
 
-/* A blank where the text had one, or where two tokens would else grow together. */
-static inline void put_gap(struct scanner *s, int needed)
+static inline void put_token(struct hd_scanner *s, enum token t)
 {
-    if ((s->gap || needed) && s->o != s->out->text)
-        *s->o++ = ' ';
-    s->gap = 0;
-}
-
-static inline void put_token(struct scanner *s, enum token t)
-{
-    put_gap(s, 0);
+    hd_scan_put_gap(s, 0);
     *s->o++ = (char)*s->p++;
     s->last = t;
     s->chain = CHAIN_NONE;
 }
 
-static int grow_text(struct scanner *s, size_t room)
-{
-    size_t used = (size_t)(s->o - s->out->text);
-    size_t cap = used + room + (used + room) / 2 + 64;
-    char *text = hd_realloc(s->out->text, cap);
-
-    if (!text) {
-        s->no_memory = 1;
-        s->p = s->end;
-        return 0;
-    }
-    s->out->text = text;
-    s->out->cap = cap;
-    s->o = text + used;
-    return 1;
-}
-
-static int sign(struct scanner *s, const void *bytes, uint32_t n)
-{
-    struct hd_scan *out = s->out;
-
-    if (HD_UNLIKELY(out->sign_len + n > out->sign_cap)) {
-        uint32_t cap = out->sign_cap * 2 + n + 32;
-        uint8_t *p = hd_realloc(out->sign, cap);
-
-        if (!p) {
-            s->no_memory = 1;
-            s->p = s->end;
-            return 0;
-        }
-        out->sign = p;
-        out->sign_cap = cap;
-    }
-    memcpy(out->sign + out->sign_len, bytes, n);
-    out->sign_len += n;
-    return 1;
-}
-
-/* Adds content to the key, led by a byte that says what it is. */
-static int sign_content(struct scanner *s, uint8_t what, const uint8_t *from, size_t n)
-{
-    struct hd_hash128 h = hd_hash128(from, n);
-
-    return sign(s, &what, 1) && sign(s, &h, sizeof(h));
-}
-
-static int remember_literal(struct scanner *s, struct hd_literal lit)
-{
-    struct hd_scan *out = s->out;
-
-    if (HD_UNLIKELY(out->n_literals == out->literals_cap)) {
-        uint32_t cap = out->literals_cap ? out->literals_cap * 2 : 16;
-        struct hd_literal *p = hd_realloc(out->literals, cap * sizeof(*p));
-
-        if (!p) {
-            s->no_memory = 1;
-            s->p = s->end;
-            return 0;
-        }
-        out->literals = p;
-        out->literals_cap = cap;
-    }
-    out->literals[out->n_literals++] = lit;
-    return 1;
-}
-
-static inline void put_number(struct scanner *s, uint32_t n)
-{
-    char digits[10];
-    int i = 0;
-
-    do
-        digits[i++] = (char)('0' + n % 10);
-    while ((n /= 10) > 0);
-    while (i > 0)
-        *s->o++ = digits[--i];
-}
-
-/* Does libpg_query keep this literal, or may it? */
-static inline int must_keep(struct scanner *s, enum hd_literal_kind kind)
-{
-    uint32_t flags = level(s)->flags;
-
-    return s->keep || (flags & L_KEEP) || (kind == HD_LITERAL_INTEGER && (flags & L_BY)) ||
-           (s->last == T_WORD && (s->props & W_KEEP_NEXT));
-}
-
-/* The literal from `from` to s->p goes out as $n. */
-static void put_literal(struct scanner *s, const uint8_t *from, enum hd_literal_kind kind)
-{
-    struct hd_scan *out = s->out;
-    uint8_t kept = (uint8_t)must_keep(s, kind);
-    struct hd_literal lit = {(uint32_t)(from - s->start), (uint32_t)(s->p - from), (uint8_t)kind, kept};
-    uint8_t plain = (uint8_t)kind;
-
-    if (HD_UNLIKELY(out->n_literals == HD_SCAN_MAX_LITERALS)) {
-        give_up(s, HD_SCAN_TOO_MANY);
-        return;
-    }
-    if (!remember_literal(s, lit))
-        return;
-    if (kept ? !sign_content(s, (uint8_t)(kind | 0x80), from, lit.len) : !sign(s, &plain, 1))
-        return;
-    if (HD_UNLIKELY((size_t)(out->text + out->cap - s->o) < (size_t)(s->end - s->p) + 32) &&
-        !grow_text(s, (size_t)(s->end - s->p) + 32))
-        return;
-    put_gap(s, s->o != out->text && word_char[(uint8_t)s->o[-1]]);
-    *s->o++ = '$';
-    put_number(s, s->base + out->n_literals);
-    s->last = T_LITERAL;
-    s->chain = CHAIN_NONE;
-}
-
-/* --- strings --- */
-
-/* A string goes on where only blanks with a line's end among them part it from the next quote. Returns the
- * place behind that quote, or NULL. PostgreSQL allows -- comments there too, but libpg_query does not:
- * unsure. */
-static const uint8_t *string_continues(struct scanner *s, const uint8_t *p)
-{
-    int newline = 0, comment = 0;
-
-    for (; p < s->end; p++) {
-        if (*p == '\n' || *p == '\r')
-            newline = 1;
-        else if (*p == '-' && p + 1 < s->end && p[1] == '-') {
-            comment = 1;
-            while (p + 1 < s->end && p[1] != '\n' && p[1] != '\r')
-                p++;
-        } else if (char_class[*p] != C_SPACE)
-            break;
-    }
-    if (p == s->end || *p != '\'' || !newline)
-        return NULL;
-    if (comment) {
-        give_up(s, HD_SCAN_JUNK);
-        return s->end;
-    }
-    return p + 1;
-}
-
-/* Finds the closing quote of one piece; returns the place behind it, or NULL. */
-static const uint8_t *string_piece(const struct scanner *s, const uint8_t *p, int doubled, int backslash)
-{
-    while (p < s->end) {
-        if (backslash && *p == '\\' && p + 1 < s->end) {
-            p += 2;
-        } else if (*p != '\'') {
-            p++;
-        } else if (doubled && p + 1 < s->end && p[1] == '\'') {
-            p += 2;
-        } else
-            return p + 1;
-    }
-    return NULL;
-}
-
-/* A quoted literal whose first quote stands `prefix` bytes on. */
-static void scan_string(struct scanner *s, size_t prefix, enum hd_literal_kind kind)
-{
-    const uint8_t *from = s->p, *p = from + prefix + 1, *next;
-    int doubled = kind != HD_LITERAL_BITS && kind != HD_LITERAL_HEX;
-
-    for (;;) {
-        p = string_piece(s, p, doubled, kind == HD_LITERAL_ESCAPE);
-        if (!p) {
-            give_up(s, HD_SCAN_INCOMPLETE);
-            return;
-        }
-        next = p < s->end && (char_class[*p] == C_SPACE || *p == '-') ? string_continues(s, p) : NULL;
-        if (!next)
-            break;
-        if (s->out->flags)
-            return;
-        p = next;
-    }
-    s->p = p;
-    put_literal(s, from, kind);
-}
-
-/* $tag$…$tag$ with s->p at its first byte and the tag `n` bytes long, dollars included. */
-static void scan_dollar_string(struct scanner *s, size_t n)
-{
-    const uint8_t *from = s->p, *p = from + n;
-
-    while ((p = memchr(p, '$', (size_t)(s->end - p))) && (size_t)(s->end - p) >= n) {
-        if (memcmp(p, from, n) == 0) {
-            s->p = p + n;
-            put_literal(s, from, HD_LITERAL_STRING);
-            return;
-        }
-        p++;
-    }
-    give_up(s, HD_SCAN_INCOMPLETE);
-}
-
-/* --- numbers, parameters --- */
-
-static inline int is_digit(const struct scanner *s, const uint8_t *p)
-{
-    return p < s->end && char_class[*p] == C_DIGIT;
-}
-
-static inline const uint8_t *skip_digits(const struct scanner *s, const uint8_t *p)
-{
-    while (is_digit(s, p))
-        p++;
-    return p;
-}
-
-/* PostgreSQL reads an integer of more than 32 bits as a numeric. */
-static enum hd_literal_kind integer_kind(const uint8_t *p, const uint8_t *end)
-{
-    uint64_t v = 0;
-
-    for (; p < end; p++) {
-        v = v * 10 + (uint64_t)(*p - '0');
-        if (v > INT32_MAX)
-            return HD_LITERAL_NUMERIC;
-    }
-    return HD_LITERAL_INTEGER;
-}
-
-static void scan_number(struct scanner *s)
-{
-    const uint8_t *from = s->p, *p = skip_digits(s, from);
-    enum hd_literal_kind kind = HD_LITERAL_INTEGER;
-
-    if (p < s->end && *p == '.' && !(p > from && p + 1 < s->end && p[1] == '.')) {
-        p = skip_digits(s, p + 1);
-        kind = HD_LITERAL_NUMERIC;
-    }
-    if (p < s->end && (*p | 0x20) == 'e') {
-        const uint8_t *q = p + 1;
-
-        if (q < s->end && (*q == '+' || *q == '-'))
-            q++;
-        if (is_digit(s, q)) {
-            p = skip_digits(s, q);
-            kind = HD_LITERAL_NUMERIC;
-        }
-    }
-    if (p < s->end && char_class[*p] == C_WORD) {
-        give_up(s, HD_SCAN_JUNK); /* 1x, 0x1f, 1_000, 1e */
-        return;
-    }
-    s->p = p;
-    put_literal(s, from, kind == HD_LITERAL_INTEGER ? integer_kind(from, p) : kind);
-}
-
-static void scan_param(struct scanner *s)
-{
-    const uint8_t *from = s->p++;
-    uint32_t n = 0;
-
-    for (; is_digit(s, s->p); s->p++) {
-        if (n <= HD_SCAN_MAX_PARAM)
-            n = n * 10 + (uint32_t)(*s->p - '0');
-    }
-    if (n > HD_SCAN_MAX_PARAM || (s->p < s->end && char_class[*s->p] == C_WORD)) {
-        give_up(s, HD_SCAN_JUNK);
-        return;
-    }
-    put_gap(s, 0);
-    while (from < s->p)
-        *s->o++ = (char)*from++;
-    if (n > s->out->n_params)
-        s->out->n_params = n;
-    s->last = T_OTHER;
-    s->chain = CHAIN_NONE;
-}
-
-static void scan_dollar(struct scanner *s)
-{
-    const uint8_t *p = s->p + 1;
-
-    if (is_digit(s, p)) {
-        scan_param(s);
-        return;
-    }
-    if (p < s->end && char_class[*p] == C_WORD)
-        while (p < s->end && word_char[*p] && *p != '$')
-            p++;
-    if (p < s->end && *p == '$')
-        scan_dollar_string(s, (size_t)(p + 1 - s->p));
-    else
-        give_up(s, HD_SCAN_JUNK);
-}
-
 /* --- words --- */
 
 /* Books what the word means for the literals behind it. */
-static inline void note_word(struct scanner *s, unsigned props)
+static inline void note_word(struct hd_scanner *s, unsigned props)
 {
-    struct level *l = level(s);
+    struct hd_scan_level *l = hd_scan_level_of(s);
 
     if (props & W_SEPARATE)
         separate(l);
@@ -468,7 +111,7 @@ static inline void note_word(struct scanner *s, unsigned props)
 }
 
 /* The first words of a statement say whether libpg_query replaces its literals. */
-static void note_verb(struct scanner *s, unsigned props)
+static void note_verb(struct hd_scanner *s, unsigned props)
 {
     if (props & W_VERB) {
         s->keep = s->keep_text;
@@ -480,7 +123,7 @@ static void note_verb(struct scanner *s, unsigned props)
     }
 }
 
-static inline void after_name(struct scanner *s, unsigned props)
+static inline void after_name(struct hd_scanner *s, unsigned props)
 {
     if (props & W_AS)
         s->chain = CHAIN_BEGIN;
@@ -488,19 +131,19 @@ static inline void after_name(struct scanner *s, unsigned props)
         s->chain = CHAIN_NAME;
     else
         s->chain = CHAIN_NONE;
-    level(s)->ticks++;
+    hd_scan_level_of(s)->ticks++;
     s->last = T_WORD;
     s->props = props;
 }
 
-static inline void scan_word(struct scanner *s)
+static inline void scan_word(struct hd_scanner *s)
 {
     const uint8_t *p = s->p;
     char *o, *from;
     uint8_t c;
     unsigned props;
 
-    put_gap(s, s->last == T_LITERAL);
+    hd_scan_put_gap(s, s->last == T_LITERAL);
     from = o = s->o;
     while (p < s->end && (c = word_char[*p]) != 0) {
         *o++ = (char)c;
@@ -519,19 +162,19 @@ static inline void scan_word(struct scanner *s)
 }
 
 /* "name", or the quoted part of U&"name", copied as it stands. */
-static void scan_quoted_name(struct scanner *s, size_t prefix)
+static void scan_quoted_name(struct hd_scanner *s, size_t prefix)
 {
     const uint8_t *p = s->p + prefix + 1;
 
     do {
         p = memchr(p, '"', (size_t)(s->end - p));
         if (!p) {
-            give_up(s, HD_SCAN_INCOMPLETE);
+            hd_scan_give_up(s, HD_SCAN_INCOMPLETE);
             return;
         }
         p++;
     } while (p < s->end && *p == '"' && p++);
-    put_gap(s, prefix && s->last == T_LITERAL);
+    hd_scan_put_gap(s, prefix && s->last == T_LITERAL);
     if (prefix) {
         *s->o++ = 'u';
         s->p++;
@@ -544,7 +187,7 @@ static void scan_quoted_name(struct scanner *s, size_t prefix)
 }
 
 /* A word's first letter may be a literal's prefix: E'', N'', B'', X'', U&'', U&"". */
-static inline void scan_word_or_prefix(struct scanner *s)
+static inline void scan_word_or_prefix(struct hd_scanner *s)
 {
     size_t left = (size_t)(s->end - s->p);
     uint8_t c = *s->p | 0x20;
@@ -553,26 +196,26 @@ static inline void scan_word_or_prefix(struct scanner *s)
         scan_word(s);
     else if (s->p[1] == '&') {
         if (c == 'u' && left > 2 && s->p[2] == '\'')
-            scan_string(s, 2, HD_LITERAL_UNICODE);
+            hd_scan_string(s, 2, HD_LITERAL_UNICODE);
         else if (c == 'u' && left > 2 && s->p[2] == '"')
             scan_quoted_name(s, 2);
         else
             scan_word(s);
     } else if (c == 'e')
-        scan_string(s, 1, HD_LITERAL_ESCAPE);
+        hd_scan_string(s, 1, HD_LITERAL_ESCAPE);
     else if (c == 'n')
-        scan_string(s, 1, HD_LITERAL_NATIONAL);
+        hd_scan_string(s, 1, HD_LITERAL_NATIONAL);
     else if (c == 'b')
-        scan_string(s, 1, HD_LITERAL_BITS);
+        hd_scan_string(s, 1, HD_LITERAL_BITS);
     else if (c == 'x')
-        scan_string(s, 1, HD_LITERAL_HEX);
+        hd_scan_string(s, 1, HD_LITERAL_HEX);
     else
         scan_word(s);
 }
 
 /* --- comments --- */
 
-static void note_hint(struct scanner *s, const uint8_t *p, const uint8_t *end)
+static void note_hint(struct hd_scanner *s, const uint8_t *p, const uint8_t *end)
 {
     static const char mark[] = "howdah:";
 
@@ -589,18 +232,18 @@ static void note_hint(struct scanner *s, const uint8_t *p, const uint8_t *end)
         return;
     s->out->hint_offset = (uint32_t)(p - s->start);
     s->out->hint_len = (uint32_t)(end - p);
-    (void)sign_content(s, 0x40, p, (size_t)(end - p)); /* a failure is remembered in s */
+    (void)hd_scan_sign_content(s, 0x40, p, (size_t)(end - p)); /* a failure is remembered in s */
 }
 
 /* Skips a comment, nested ones included. */
-static void scan_comment(struct scanner *s)
+static void scan_comment(struct hd_scanner *s)
 {
     const uint8_t *from = s->p + 2, *p = from;
     unsigned open = 1;
 
     while (open > 0) {
         if (s->end - p < 2) {
-            give_up(s, HD_SCAN_INCOMPLETE);
+            hd_scan_give_up(s, HD_SCAN_INCOMPLETE);
             return;
         }
         if (p[0] == '*' && p[1] == '/') {
@@ -617,7 +260,7 @@ static void scan_comment(struct scanner *s)
     note_hint(s, from, p - 2);
 }
 
-static void scan_line_comment(struct scanner *s)
+static void scan_line_comment(struct hd_scanner *s)
 {
     while (s->p < s->end && *s->p != '\n' && *s->p != '\r')
         s->p++;
@@ -626,9 +269,9 @@ static void scan_line_comment(struct scanner *s)
 
 /* --- punctuation --- */
 
-static inline void scan_open(struct scanner *s, int bracket)
+static inline void scan_open(struct hd_scanner *s, int bracket)
 {
-    struct level *l = level(s);
+    struct hd_scan_level *l = hd_scan_level_of(s);
     uint32_t flags;
 
     if (s->last == T_OPEN)
@@ -644,18 +287,18 @@ static inline void scan_open(struct scanner *s, int bracket)
     open_level(s, flags);
 }
 
-static inline void scan_close(struct scanner *s)
+static inline void scan_close(struct hd_scanner *s)
 {
-    int type = level(s)->flags & L_TYPE;
+    int type = hd_scan_level_of(s)->flags & L_TYPE;
 
     put_token(s, type ? T_CLOSE_TYPE : T_CLOSE);
     close_level(s);
 }
 
-static inline void scan_colon(struct scanner *s)
+static inline void scan_colon(struct hd_scanner *s)
 {
     if (s->end - s->p >= 2 && s->p[1] == ':') {
-        level(s)->ticks++;
+        hd_scan_level_of(s)->ticks++;
         put_token(s, T_OTHER);
         put_token(s, T_OTHER);
         s->chain = CHAIN_BEGIN;
@@ -664,12 +307,12 @@ static inline void scan_colon(struct scanner *s)
     put_token(s, T_OTHER);
 }
 
-static inline void scan_dot(struct scanner *s)
+static inline void scan_dot(struct hd_scanner *s)
 {
     uint8_t chain = s->chain;
 
-    if (is_digit(s, s->p + 1)) {
-        scan_number(s);
+    if (hd_scan_is_digit(s, s->p + 1)) {
+        hd_scan_number(s);
         return;
     }
     if (s->end - s->p >= 2 && s->p[1] == '.') {
@@ -682,10 +325,10 @@ static inline void scan_dot(struct scanner *s)
         s->chain = CHAIN_DOT;
 }
 
-static inline void scan_semicolon(struct scanner *s)
+static inline void scan_semicolon(struct hd_scanner *s)
 {
     if (s->depth > 0) {
-        separate(level(s));
+        separate(hd_scan_level_of(s));
         put_token(s, T_OTHER);
         return;
     }
@@ -694,15 +337,15 @@ static inline void scan_semicolon(struct scanner *s)
     begin_statement(s);
 }
 
-static inline void scan_operator(struct scanner *s)
+static inline void scan_operator(struct hd_scanner *s)
 {
-    level(s)->ticks++;
+    hd_scan_level_of(s)->ticks++;
     put_token(s, T_OTHER);
 }
 
 /* --- the pass --- */
 
-static inline void scan_token(struct scanner *s)
+static inline void scan_token(struct hd_scanner *s)
 {
     switch ((enum char_class)char_class[*s->p]) {
     case C_SPACE:
@@ -713,16 +356,16 @@ static inline void scan_token(struct scanner *s)
         scan_word_or_prefix(s);
         break;
     case C_DIGIT:
-        scan_number(s);
+        hd_scan_number(s);
         break;
     case C_QUOTE:
-        scan_string(s, 0, HD_LITERAL_STRING);
+        hd_scan_string(s, 0, HD_LITERAL_STRING);
         break;
     case C_DQUOTE:
         scan_quoted_name(s, 0);
         break;
     case C_DOLLAR:
-        scan_dollar(s);
+        hd_scan_dollar(s);
         break;
     case C_DOT:
         scan_dot(s);
@@ -731,7 +374,7 @@ static inline void scan_token(struct scanner *s)
         scan_colon(s);
         break;
     case C_COMMA:
-        separate(level(s));
+        separate(hd_scan_level_of(s));
         put_token(s, T_OTHER);
         break;
     case C_SEMICOLON:
@@ -761,7 +404,7 @@ static inline void scan_token(struct scanner *s)
         scan_operator(s);
         break;
     case C_OTHER:
-        give_up(s, HD_SCAN_JUNK);
+        hd_scan_give_up(s, HD_SCAN_JUNK);
         break;
     }
 }
@@ -778,7 +421,7 @@ static void reset(struct hd_scan *out)
 /* One pass with the literals numbered from base + 1. */
 static int pass(const char *sql, size_t len, struct hd_scan *out, uint32_t base)
 {
-    struct scanner s;
+    struct hd_scanner s;
 
     reset(out);
     s.start = s.p = (const uint8_t *)sql;
@@ -787,7 +430,7 @@ static int pass(const char *sql, size_t len, struct hd_scan *out, uint32_t base)
     s.o = out->text;
     s.base = base;
     s.gap = s.keep_text = s.no_memory = 0;
-    if (out->cap < len + 32 && !grow_text(&s, len + 32))
+    if (out->cap < len + 32 && !hd_scan_grow_text(&s, len + 32))
         return HD_ENOMEM;
     begin_statement(&s);
     while (s.p < s.end)

@@ -1,5 +1,5 @@
 /*
- * The scanner's tables: what class a byte is of, and what there is to know of a word. Private to scan.c.
+ * The scanner's tables: what class a byte is of, and what there is to know of a word. Private to the scanner.
  */
 #ifndef HD_SQL_WORDS_H
 #define HD_SQL_WORDS_H

@@ -79,6 +79,11 @@ hd_template *mock_template(struct mock *m, const struct hd_template_info *info);
 void mock_template_table(hd_template *t, const char *name, uint32_t access);
 void mock_template_function(hd_template *t, const char *name, uint32_t args);
 
+/* The literals of executions from now on, after `params` parameters: value() tells them by their kind. At
+ * first, and after mock_no_literals, there are none. */
+void mock_literal(struct mock *m, uint32_t kind, const char *text);
+void mock_no_literals(struct mock *m);
+
 /* What the catalog says of every template from now on: a code other than HD_OK, or the template's tables with
  * these problems and this footprint. At first HD_OK and none. */
 void mock_catalog_answers(struct mock *m, int32_t code, uint64_t problems, uint32_t footprint);

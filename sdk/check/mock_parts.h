@@ -64,6 +64,8 @@ struct mock {
     unsigned catalog_held;
     /* templates */
     struct hd_template *templates;
+    unsigned literal_count;
+    struct hd_value *literals;
     unsigned resume_count;
     uint64_t *resumed;
     uint32_t *resumed_verdicts;

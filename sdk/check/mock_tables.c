@@ -245,6 +245,7 @@ void mock_templates_free(struct mock *m)
         free(t->text);
         free(t);
     }
+    mock_no_literals(m);
     free(m->resumed);
     free(m->resumed_verdicts);
 }
@@ -286,7 +287,47 @@ uint64_t mock_resumed(const struct mock *m, unsigned i, uint32_t *verdict)
     return m->resumed[i];
 }
 
+void mock_literal(struct mock *m, uint32_t kind, const char *text)
+{
+    struct hd_value *v;
+
+    m->literals = mock_grow(m->literals, m->literal_count, sizeof(*m->literals));
+    v = &m->literals[m->literal_count++];
+    memset(v, 0, sizeof(*v));
+    v->kind = kind;
+    v->data = (struct hd_str){mock_copy(text, strlen(text)), strlen(text)};
+}
+
+void mock_no_literals(struct mock *m)
+{
+    while (m->literal_count)
+        free((char *)(uintptr_t)m->literals[--m->literal_count].data.ptr);
+    free(m->literals);
+    m->literals = NULL;
+}
+
+static int32_t value_of(hd_host *host, const struct hd_statement *st, uint32_t n, struct hd_value *out)
+{
+    struct mock *m = mock_of(host);
+    uint32_t params = st->tmpl->info.params;
+    struct hd_value v = {.size = 0};
+
+    if (n && n <= params && n <= st->param_count) {
+        const struct hd_param *p = &st->params[n - 1];
+
+        v.kind = p->data ? HD_VAL_PARAM : HD_VAL_NULL;
+        v.type = p->type;
+        v.format = p->format;
+        v.data = (struct hd_str){(const char *)p->data, p->len};
+    } else if (n > params && n - params <= m->literal_count)
+        v = m->literals[n - params - 1];
+    else
+        return HD_ENOENT;
+    return give(out, &v, sizeof(v));
+}
+
 const struct hd_statement_v1 mock_statements = {
     .size = sizeof(struct hd_statement_v1),
     .resume = resume,
+    .value = value_of,
 };

@@ -1,15 +1,18 @@
 /*
  * Fuzzes the scanner against libpg_query: the literals that both find are the same; replacing the literals
  * that the key leaves out changes neither the key nor libpg_query's normalization and fingerprint; and no
- * literal's content stands in the normalized text.
+ * literal's content stands in the normalized text. What a literal is decoded to is what libpg_query's parser
+ * makes of it.
  */
 #include "sql/facts.h"
+#include "sql/literal.h"
 #include "sql/scan.h"
 #include "base/strbuf.h"
 
 #include <howdah/error.h>
 #include <pg_query.h>
 #include <pg_query/pg_query.pb-c.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -178,6 +181,87 @@ static void compare_siblings(const char *text, const struct hd_scan *scan)
     hd_strbuf_free(&c);
 }
 
+/* The content of a constant as the parser has it; an integer as text in `digits`. */
+static const char *content_of(const PgQuery__AConst *c, char *digits, size_t cap)
+{
+    switch (c->val_case) {
+    case PG_QUERY__A__CONST__VAL_SVAL:
+        return c->sval->sval;
+    case PG_QUERY__A__CONST__VAL_FVAL:
+        return c->fval->fval;
+    case PG_QUERY__A__CONST__VAL_BSVAL:
+        return c->bsval->bsval;
+    case PG_QUERY__A__CONST__VAL_IVAL:
+        snprintf(digits, cap, "%d", c->ival->ival);
+        return digits;
+    default:
+        return NULL;
+    }
+}
+
+static const PgQuery__AConst *only_constant(const PgQuery__ParseResult *tree)
+{
+    const PgQuery__SelectStmt *select;
+
+    if (tree->n_stmts != 1 || tree->stmts[0]->stmt->node_case != PG_QUERY__NODE__NODE_SELECT_STMT)
+        return NULL;
+    select = tree->stmts[0]->stmt->select_stmt;
+    if (select->n_target_list != 1 ||
+        select->target_list[0]->res_target->val->node_case != PG_QUERY__NODE__NODE_A_CONST)
+        return NULL;
+    return select->target_list[0]->res_target->val->a_const;
+}
+
+static int same_number(const char *a, const char *b)
+{
+    return strtol(a, NULL, 10) == strtol(b, NULL, 10);
+}
+
+static void compare_contents(const struct hd_literal *lit, const char *mine, const PgQuery__AConst *c)
+{
+    char digits[16];
+    const char *theirs = content_of(c, digits, sizeof(digits));
+
+    HD_CHECK(theirs != NULL);
+    if (lit->kind == HD_LITERAL_INTEGER)
+        HD_CHECK(same_number(mine, theirs));
+    else if (lit->kind == HD_LITERAL_BITS)
+        HD_CHECK(theirs[0] == 'b' && strcmp(mine, theirs + 1) == 0);
+    else if (lit->kind == HD_LITERAL_HEX) /* each of its digits has become four */
+        HD_CHECK(theirs[0] == 'x' && strlen(mine) == 4 * strlen(theirs + 1));
+    else
+        HD_CHECK(strcmp(mine, theirs) == 0);
+}
+
+/* One literal by itself, through our decoder and through the parser. */
+static void compare_decoded(const char *text, size_t len, const struct hd_literal *lit)
+{
+    struct hd_arena arena = HD_ARENA_INIT;
+    struct hd_strbuf sql = HD_STRBUF_INIT;
+    PgQueryProtobufParseResult r;
+    PgQuery__ParseResult *tree = NULL;
+    const PgQuery__AConst *c;
+    struct hd_str mine;
+
+    hd_strbuf_puts(&sql, "select ");
+    hd_strbuf_add(&sql, text + lit->offset, lit->len);
+    r = pg_query_parse_protobuf(hd_strbuf_str(&sql));
+    if (hd_literal_text(text, len, lit, 1, &arena, &mine) == HD_OK && !r.error) {
+        char *copy = hd_arena_strndup(&arena, mine.ptr, mine.len);
+
+        HD_CHECK(copy && strlen(copy) == mine.len);
+        tree = pg_query__parse_result__unpack(NULL, r.parse_tree.len, (const uint8_t *)r.parse_tree.data);
+        c = tree ? only_constant(tree) : NULL;
+        if (c)
+            compare_contents(lit, copy, c);
+    }
+    if (tree)
+        pg_query__parse_result__free_unpacked(tree, NULL);
+    pg_query_free_protobuf_parse_result(r);
+    hd_strbuf_free(&sql);
+    hd_arena_free(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct hd_scan scan = HD_SCAN_INIT;
@@ -192,6 +276,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!scan.flags) {
         compare_tokens(text, &scan);
         compare_siblings(text, &scan);
+        for (uint32_t i = 0; i < scan.n_literals && i < 8; i++)
+            compare_decoded(text, size, &scan.literals[i]);
     }
     hd_scan_free(&scan);
     return 0;

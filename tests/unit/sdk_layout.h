@@ -370,6 +370,12 @@ VALUE(HD_END_ROLLED_BACK, 2LL)
 VALUE(HD_END_PREPARED, 3LL)
 VALUE(HD_END_UNKNOWN, 4LL)
 VALUE(HD_END_ABANDONED, 5LL)
+VALUE(HD_VAL_NULL, 1LL)
+VALUE(HD_VAL_PARAM, 2LL)
+VALUE(HD_VAL_INTEGER, 3LL)
+VALUE(HD_VAL_NUMERIC, 4LL)
+VALUE(HD_VAL_STRING, 5LL)
+VALUE(HD_VAL_BITS, 6LL)
 
 SIZE(hd_param, 24)
 AT(hd_param, data, 0, const uint8_t *)
@@ -465,10 +471,18 @@ AT(hd_filter_v1, data, 56, void (*)(void *self, void *ws, void *plan, const stru
 AT(hd_filter_v1, complete, 64, void (*)(void *self, void *ws, void *plan, const struct hd_statement *st, const struct hd_outcome *o))
 AT(hd_filter_v1, transaction, 72, int32_t (*)(void *self, void *ws, const struct hd_transaction *t))
 
-SIZE(hd_statement_v1, 16)
+SIZE(hd_value, 32)
+AT(hd_value, size, 0, uint32_t)
+AT(hd_value, kind, 4, uint32_t)
+AT(hd_value, type, 8, uint32_t)
+AT(hd_value, format, 12, uint32_t)
+AT(hd_value, data, 16, struct hd_str)
+
+SIZE(hd_statement_v1, 24)
 AT(hd_statement_v1, size, 0, uint32_t)
 AT(hd_statement_v1, reserved, 4, uint32_t)
 AT(hd_statement_v1, resume, 8, int32_t (*)(hd_host *host, uint64_t handle, const struct hd_verdict *v))
+AT(hd_statement_v1, value, 16, int32_t (*)(hd_host *host, const struct hd_statement *st, uint32_t n, struct hd_value *out))
 
 /* cache_store.h */
 VALUE(HD_STORE_SHARED, 1LL)

@@ -306,7 +306,9 @@ static void comparisons_are_told(void)
         {"select * from t where a in (1, $1, 3)", HD_CMP_IN, 1, 0, 3}, /* not one after the other */
         {"select * from t where a not in (1, 2)", HD_CMP_OTHER, 1, 1, 2},
         {"select * from t where a between 1 and 2", HD_CMP_BETWEEN, 1, 1, 2},
-        {"select * from t where a = -5", HD_CMP_EQ, 1, 0, 1}, /* the literal is 5 */
+        {"select * from t where a = -5", HD_CMP_EQ, 1, 1, 1}, /* $1 with its minus */
+        {"select * from t where a in (1, - 2)", HD_CMP_IN, 1, 1, 2},
+        {"select * from t where a = 1 - 5", HD_CMP_EQ, 1, 0, 1},
         {"select * from t where a = '5'::int", HD_CMP_EQ, 1, 0, 1},
         {"select * from t where a = b", HD_CMP_EQ, 1, 0, 1},
         {"select * from t where a like 'x%'", HD_CMP_LIKE, 1, 1, 1},

@@ -215,6 +215,23 @@ struct hd_filter_v1 {
     int32_t (*transaction)(void *self, void *ws, const struct hd_transaction *t);
 };
 
+/* What a $n of an execution is. Since ABI 0.1. */
+#define HD_VAL_NULL    1 /* a parameter that is NULL */
+#define HD_VAL_PARAM   2 /* a parameter: its bytes as the client sent them, with their type and format */
+#define HD_VAL_INTEGER 3 /* a literal: digits that fit 32 bits, a minus before them where there is one */
+#define HD_VAL_NUMERIC 4 /* … any other number, as it is written: 5000000000, 1.50, -1e6 */
+#define HD_VAL_STRING  5 /* … a string, without quotes and escapes, in the client's encoding */
+#define HD_VAL_BITS    6 /* … B'' or X'', as so many 0 and 1 */
+
+/* A value of an execution. Since ABI 0.1. */
+struct hd_value {
+    uint32_t size;
+    uint32_t kind;      /* HD_VAL_… */
+    uint32_t type;      /* PARAM: OID as the client declared it; 0: left to the server */
+    uint32_t format;    /* PARAM: 0 text, 1 binary */
+    struct hd_str data; /* not NUL-terminated; valid while statement() runs */
+};
+
 /* Service "howdah.statement/1". Since ABI 0.1. */
 struct hd_statement_v1 {
     uint32_t size;
@@ -222,6 +239,12 @@ struct hd_statement_v1 {
     /* Ends a park, or what transaction() holds, once. The verdict's strings are copied. HD_ENOENT: it is over
      * already (deadline, client gone, resumed before), and nothing happens. [any] */
     int32_t (*resume)(hd_host *host, uint64_t handle, const struct hd_verdict *v);
+    /* The value of $n, as hd_template_comparison and hd_template_assignment number them: of a parameter with
+     * HD_WANT_REPLACE, of a literal always. Within statement() alone. The first literal of an execution costs
+     * a scan of its text; what is not asked for costs nothing. HD_ENOENT: there is none, or it is not at
+     * hand; HD_EUNSUPP: a literal of which it cannot be told what PostgreSQL makes of it (N'', UESCAPE, bytes
+     * above 127 by their number); HD_ENOMEM. Copies min(size) bytes. [worker] */
+    int32_t (*value)(hd_host *host, const struct hd_statement *st, uint32_t n, struct hd_value *out);
 };
 
 #ifdef __cplusplus

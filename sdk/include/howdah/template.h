@@ -131,7 +131,7 @@ struct hd_template_info {
     uint32_t ctes;
     uint32_t set_operations;
     uint32_t params;    /* highest $n in the client's own text */
-    uint32_t constants; /* literals that were taken out; they are $(params+1) … */
+    uint32_t constants; /* literals that were taken out; they are $(params+1) …: hd_statement_v1.value() */
     /* HD_KIND_BIT of each statement of the text, and of each that stands within such a one and runs with it:
      * an INSERT, UPDATE, DELETE or MERGE in a WITH, what PREPARE, DECLARE, COPY and EXPLAIN ANALYZE wrap, the
      * EXECUTE of CREATE TABLE AS. What functions, CALL and DO run is not told by the text. SELECT … INTO is
@@ -147,7 +147,8 @@ struct hd_template_table {
     struct hd_str name;
 };
 
-/* A column compared with a parameter or constant. Since ABI 0.1. */
+/* A column compared with a parameter or constant. The $n of a number behind a minus stands for both, as
+ * value() gives it; one that is cast has none. Since ABI 0.1. */
 struct hd_template_comparison {
     uint32_t size;
     int32_t table; /* index among the tables; -1: not known which */
