@@ -25,15 +25,24 @@ def raise_limits():
 def prepare(ways):
     """Installs what is missing and builds howdahd where it is not built."""
     subprocess.run([os.path.join(SRC, "contrib/packages"), "bench"], check=True)
+    if "HOWDAHD" not in os.environ and any(way.startswith("howdah") for way in ways):
+        _build("all")
+
+
+def program(name):
+    """One of the benchmark's own programs, built where it is not."""
+    _build(name)
+    return os.path.join(os.environ["HD_BUILDDIR"], name)
+
+
+def _build(target):
     build = os.environ["HD_BUILDDIR"]
-    if "HOWDAHD" in os.environ or not any(way.startswith("howdah") for way in ways):
-        return
     if not os.path.exists(os.path.join(SRC, "configure")):
         subprocess.run(["autoreconf", "-i"], cwd=SRC, check=True)
     os.makedirs(build, exist_ok=True)
     if not os.path.exists(os.path.join(build, "Makefile")):
         subprocess.run([os.path.join(SRC, "configure"), "-q"], cwd=build, check=True)
-    subprocess.run(["make", "-s", "-j%d" % os.cpu_count(), "all"], cwd=build, check=True)
+    subprocess.run(["make", "-s", "-j%d" % os.cpu_count(), target], cwd=build, check=True)
 
 
 def describe_machine():
