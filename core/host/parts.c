@@ -138,6 +138,8 @@ static int serve(struct hd_parts *p, struct hd_error *err)
     if (!code)
         code = hd_jobs_serve(p->jobs);
     if (!code)
+        code = hd_jobs_serve_nodes(p->jobs);
+    if (!code)
         code = hd_scheduler_serve(p->scheduler);
     if (!code)
         code = hd_loop_serve(&p->loop);

@@ -633,6 +633,12 @@ void hd_jobs_free(struct hd_jobs *jobs)
     hd_loop_timer_close(&jobs->tick, on_tick_closed);
 }
 
+int hd_jobs_conninfo(struct hd_jobs *jobs, struct hd_str node, struct hd_str dbname, char *out, size_t len,
+                     struct hd_error *err)
+{
+    return hd_sqljobs_conninfo(jobs->sql, node, dbname, out, len, err);
+}
+
 int hd_jobs_conninfo_says(struct hd_jobs *jobs, const char *node, const char *word)
 {
     return hd_sqljobs_conninfo_says(jobs->sql, node, word);

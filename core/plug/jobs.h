@@ -64,6 +64,9 @@ int hd_jobs_connect(struct hd_jobs *jobs, const char *node, const struct hd_sql_
                     struct hd_sqlconn **out, struct hd_error *err);
 void hd_jobs_wait(uint64_t deadline_ms, struct hd_sql_wait *out);
 
+/* A connection string with the node's password, into `len` bytes. HD_ENOENT, HD_EINVAL, HD_EFULL. [any] */
+int hd_jobs_conninfo(struct hd_jobs *jobs, struct hd_str node, struct hd_str dbname, char *out, size_t len,
+                     struct hd_error *err);
 /* Does the node's conninfo have this word in it, or is there no such node? [any] */
 int hd_jobs_conninfo_says(struct hd_jobs *jobs, const char *node, const char *word);
 
@@ -74,7 +77,8 @@ void hd_jobs_stats(struct hd_jobs *jobs, struct hd_jobs_stats *out);
 
 /* Adds SHOW JOBS. [control] */
 int hd_jobs_add_commands(struct hd_jobs *jobs, struct hd_commands *commands, struct hd_error *err);
-/* Offers it to plugins as "howdah.jobs/1". [control] */
+/* Offers it to plugins as "howdah.jobs/1", and the nodes as "howdah.nodes/1". [control] */
 int hd_jobs_serve(struct hd_jobs *jobs);
+int hd_jobs_serve_nodes(struct hd_jobs *jobs);
 
 #endif

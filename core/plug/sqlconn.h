@@ -8,7 +8,7 @@
 #ifndef HD_PLUG_SQLCONN_H
 #define HD_PLUG_SQLCONN_H
 
-#include <howdah/error.h>
+#include <howdah/types.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -33,6 +33,9 @@ struct hd_sql_wait {
 int hd_sqlconn_open(const struct hd_job_node *node, const char *database, const struct hd_sql_wait *w,
                     struct hd_sqlconn **out, struct hd_error *err);
 void hd_sqlconn_close(struct hd_sqlconn *c);
+/* Writes a connection string for that node, with its password, into `len` bytes. HD_EINVAL, HD_EFULL. */
+int hd_sqlconn_conninfo(const struct hd_job_node *node, struct hd_str dbname, char *out, size_t len,
+                        struct hd_error *err);
 
 /* Runs sql->text and fills the answer, which always ends with a code. The server is told to give up at the
  * deadline too. When it is cancelled the server is told so, and its answer waited for a little. */

@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #define IDLE_SECONDS 60
@@ -305,6 +306,23 @@ int hd_sqljobs_connect(struct hd_sqljobs *s, const char *node, const struct hd_s
     int code = n ? hd_sqlconn_open(n, NULL, w, out, err)
                  : hd_fail(err, HD_ENOENT, "there is no node %s", node ? node : "(null)");
 
+    release_nodes(nodes);
+    return code;
+}
+
+int hd_sqljobs_conninfo(struct hd_sqljobs *s, struct hd_str node, struct hd_str dbname, char *out, size_t len,
+                        struct hd_error *err)
+{
+    struct nodes *nodes = hold_nodes(s);
+    char name[256];
+    const struct hd_job_node *n;
+    int code;
+
+    snprintf(name, sizeof(name), "%.*s", (int)(node.len < sizeof(name) ? node.len : sizeof(name)),
+             node.len ? node.ptr : "");
+    n = find_node(nodes, name);
+    code = n ? hd_sqlconn_conninfo(n, dbname, out, len, err)
+             : hd_fail(err, HD_ENOENT, "there is no node %s", name);
     release_nodes(nodes);
     return code;
 }

@@ -24,6 +24,9 @@ struct hd_sql_answer *hd_sqljobs_run(struct hd_sqljobs *s, const struct hd_sql *
 int hd_sqljobs_connect(struct hd_sqljobs *s, const char *node, const struct hd_sql_wait *w,
                        struct hd_sqlconn **out, struct hd_error *err);
 
+/* A connection string with the node's password; HD_ENOENT, or as hd_sqlconn_conninfo. [any] */
+int hd_sqljobs_conninfo(struct hd_sqljobs *s, struct hd_str node, struct hd_str dbname, char *out, size_t len,
+                        struct hd_error *err);
 /* Does the node's conninfo have this word in it, or is there no such node? [any] */
 int hd_sqljobs_conninfo_says(struct hd_sqljobs *s, const char *node, const char *word);
 

@@ -59,7 +59,7 @@ static const void *find_service(hd_host *host, const char *name)
         {HD_SERVICE_COMMANDS, &mock_command_table}, {HD_SERVICE_LOOP, &mock_loop},
         {HD_SERVICE_TEMPLATE, &mock_templates},     {HD_SERVICE_CATALOG, &mock_catalog},
         {HD_SERVICE_STATEMENT, &mock_statements},   {HD_SERVICE_JOBS, &mock_jobs},
-        {HD_SERVICE_SCHEDULER, &mock_scheduler},
+        {HD_SERVICE_SCHEDULER, &mock_scheduler},    {HD_SERVICE_NODES, &mock_nodes},
     };
 
     (void)host;
@@ -232,4 +232,21 @@ const struct hd_scheduler_v1 mock_scheduler = {
     .add = take_schedule,
     .run_now = no_such_id,
     .remove = drop_schedule,
+};
+
+/* The small host has no servers. */
+static int32_t no_conninfo(hd_host *host, struct hd_str node, struct hd_str dbname, char *out, uint32_t room,
+                           struct hd_error *err)
+{
+    (void)host;
+    (void)dbname;
+    (void)out;
+    (void)room;
+    snprintf(err->text, sizeof(err->text), "there is no node %.*s", (int)node.len, node.ptr);
+    return HD_ENOENT;
+}
+
+const struct hd_nodes_v1 mock_nodes = {
+    .size = sizeof(struct hd_nodes_v1),
+    .conninfo = no_conninfo,
 };

@@ -44,9 +44,10 @@ fails_with() {
     report $code "a plugin that is wrong ($1) is found out"
 }
 
-echo "1..11"
+echo "1..12"
 passes plugins.d/statements.so
 passes plugins.d/guard.so
+passes plugins.d/change-stream.so
 
 build template
 passes "$work/template/hello.so" -c "$work/template/hello.ini"

@@ -643,6 +643,8 @@ VALUE(HD_TOPIC_LOSSY, 1LL)
 VALUE(HD_TOPIC_MUST_KNOW, 2LL)
 VALUE(HD_EVENT_MAX, 512LL)
 VALUE(HD_EVENT_NAME, 64LL)
+VALUE(HD_ROW_TRUNCATE, 4LL)
+VALUE(HD_ROW_GAP, 5LL)
 
 SIZE(hd_event_session, 144)
 AT(hd_event_session, size, 0, uint32_t)
@@ -698,6 +700,17 @@ AT(hd_event_plugin, mode, 4, uint32_t)
 AT(hd_event_plugin, plugin, 8, char[HD_EVENT_NAME])
 AT(hd_event_plugin, state, 72, char[HD_EVENT_NAME])
 AT(hd_event_plugin, reason, 136, char[128])
+
+SIZE(hd_event_row, 280)
+AT(hd_event_row, size, 0, uint32_t)
+AT(hd_event_row, kind, 4, uint32_t)
+AT(hd_event_row, xid, 8, uint32_t)
+AT(hd_event_row, oid, 12, uint32_t)
+AT(hd_event_row, lsn, 16, uint64_t)
+AT(hd_event_row, node, 24, char[HD_EVENT_NAME])
+AT(hd_event_row, database, 88, char[HD_EVENT_NAME])
+AT(hd_event_row, schema, 152, char[HD_EVENT_NAME])
+AT(hd_event_row, table, 216, char[HD_EVENT_NAME])
 
 SIZE(hd_event, 40)
 AT(hd_event, size, 0, uint32_t)
@@ -766,6 +779,13 @@ AT(hd_scheduler_v1, reserved, 4, uint32_t)
 AT(hd_scheduler_v1, add, 8, int64_t (*)(hd_host *host, const struct hd_schedule *schedule, struct hd_error *err))
 AT(hd_scheduler_v1, run_now, 16, int32_t (*)(hd_host *host, int64_t id))
 AT(hd_scheduler_v1, remove, 24, void (*)(hd_host *host, int64_t id))
+
+/* nodes.h */
+
+SIZE(hd_nodes_v1, 16)
+AT(hd_nodes_v1, size, 0, uint32_t)
+AT(hd_nodes_v1, reserved, 4, uint32_t)
+AT(hd_nodes_v1, conninfo, 8, int32_t (*)(hd_host *host, struct hd_str node, struct hd_str dbname, char *out, uint32_t room, struct hd_error *err))
 
 /* commands.h */
 VALUE(HD_COL_TEXT, 1LL)

@@ -36,6 +36,7 @@ extern "C" {
 #define HD_TOPIC_NODE_HEALTH       "node.health/1"       /* lossy; struct hd_event_node */
 #define HD_TOPIC_CONFIG_RELOADED   "config.reloaded/1"   /* lossy; struct hd_event_reload */
 #define HD_TOPIC_PLUGIN_STATE      "plugin.state/1"      /* lossy; struct hd_event_plugin */
+#define HD_TOPIC_ROW_CHANGED       "row.changed/1"       /* must-know; struct hd_event_row */
 
 /* A client has logged in, or left. Texts here and below are NUL-terminated and cut to fit. Since ABI 0.1. */
 struct hd_event_session {
@@ -106,6 +107,24 @@ struct hd_event_plugin {
     char plugin[HD_EVENT_NAME]; /* its id */
     char state[HD_EVENT_NAME];  /* "running", "stopped", "quarantined", "refused" … */
     char reason[128];           /* why, where there is something to say */
+};
+
+/* Kinds of hd_event_row: those of changed rows (change_stream.h), and these. Since ABI 0.1. */
+#define HD_ROW_TRUNCATE 4 /* the table was emptied; its name is not told */
+#define HD_ROW_GAP      5 /* of that database, changes may have been missed: assume the worst */
+
+/* A row was changed by a transaction that has committed, whoever ran it; from the plugin `change-stream`, of
+ * the databases and tables that it reads. Since ABI 0.1. */
+struct hd_event_row {
+    uint32_t size;
+    uint32_t kind; /* HD_STREAM_INSERT, … or HD_ROW_… */
+    uint32_t xid;
+    uint32_t oid;             /* the table's */
+    uint64_t lsn;             /* of its commit */
+    char node[HD_EVENT_NAME]; /* of its [node …] */
+    char database[HD_EVENT_NAME];
+    char schema[HD_EVENT_NAME];
+    char table[HD_EVENT_NAME];
 };
 
 /* An event as a subscriber gets it; borrowed for the call. Since ABI 0.1. */

@@ -15,6 +15,7 @@
 #include <howdah/jobs.h>
 #include <howdah/loop.h>
 #include <howdah/metrics.h>
+#include <howdah/nodes.h>
 #include <howdah/options.h>
 #include <howdah/plugin.h>
 #include <howdah/template.h>

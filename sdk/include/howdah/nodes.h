@@ -1,0 +1,31 @@
+/*
+ * Nodes, for plugins that bring a client library of their own: how to connect to a server that a [node …]
+ * names. Who only wants statements run asks "howdah.jobs/1". Service "howdah.nodes/1".
+ */
+#ifndef HOWDAH_NODES_H
+#define HOWDAH_NODES_H
+
+#include <howdah/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HD_SERVICE_NODES "howdah.nodes/1"
+
+/* Service "howdah.nodes/1". Since ABI 0.1. */
+struct hd_nodes_v1 {
+    uint32_t size;
+    uint32_t reserved;
+    /* Writes a libpq connection string with which the host itself logs in to the node's database: what the
+     * node's `conninfo` says, its control_user and password. Holds a secret: never log it, overwrite it after
+     * use. Of a key that is appended to it the later value counts. HD_ENOENT: no such node; HD_EINVAL: it has
+     * no control_user, or its conninfo cannot be read; HD_EFULL: `room` bytes are too few. [any] */
+    int32_t (*conninfo)(hd_host *host, struct hd_str node, struct hd_str dbname, char *out, uint32_t room,
+                        struct hd_error *err);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
