@@ -113,6 +113,8 @@ static void touch_setting(struct hd_session *s, const char *name, int reset)
     struct hd_track *t;
     struct name *n;
 
+    if (!strcasecmp(name, "session_authorization"))
+        touch_setting(s, "role", 0); /* whoever becomes another leaves his role, for good */
     if (reported(s, name) || !strncasecmp(name, "transaction", 11))
         return; /* what SET TRANSACTION sets ends with the transaction */
     if (!strcasecmp(name, "seed")) {
@@ -156,6 +158,8 @@ static void note_set(struct hd_session *s, const struct hd_fact_statement *st)
             touch_setting(s, st->name, (st->options & HD_OPTION_DEFAULT) != 0);
         else
             touch_unnamed(s);
+    } else if (st->name && !strcasecmp(st->name, "session_authorization")) {
+        touch_setting(s, "role", 0); /* and does not take it on again when the transaction ends */
     }
 }
 
