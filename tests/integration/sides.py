@@ -60,17 +60,26 @@ def collect(wire, ready=1, timeout=None):
 
 
 def without_numbers(m):
-    """A RowDescription without the numbers of tables: one made on both sides is a different object on each."""
-    if m.type != "T":
+    """A description without the numbers of tables and types: one made on both sides is a different object on each."""
+    if m.type not in "Tt":
         return m
     body = bytearray(m.body)
     at = 2
     while at < len(body):
-        at = body.index(b"\0", at) + 1
-        if int.from_bytes(body[at : at + 4], "big") >= FIRST_OWN_OBJECT:
-            body[at : at + 4] = b"\0\0\0\1"
-        at += 18
-    return pgwire.Message("T", bytes(body))
+        if m.type == "t":
+            _hide_number(body, at)
+            at += 4
+        else:
+            at = body.index(b"\0", at) + 1
+            _hide_number(body, at)
+            _hide_number(body, at + 6)
+            at += 18
+    return pgwire.Message(m.type, bytes(body))
+
+
+def _hide_number(body, at):
+    if int.from_bytes(body[at : at + 4], "big") >= FIRST_OWN_OBJECT:
+        body[at : at + 4] = b"\0\0\0\1"
 
 
 def make_twin(pg):

@@ -55,10 +55,11 @@ def prepare(pg):
 
 
 class Client:
-    """One client of the session on one side."""
+    """One client of the session on one side; `number_of` tells that side's numbers of functions."""
 
-    def __init__(self, connect, parameters):
-        self.wire = connect(parameters)
+    def __init__(self, connect, parameters, number_of):
+        self.wire = connect(**parameters)
+        self.number_of = number_of
         self.answers = Answers()
         self.notified = []
 
@@ -66,7 +67,7 @@ class Client:
         heard = []
         self.answers.sent(messages)
         try:
-            self.wire.send(*(encode(m) for m in messages))
+            self.wire.send(*(self._encode(m) for m in messages))
             while not self.answers.done():
                 m = self.wire.recv(patience)
                 self.answers.heard(m)
@@ -80,20 +81,44 @@ class Client:
             heard.append(END)
         return heard
 
+    def _encode(self, message):
+        if message[0] == "F" and isinstance(message[1], str):
+            message = ["F", self.number_of(message[1])] + message[2:]
+        return encode(message)
+
     def leave(self):
         self.wire.send(pgwire.terminate())
         self.wire.close()
 
 
+SECRETS = {"app": "secret", "other": "other-secret", "howdah": "howdah-secret"}
+
+
 class Stage:
-    """Where sessions are played: a host, and the server behind it."""
+    """Where sessions are played: a host, the server behind it, and the direct side, a database of that server."""
 
     def __init__(self, pg, host):
         self.pg = pg
         self.host = host
+        self.oracle, self.oracle_database = pg, "twin"
         self.played = 0
 
-    def _reset(self):
+    def direct(self, user="app", **parameters):
+        return self.oracle.wire(user, self.oracle_database, SECRETS[user], **parameters)
+
+    def through(self, database, user="app", **parameters):
+        return self.host.wire(user, database, SECRETS[user], **parameters)
+
+    def direct_number_of(self, function):
+        return _number_of(self.oracle, function, self.oracle_database)
+
+    def number_of(self, function):
+        return _number_of(self.pg, function, "shop")
+
+    def crashes(self):
+        return self.oracle.log_text().count("terminated by signal")
+
+    def reset(self):
         """Both databases as at first, and no connections left of what was played before."""
         ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('shop', 'twin')"
         wait_for(lambda: not self.pg.execute(ending, "postgres"), what="earlier clients have left")
@@ -105,7 +130,7 @@ class Stage:
 
     def play(self, script, patience=PATIENCE):
         """Fails with Differs, or with Unplayable."""
-        self._reset()
+        self.reset()
         self.played += 1
         # Under a name of its own the host has a pool of its own for it.
         play = Play(self, "s%d" % self.played, script, patience)
@@ -113,6 +138,11 @@ class Stage:
             play.run()
         finally:
             play.close()
+
+
+def _number_of(pg, function, database):
+    """0: there is none."""
+    return pg.execute("SELECT coalesce(to_regprocedure('public.%s')::oid, 0)::int" % function, database)[0][0]
 
 
 WRONG_NUMBER = ("42601", "08P01")
@@ -138,17 +168,17 @@ class Play:
         self.patience = patience
         self.clients = {}  # by number: the direct one and the one through the host
         self.others = []
-        self.crashes = stage.pg.log_text().count("terminated by signal")
+        self.crashes = stage.crashes()
 
-    def _direct(self, parameters):
-        return self.stage.pg.wire("app", "twin", "secret", **parameters)
-
-    def _through(self, parameters):
-        return self.stage.host.wire("app", self.database, "secret", **parameters)
+    def _through(self, **parameters):
+        return self.stage.through(self.database, **parameters)
 
     def _log_in(self, number):
         parameters = self.script.startup.get(number, {})
-        pair = Client(self._direct, parameters), Client(self._through, parameters)
+        pair = (
+            Client(self.stage.direct, parameters, self.stage.direct_number_of),
+            Client(self._through, parameters, self.stage.number_of),
+        )
         if pair[0].wire.parameters != pair[1].wire.parameters:
             raise Differs(
                 "client %d is told of other settings\n  direct  %r\n  through %r"
@@ -157,7 +187,7 @@ class Play:
         return pair
 
     def run(self):
-        self.others = [self._through({}) for _ in range(2)]
+        self.others = [self._through() for _ in range(2)]
         if self.script.asking:
             self.others[0].exchange(pgwire.query("SELECT lastval()"))
         for number in self.script.clients():
@@ -182,7 +212,7 @@ class Play:
             self._compare("step %d, client %d" % (at, number), messages, direct, through)
 
     def _crashed(self):
-        return self.stage.pg.log_text().count("terminated by signal") > self.crashes
+        return self.stage.crashes() > self.crashes
 
     def _end(self):
         for number in list(self.clients):

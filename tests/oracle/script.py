@@ -8,11 +8,11 @@ next step. In front of them may stand:
     # what it shows
     modes auto session          the pool modes in which it must be as PostgreSQL; all three without this line
     asking                      somebody has asked this database for lastval() before
-    startup 1 {"DateStyle": …}  what client 1 says in its startup packet
+    startup 1 {"DateStyle": …}  what client 1 says in its startup packet; `user` is app where it says nothing
 
 Messages are ["Q", sql], ["P", name, sql, types], ["B", portal, name, values, formats, result formats], ["D", "S" or
-"P", name], ["E", portal, rows], ["C", "S" or "P", name], ["S"], ["H"], ["d", text], ["c"], ["f", reason] and ["F", oid,
-values]; what is empty at the end may be left out. Instead of messages, "again" lets the client leave and log in anew,
+"P", name], ["E", portal, rows], ["C", "S" or "P", name], ["S"], ["H"], ["d", text], ["c"], ["f", reason] and ["F", oid
+or "name(types)", values]; what is empty at the end may be left out. Instead of messages, "again" lets the client leave and log in anew,
 and "- move" lets others use the servers that are free, so that the next statement finds another one in front.
 """
 
