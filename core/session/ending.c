@@ -13,7 +13,51 @@ static struct hd_str str_of(const char *s)
     return (struct hd_str){s, strlen(s)};
 }
 
-static int tell(struct hd_session *s, uint32_t end, int hold)
+/* A Query that goes on behind what has ended: what it has written, and what it writes yet, is one execution.
+ */
+static int goes_on(const struct hd_expect *head, uint8_t message)
+{
+    const struct hd_stmt *st = head->ref;
+
+    return head->kind == HD_EXPECT_QUERY && message == HD_MSG_COMMAND_COMPLETE && st &&
+           !(head->flags & HD_EXPECT_REPLACE) && st->tmpl->facts->n_statements != 1;
+}
+
+/* Calls fn for every execution that filters have begun and that is, in part at least, of a later transaction.
+ */
+static void each_behind(struct hd_session *s, struct hd_server *v, uint8_t message,
+                        void (*fn)(struct hd_session *s, const struct hd_stmt *st, void *arg), void *arg)
+{
+    uint32_t first = v && v->expects.count && !goes_on(hd_expects_head(&v->expects), message) ? 1 : 0;
+
+    for (uint32_t i = first; v && i < v->expects.count; i++) {
+        const struct hd_expect *e = hd_expects_at(&v->expects, i);
+        const struct hd_stmt *st = e->ref;
+
+        if ((e->kind == HD_EXPECT_EXECUTE || e->kind == HD_EXPECT_QUERY) && !(e->flags & HD_EXPECT_REPLACE) &&
+            st && st->exec.plan)
+            fn(s, st, arg);
+    }
+    if (s->pending && s->pending->exec.plan)
+        fn(s, s->pending, arg);
+}
+
+static void find_first(struct hd_session *s, const struct hd_stmt *st, void *arg)
+{
+    uint64_t *first = arg;
+
+    (void)s;
+    if (st->exec.handle < *first)
+        *first = st->exec.handle;
+}
+
+static void touch(struct hd_session *s, const struct hd_stmt *st, void *arg)
+{
+    (void)arg;
+    hd_chain_touch(&s->chain, st->exec.plan);
+}
+
+static int tell(struct hd_session *s, uint32_t end, uint64_t behind, int hold)
 {
     const struct hd_pool *p = s->server ? s->server->pool : s->pool;
     const struct hd_transaction t = {
@@ -24,6 +68,7 @@ static int tell(struct hd_session *s, uint32_t end, int hold)
         .user = str_of(s->pool->user),
         .node = str_of(p->node->name),
         .dbname = str_of(p->node->dbname ? p->node->dbname : p->database),
+        .behind = behind,
     };
 
     return hd_chain_end(s->w->chain, &s->chain, &t, hold);
@@ -60,37 +105,21 @@ static uint32_t end_told_by(const struct hd_server *v, const struct hd_frame *f,
                : 0;
 }
 
-static void touch(struct hd_session *s, const struct hd_stmt *st)
-{
-    if (st && st->exec.plan)
-        hd_chain_touch(&s->chain, st->exec.plan);
-}
-
-/* What the pipeline has begun already is of a later transaction. */
-static void touch_by_those_behind(struct hd_session *s, struct hd_expects *q)
-{
-    for (uint32_t i = 1; i < q->count; i++) {
-        const struct hd_expect *e = hd_expects_at(q, i);
-
-        if ((e->kind == HD_EXPECT_EXECUTE || e->kind == HD_EXPECT_QUERY) && !(e->flags & HD_EXPECT_REPLACE))
-            touch(s, e->ref);
-    }
-    touch(s, s->pending);
-}
-
 int hd_ending_holds(struct hd_server *v, const struct hd_frame *f)
 {
     struct hd_session *s = v->session;
     const struct hd_expect *head = hd_expects_head(&v->expects);
+    uint64_t behind = UINT64_MAX;
     uint32_t end;
 
     if (s->ending != HD_ENDING_HELD) {
         end = head && !(head->flags & (HD_EXPECT_SWALLOW | HD_EXPECT_REPLACE)) ? end_told_by(v, f, head) : 0;
         if (!end)
             return 0;
-        if (tell(s, end, 1) == HD_OK) {
+        each_behind(s, v, f->type, find_first, &behind);
+        if (tell(s, end, behind, 1) == HD_OK) {
             s->ending = HD_ENDING_NONE;
-            touch_by_those_behind(s, &v->expects);
+            each_behind(s, v, f->type, touch, NULL);
             return 0;
         }
         s->ending = HD_ENDING_HELD;
@@ -113,5 +142,5 @@ void hd_ending_lost(struct hd_session *s, uint32_t end)
     if (HD_LIKELY(!s->chain.touched && !s->ending))
         return;
     s->ending = HD_ENDING_NONE;
-    (void)tell(s, end, 0);
+    (void)tell(s, end, UINT64_MAX, 0);
 }

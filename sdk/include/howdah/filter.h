@@ -166,6 +166,9 @@ struct hd_transaction {
     struct hd_str node;
     struct hd_str dbname;
     void *session_state; /* what session_open returned; NULL also where there was no memory for it */
+    /* Executions with this handle and above are of a later transaction, or go on in one: such as have been
+     * begun behind, in a pipeline, or a Query that holds a COMMIT in its midst. UINT64_MAX: there is none. */
+    uint64_t behind;
 };
 
 /* What a filter wants. The host zeroes it and sets `size`; plan() fills it. Since ABI 0.1. */

@@ -1,0 +1,127 @@
+/*
+ * From messages to values; see answer.h.
+ */
+#include "answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Conditions that every head has: everything, the database, its schema. */
+#define FIXED 3
+
+/* --- conditions ---------------------------------------------------------------------------------------- */
+
+static void add_condition(struct cache_head *h, const struct cache_cell *cell)
+{
+    h->conditions[h->count++] = (struct cache_condition){cell, cache_epoch(cell)};
+}
+
+struct cache_capture *cache_capture_new(const struct cache *self, const struct cache_bound *b,
+                                        const struct hd_statement *st)
+{
+    size_t count = b->table_count + FIXED;
+    struct cache_capture *c = calloc(1, sizeof(*c) + count * sizeof(struct cache_condition));
+
+    if (!c)
+        return NULL;
+    c->described = (st->flags & HD_STMT_DESCRIBED) != 0;
+    c->head.nonce = self->nonce;
+    c->head.generation = b->generation;
+    add_condition(&c->head, &self->epochs.everything);
+    add_condition(&c->head, &b->scope->db->written);
+    add_condition(&c->head, &b->scope->db->schema);
+    for (uint32_t i = 0; i < b->table_count; i++)
+        add_condition(&c->head, &b->tables[i]->written);
+    return c;
+}
+
+void cache_capture_free(struct cache_capture *c)
+{
+    free(c->answer.p);
+    free(c);
+}
+
+static int all_hold(const struct cache_condition *c, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (cache_epoch(c[i].cell) != c[i].epoch)
+            return 0;
+    return 1;
+}
+
+int cache_capture_holds(const struct cache_capture *c)
+{
+    return all_hold(c->head.conditions, c->head.count);
+}
+
+/* A store need not keep it aligned. */
+int cache_head_holds(const struct cache *self, struct hd_str head, const struct cache_bound *b)
+{
+    struct cache_head h;
+    struct cache_condition c;
+
+    if (head.len < sizeof(h))
+        return 0;
+    memcpy(&h, head.ptr, sizeof(h));
+    if (h.nonce != self->nonce || h.generation != b->generation || h.count != b->table_count + FIXED ||
+        head.len != sizeof(h) + h.count * sizeof(c))
+        return 0;
+    for (uint64_t i = 0; i < h.count; i++) {
+        memcpy(&c, head.ptr + sizeof(h) + i * sizeof(c), sizeof(c));
+        if (cache_epoch(c.cell) != c.epoch)
+            return 0;
+    }
+    return 1;
+}
+
+/* --- messages ------------------------------------------------------------------------------------------ */
+
+void cache_capture_data(struct cache_capture *c, struct hd_str bytes)
+{
+    if (c->dropped)
+        return;
+    if (c->answer.len + bytes.len > c->max_bytes) {
+        c->dropped = 1;
+        free(c->answer.p);
+        c->answer = (struct cache_bytes){0};
+        return;
+    }
+    cache_put(&c->answer, bytes.ptr, bytes.len);
+    c->dropped = c->answer.failed;
+}
+
+static uint32_t length_at(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/*
+ * What is kept is brought together where it is: the description at the front of the bytes, the rest behind
+ * it. Notices and notifications are for those who were there, and a report of a setting means that it has
+ * changed under way: with such an answer nothing is kept.
+ */
+int cache_capture_split(struct cache_capture *c, struct hd_str *describe, struct hd_str *bytes)
+{
+    size_t described = 0, to = 0;
+    int ended = 0;
+
+    for (size_t at = 0; at < c->answer.len;) {
+        uint8_t *m = c->answer.p + at;
+        size_t left = c->answer.len - at, len = left >= 5 ? 1 + (size_t)length_at(m + 1) : 0;
+
+        if (len < 5 || len > left || ended > 1)
+            return 0;
+        at += len;
+        if (*m == 'Z')
+            continue;
+        if (ended || (*m != 'T' && *m != 'D' && *m != 'C') || (*m == 'T' && to))
+            return 0;
+        memmove(c->answer.p + to, m, len);
+        to += len;
+        described = *m == 'T' ? len : described;
+        ended = *m == 'C';
+    }
+    *describe = (struct hd_str){(const char *)c->answer.p, described};
+    *bytes = (struct hd_str){(const char *)c->answer.p + described, to - described};
+    return ended && (described != 0) == (c->described != 0);
+}

@@ -1,0 +1,49 @@
+/*
+ * Answers: caught as they stream from the server, taken apart when they are complete, and kept with what they
+ * hang on.
+ */
+#ifndef CACHE_ANSWER_H
+#define CACHE_ANSWER_H
+
+#include "plan.h"
+
+/* What must hold for a value to be right: its head in stores of this process. */
+struct cache_condition {
+    const struct cache_cell *cell;
+    uint64_t epoch;
+};
+
+struct cache_head {
+    uint64_t nonce; /* of the instance whose cells these are */
+    uint64_t generation;
+    uint64_t count;
+    struct cache_condition conditions[];
+};
+
+/* A read that was sent to the server, from its statement() to its complete(). */
+struct cache_capture {
+    struct cache_flight *flight; /* which has the key */
+    struct cache_bytes answer;
+    struct cache_policy policy;
+    uint64_t sent_ns;
+    int32_t described; /* a RowDescription comes with it */
+    int32_t dropped;   /* longer than may be kept, or out of memory */
+    uint64_t max_bytes;
+    struct cache_head head; /* and its conditions */
+};
+
+/* Takes the epochs of everything that the read hangs on. NULL: no memory. */
+struct cache_capture *cache_capture_new(const struct cache *self, const struct cache_bound *b,
+                                        const struct hd_statement *st);
+void cache_capture_free(struct cache_capture *c);
+void cache_capture_data(struct cache_capture *c, struct hd_str bytes);
+
+/* Does what stands in the head still hold? `b` is how the read is bound now. [any] */
+int cache_head_holds(const struct cache *self, struct hd_str head, const struct cache_bound *b);
+/* The same of a capture, by its own head alone. */
+int cache_capture_holds(const struct cache_capture *c);
+
+/* Takes the answer apart into the parts of a value. 0: it is not one of rows that came to its end. */
+int cache_capture_split(struct cache_capture *c, struct hd_str *describe, struct hd_str *bytes);
+
+#endif

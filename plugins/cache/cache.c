@@ -1,0 +1,179 @@
+/*
+ * The plugin "cache": answers repeated reads without PostgreSQL.
+ *
+ * How its parts hang together:
+ *
+ *   plan.c     what the cache does with the executions of a template: it is a read that may be kept, may
+ *              write, or is nothing to it; and, in each scope, on which tables it hangs and which rule is for
+ * it context.c  what of a session an answer hangs on filter.c   what happens to a statement on its way
+ *   answer.c   the server's answer, caught and kept together with the epochs of what it hangs on
+ *   flight.c, park.c   of equal reads that miss at the same time one is sent, the others wait
+ *   writes.c   what transactions have touched; their ends bump epochs
+ *   epochs.c   the counters that say whether something has changed
+ *   rules.c, hint.c    what is kept, how long, and where
+ *
+ * Stores are other plugins ("howdah.cache-store/1"): this one knows none by name.
+ */
+#include "cache.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static int32_t create(hd_host *host, void **self, struct hd_error *err)
+{
+    struct cache *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return cache_fail(err, HD_ENOMEM, "no memory");
+    c->host = host;
+    pthread_mutex_init(&c->lock, NULL);
+    cache_flights_init(&c->flights);
+    cache_epochs_init(&c->epochs);
+    *self = c;
+    return HD_OK;
+}
+
+static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
+{
+    struct cache_rules *rules;
+    int32_t code = cache_rules_new(conf, &rules, err);
+
+    (void)self;
+    cache_rules_unref(rules);
+    return code;
+}
+
+static int32_t find_services(struct cache *self, struct hd_error *err)
+{
+    const struct hd_host_v1 *api = hd_host_api(self->host);
+
+    self->template = api->service(self->host, HD_SERVICE_TEMPLATE);
+    self->catalog = api->service(self->host, HD_SERVICE_CATALOG);
+    self->statement = api->service(self->host, HD_SERVICE_STATEMENT);
+    self->metrics = api->service(self->host, HD_SERVICE_METRICS);
+    self->commands = api->service(self->host, HD_SERVICE_COMMANDS);
+    self->loop = api->service(self->host, HD_SERVICE_LOOP);
+    if (self->template && self->catalog && self->statement && self->metrics && self->commands && self->loop)
+        return HD_OK;
+    return cache_fail(err, HD_EVERSION, "this host lacks a service that the plugin needs");
+}
+
+/* The plugins that are named as stores. */
+static int32_t find_stores(struct cache *self, struct hd_error *err)
+{
+    const struct hd_host_v1 *api = hd_host_api(self->host);
+
+    for (uint32_t i = 0; i < self->rules->store_count; i++) {
+        struct cache_tier *t = &self->tiers[i];
+        const void *vtable;
+        char id[HD_EVENT_NAME];
+        int32_t code;
+
+        snprintf(id, sizeof(id), "cache-%s", self->rules->stores[i].ptr);
+        code = api->capability(self->host, HD_CAP_CACHE_STORE, id, &vtable, &t->self, err);
+        if (code != HD_OK)
+            return code;
+        t->store = vtable;
+        snprintf(t->name, sizeof(t->name), "%s", self->rules->stores[i].ptr);
+        if (t->store->traits & HD_STORE_SHARED)
+            return cache_fail(err, HD_EUNSUPP,
+                              "stores: %s is shared with other hosts, which is not supported yet", t->name);
+        self->tier_count++;
+    }
+    return HD_OK;
+}
+
+/* Unlike that of any instance before, whose values may still be in the stores. */
+static uint64_t make_nonce(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return ((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec) ^ (uint64_t)getpid() << 48;
+}
+
+static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err)
+{
+    const struct cache_conf *c = conf->conf;
+    struct cache *self = arg;
+    int32_t code = find_services(self, err);
+
+    if (code == HD_OK)
+        code = cache_rules_new(conf, &self->rules, err);
+    if (code == HD_OK)
+        code = find_stores(self, err);
+    if (code == HD_OK && cache_stats_init(&self->stats, self->host, self->metrics))
+        code = cache_fail(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
+    if (code != HD_OK)
+        return code;
+    self->nonce = make_nonce();
+    self->epochs.max_databases = (uint32_t)c->max_databases;
+    self->epochs.max_tables = (uint32_t)c->max_tables;
+    return cache_commands_add(self, err);
+}
+
+/* A reload also ends a quarantine, in which writes went by unseen. */
+static void reload(void *arg, const struct hd_conf *conf)
+{
+    struct cache *self = arg;
+    struct cache_rules *rules, *old = self->rules;
+    struct hd_error err = HD_ERROR_INIT;
+
+    cache_bump(&self->epochs.everything);
+    if (cache_rules_new(conf, &rules, &err) != HD_OK) {
+        hd_host_api(self->host)->failed(self->host, err.text);
+        return; /* the old rules stay in force */
+    }
+    pthread_mutex_lock(&self->lock);
+    self->rules = rules;
+    pthread_mutex_unlock(&self->lock);
+    cache_rules_unref(old);
+}
+
+/* Workers are out of the filter by now. What is in the stores is worth nothing any more. */
+static int32_t stop(void *arg)
+{
+    struct cache *self = arg;
+
+    for (uint32_t i = 0; i < self->tier_count; i++)
+        self->tiers[i].store->flush(self->tiers[i].self, NULL, NULL);
+    return HD_OK;
+}
+
+static void destroy(void *arg)
+{
+    struct cache *self = arg;
+
+    cache_rules_unref(self->rules);
+    cache_epochs_free(&self->epochs);
+    cache_flights_free(&self->flights);
+    pthread_mutex_destroy(&self->lock);
+    free(self);
+}
+
+static const void *capability(const char *name)
+{
+    return strcmp(name, HD_CAP_FILTER) == 0 ? &cache_filter : NULL;
+}
+
+const struct hd_plugin howdah_plugin = {
+    HD_PLUGIN_HEAD,
+    .section_count = 1,
+    .id = "cache",
+    .version = "0.1.0",
+    .vendor = "Howdah",
+    .licence = "Apache-2.0",
+    .summary = "Answers repeated reads without PostgreSQL",
+    .options = CACHE_OPTIONS,
+    .sections = cache_sections,
+    .create = create,
+    .check = check,
+    .start = start,
+    .reload = reload,
+    .stop = stop,
+    .destroy = destroy,
+    .capability = capability,
+};

@@ -1,0 +1,100 @@
+/*
+ * CACHE STATS, CACHE FLUSH, CACHE INVALIDATE.
+ */
+#include "cache.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* --- CACHE STATS --------------------------------------------------------------------------------------- */
+
+static void put_row(const struct cache *self, hd_result *out, const char *store, const char *name,
+                    int64_t value)
+{
+    const struct hd_commands_v1 *c = self->commands;
+
+    c->text(out, (struct hd_str){store, strlen(store)});
+    c->text(out, (struct hd_str){name, strlen(name)});
+    c->integer(out, value);
+}
+
+static void put_metric(const struct cache *self, hd_result *out, const char *name, int64_t metric)
+{
+    put_row(self, out, "", name, self->metrics->value(self->host, metric));
+}
+
+static void put_store(const struct cache *self, hd_result *out, const struct cache_tier *t)
+{
+    struct hd_cache_store_stats s = {.size = sizeof(s)};
+    const struct {
+        const char *name;
+        const uint64_t *value;
+    } rows[] = {{"entries", &s.entries},   {"bytes", &s.bytes},         {"max_bytes", &s.max_bytes},
+                {"hits", &s.hits},         {"misses", &s.misses},       {"puts", &s.puts},
+                {"rejected", &s.rejected}, {"evictions", &s.evictions}, {"errors", &s.errors},
+                {"bypassed", &s.bypassed}};
+
+    if (t->store->stats(t->self, &s) != HD_OK)
+        return;
+    put_row(self, out, t->name, "up", s.up);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        put_row(self, out, t->name, rows[i].name, (int64_t)*rows[i].value);
+}
+
+/* [control] */
+static int32_t show_stats(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    const struct cache *self = arg;
+    const struct cache_stats *s = &self->stats;
+    const struct hd_commands_v1 *c = self->commands;
+
+    (void)err;
+    c->column(call->result, "store", HD_COL_TEXT);
+    c->column(call->result, "name", HD_COL_TEXT);
+    c->column(call->result, "value", HD_COL_INT);
+    put_metric(self, call->result, "hits", s->hits);
+    put_metric(self, call->result, "misses", s->misses);
+    put_metric(self, call->result, "stored", s->stored);
+    put_metric(self, call->result, "not_stored", s->not_stored);
+    put_metric(self, call->result, "outdated", s->outdated);
+    put_metric(self, call->result, "waited", s->waited);
+    put_metric(self, call->result, "invalidations", s->invalidations);
+    put_metric(self, call->result, "unknown_writes", s->unknown_writes);
+    put_row(self, call->result, "", "saved_ms", self->metrics->value(self->host, s->saved) / 1000000);
+    for (int i = 0; i < CACHE_BYPASS_COUNT; i++) {
+        char name[64] = "bypassed: ";
+
+        strncat(name, cache_bypass_name((enum cache_bypass)i), sizeof(name) - strlen(name) - 1);
+        put_metric(self, call->result, name, s->bypass[i]);
+    }
+    for (uint32_t i = 0; i < self->tier_count; i++)
+        put_store(self, call->result, &self->tiers[i]);
+    return HD_OK;
+}
+
+/* --- ending answers ------------------------------------------------------------------------------------ */
+
+/* [control] First no value holds any more; that the stores drop them only frees their room. */
+static int32_t flush(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    struct cache *self = arg;
+
+    (void)call;
+    (void)err;
+    cache_bump(&self->epochs.everything);
+    for (uint32_t i = 0; i < self->tier_count; i++)
+        self->tiers[i].store->flush(self->tiers[i].self, NULL, NULL);
+    return HD_OK;
+}
+
+int32_t cache_commands_add(struct cache *self, struct hd_error *err)
+{
+    const struct hd_commands_v1 *c = self->commands;
+    int32_t code = c->add(self->host, "CACHE STATS", "", "What the result cache and its stores have done",
+                          HD_CMDF_READ_ONLY, show_stats, self, err);
+
+    if (code == HD_OK)
+        code = c->add(self->host, "CACHE FLUSH", "", "Drops all answers of the result cache", 0, flush, self,
+                      err);
+    return code;
+}

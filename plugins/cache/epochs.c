@@ -1,0 +1,133 @@
+/*
+ * Where epochs are kept; see epochs.h.
+ */
+#include "epochs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void cache_epochs_init(struct cache_epochs *e)
+{
+    memset(e, 0, sizeof(*e));
+    pthread_mutex_init(&e->lock, NULL);
+}
+
+static void free_database(struct cache_database *db)
+{
+    for (size_t i = 0; i < CACHE_TABLE_BUCKETS; i++) {
+        while (db->buckets[i]) {
+            struct cache_table *t = db->buckets[i];
+
+            db->buckets[i] = t->next;
+            free(t);
+        }
+    }
+    pthread_mutex_destroy(&db->lock);
+    free(db);
+}
+
+void cache_epochs_free(struct cache_epochs *e)
+{
+    while (e->databases) {
+        struct cache_database *db = e->databases;
+
+        e->databases = db->next;
+        free_database(db);
+    }
+    pthread_mutex_destroy(&e->lock);
+}
+
+static int same(struct hd_str a, struct hd_str b)
+{
+    return a.len == b.len && (!a.len || !memcmp(a.ptr, b.ptr, a.len));
+}
+
+/* Both names in the memory behind the struct. */
+static struct cache_database *make_database(struct hd_str node, struct hd_str dbname)
+{
+    struct cache_database *db = calloc(1, sizeof(*db) + node.len + dbname.len);
+    char *names = db ? (char *)(db + 1) : NULL;
+
+    if (!db)
+        return NULL;
+    if (node.len)
+        memcpy(names, node.ptr, node.len);
+    if (dbname.len)
+        memcpy(names + node.len, dbname.ptr, dbname.len);
+    db->node = (struct hd_str){names, node.len};
+    db->dbname = (struct hd_str){names + node.len, dbname.len};
+    pthread_mutex_init(&db->lock, NULL);
+    return db;
+}
+
+static struct cache_database *look_up(const struct cache_epochs *e, struct hd_str node, struct hd_str dbname)
+{
+    struct cache_database *db = e->databases;
+
+    while (db && !(same(db->dbname, dbname) && same(db->node, node)))
+        db = db->next;
+    return db;
+}
+
+struct cache_database *cache_epochs_find(struct cache_epochs *e, struct hd_str node, struct hd_str dbname)
+{
+    struct cache_database *db;
+
+    pthread_mutex_lock(&e->lock);
+    db = look_up(e, node, dbname);
+    pthread_mutex_unlock(&e->lock);
+    return db;
+}
+
+struct cache_database *cache_epochs_database(struct cache_epochs *e, struct hd_str node, struct hd_str dbname)
+{
+    struct cache_database *db;
+
+    pthread_mutex_lock(&e->lock);
+    db = look_up(e, node, dbname);
+    if (!db && e->count < e->max_databases && (db = make_database(node, dbname))) {
+        db->next = e->databases;
+        e->databases = db;
+        e->count++;
+    }
+    pthread_mutex_unlock(&e->lock);
+    return db;
+}
+
+static struct cache_table **bucket(struct cache_database *db, uint32_t oid)
+{
+    return &db->buckets[(oid * 2654435761u >> 24) % CACHE_TABLE_BUCKETS];
+}
+
+static struct cache_table *look_up_table(struct cache_table *t, uint32_t oid)
+{
+    while (t && t->oid != oid)
+        t = t->next;
+    return t;
+}
+
+struct cache_table *cache_database_find(struct cache_database *db, uint32_t oid)
+{
+    struct cache_table *t;
+
+    pthread_mutex_lock(&db->lock);
+    t = look_up_table(*bucket(db, oid), oid);
+    pthread_mutex_unlock(&db->lock);
+    return t;
+}
+
+struct cache_table *cache_database_table(struct cache_database *db, uint32_t oid, uint32_t max)
+{
+    struct cache_table *t;
+
+    pthread_mutex_lock(&db->lock);
+    t = look_up_table(*bucket(db, oid), oid);
+    if (!t && db->count < max && (t = calloc(1, sizeof(*t)))) {
+        t->oid = oid;
+        t->next = *bucket(db, oid);
+        *bucket(db, oid) = t;
+        db->count++;
+    }
+    pthread_mutex_unlock(&db->lock);
+    return t;
+}

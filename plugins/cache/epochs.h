@@ -1,0 +1,78 @@
+/*
+ * Epochs: counters that say whether something has changed. An answer is kept together with the epochs of all
+ * that it hangs on, as they were before its statement was sent; it may be given while they are the same. So
+ * an invalidation costs one addition, however many answers it ends.
+ *
+ * There is one for everything, one for each database, and one for each table that an answer has ever hung on.
+ * They are made when they are first needed and live as long as the cache, because heads of values point to
+ * them.
+ */
+#ifndef CACHE_EPOCHS_H
+#define CACHE_EPOCHS_H
+
+#include <howdah/types.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct cache_cell {
+    _Atomic uint64_t epoch;
+};
+
+struct cache_table {
+    struct cache_table *next; /* in its bucket */
+    uint32_t oid;
+    uint32_t reserved;
+    struct cache_cell written;
+    /* Transactions that have written it and whose end is not known: it may yet change, without a word. */
+    _Atomic uint32_t unsettled;
+};
+
+#define CACHE_TABLE_BUCKETS 256
+
+struct cache_database {
+    struct cache_database *next;
+    struct hd_str node, dbname;
+    struct cache_cell written; /* anything in it */
+    struct cache_cell schema;  /* bumped before it may change */
+    _Atomic uint32_t unsettled;
+    _Atomic uint32_t defining; /* sessions whose transaction has changed the schema, or is about to */
+    uint32_t count;            /* of tables; guarded by lock */
+    pthread_mutex_t lock;
+    struct cache_table *buckets[CACHE_TABLE_BUCKETS]; /* guarded by lock */
+};
+
+struct cache_epochs {
+    struct cache_cell everything;
+    _Atomic int32_t broken; /* there was no memory to note what must be known: nothing is kept any more */
+    pthread_mutex_t lock;   /* guards the list; its members' own have theirs */
+    struct cache_database *databases;
+    uint32_t count, max_databases;
+    uint32_t max_tables; /* of each database, for whoever makes them */
+};
+
+/* The bounds are the caller's to set. */
+void cache_epochs_init(struct cache_epochs *e);
+void cache_epochs_free(struct cache_epochs *e);
+
+/* Found or made; NULL at the bound, or without memory. [any] */
+struct cache_database *cache_epochs_database(struct cache_epochs *e, struct hd_str node,
+                                             struct hd_str dbname);
+/* Found, or NULL: nothing has hung on it yet. [any] */
+struct cache_database *cache_epochs_find(struct cache_epochs *e, struct hd_str node, struct hd_str dbname);
+/* Found or made; NULL at the bound, or without memory. [any] */
+struct cache_table *cache_database_table(struct cache_database *db, uint32_t oid, uint32_t max);
+/* Found, or NULL: nothing has hung on it yet. [any] */
+struct cache_table *cache_database_find(struct cache_database *db, uint32_t oid);
+
+static inline uint64_t cache_epoch(const struct cache_cell *cell)
+{
+    return atomic_load_explicit(&cell->epoch, memory_order_acquire);
+}
+
+/* What was true of it is so no more. [any] */
+static inline void cache_bump(struct cache_cell *cell)
+{
+    atomic_fetch_add_explicit(&cell->epoch, 1, memory_order_acq_rel);
+}
+
+#endif

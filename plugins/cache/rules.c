@@ -1,0 +1,284 @@
+/*
+ * From sections of the INI to rules, and which one fits a read; see rules.h. Hints in comments stand in
+ * hint.c.
+ */
+#include "rules.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Memory of a set, freed as a whole. */
+struct cache_block {
+    struct cache_block *next;
+    max_align_t bytes[];
+};
+
+#define CONF(member) offsetof(struct cache_conf, member)
+#define RULE(member) offsetof(struct cache_rule_conf, member)
+#define RELOAD       HD_OPTF_RELOADABLE
+
+const struct hd_option cache_options[CACHE_OPTION_COUNT] = {
+    {"default", "on", NULL, "Keep whatever is provably safe; off: only what a rule or a hint names", 0, 0,
+     HD_OPT_BOOL, RELOAD, CONF(on), 0},
+    {"hints", "yes", NULL, "Obey comments in statements, such as /* howdah: cache=5m */", 0, 0, HD_OPT_BOOL,
+     RELOAD, CONF(hints), 0},
+    {"ttl", "30m", NULL, "How long an answer is kept at most", 1, 31536000000.0, HD_OPT_DURATION, RELOAD,
+     CONF(ttl_ms), 0},
+    {"stores", "memory", NULL, "Where answers are kept, nearest first: NAME is the plugin cache-NAME", 0, 0,
+     HD_OPT_LIST, 0, CONF(stores), 0},
+    {"max_value_bytes", "1M", NULL, "Longest answer that is kept", 64, 1073741824, HD_OPT_SIZE, RELOAD,
+     CONF(max_value_bytes), 0},
+    {"max_databases", "1000", NULL, "Databases whose answers are kept", 1, 1e6, HD_OPT_INT, 0,
+     CONF(max_databases), 0},
+    {"max_tables", "10000", NULL, "Tables of a database whose answers are kept", 1, 1e7, HD_OPT_INT, 0,
+     CONF(max_tables), 0},
+    {"max_waiting", "10000", NULL,
+     "Statements of a worker that may wait for the answer to an equal one; further ones do not wait", 0, 1e6,
+     HD_OPT_INT, RELOAD, CONF(max_waiting), 0},
+    {"wait", "5s", NULL, "The longest that a statement waits so, then it goes to the server by itself", 1,
+     3.6e6, HD_OPT_DURATION, RELOAD, CONF(wait_ms), 0},
+};
+
+static const struct hd_option rule_table[] = {
+    {"table", NULL, NULL, "Reads of this table: NAME or SCHEMA.NAME", 0, 0, HD_OPT_STRING, RELOAD,
+     RULE(table), 0},
+    {"fingerprint", NULL, NULL, "The statement with this fingerprint, 16 hexadecimal digits", 0, 0,
+     HD_OPT_STRING, RELOAD, RULE(fingerprint), 0},
+    {"user", NULL, NULL, "What this user reads", 0, 0, HD_OPT_STRING, RELOAD, RULE(user), 0},
+    {"database", NULL, NULL, "What is read in this database, by the name that clients ask for", 0, 0,
+     HD_OPT_STRING, RELOAD, RULE(database), 0},
+    {"cache", "on", NULL, "Keep it, or never", 0, 0, HD_OPT_BOOL, RELOAD, RULE(on), 0},
+    {"ttl", "0", NULL, "How long an answer is kept at most; 0: as the plugin says", 0, 31536000000.0,
+     HD_OPT_DURATION, RELOAD, RULE(ttl_ms), 0},
+    {"stores", NULL, NULL, "Which of the plugin's stores; all when empty", 0, 0, HD_OPT_LIST, RELOAD,
+     RULE(stores), 0},
+};
+
+const struct hd_section_kind cache_sections[1] = {
+    {"cache", "A rule: which reads it is for, and how their answers are kept",
+     HD_OPTIONS(struct cache_rule_conf, rule_table)},
+};
+
+int32_t cache_fail(struct hd_error *err, int32_t code, const char *format, ...)
+{
+    va_list args;
+
+    if (!err)
+        return code;
+    err->code = code;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof(err->text), format, args);
+    va_end(args);
+    return code;
+}
+
+static int32_t no_memory(struct hd_error *err)
+{
+    return cache_fail(err, HD_ENOMEM, "no memory for the rules");
+}
+
+/* --- memory -------------------------------------------------------------------------------------------- */
+
+static void *give(struct cache_rules *rules, size_t len)
+{
+    struct cache_block *b = calloc(1, sizeof(*b) + len);
+
+    if (!b)
+        return NULL;
+    b->next = rules->memory;
+    rules->memory = b;
+    return b->bytes;
+}
+
+/* NUL-terminated. */
+static int32_t copy(struct cache_rules *rules, struct hd_str s, struct hd_str *out)
+{
+    char *p = give(rules, s.len + 1);
+
+    if (!p)
+        return HD_ENOMEM;
+    if (s.len)
+        memcpy(p, s.ptr, s.len);
+    *out = (struct hd_str){p, s.len};
+    return HD_OK;
+}
+
+/* --- sections ------------------------------------------------------------------------------------------ */
+
+static int same(struct hd_str a, struct hd_str b)
+{
+    return a.len == b.len && (!a.len || !memcmp(a.ptr, b.ptr, a.len));
+}
+
+static int32_t read_fingerprint(const struct hd_section *s, struct hd_str text, struct cache_rule *rule,
+                                struct hd_error *err)
+{
+    char *end;
+
+    if (!text.len)
+        return HD_OK;
+    rule->fingerprint = strtoull(text.ptr, &end, 16);
+    rule->by_fingerprint = 1;
+    if (text.len != 16 || *end || strspn(text.ptr, "0123456789abcdefABCDEF") != 16)
+        return cache_fail(err, HD_EINVAL, "%s: [cache %s] fingerprint: \"%s\" is not 16 hexadecimal digits",
+                          s->origin, s->name, text.ptr);
+    return HD_OK;
+}
+
+/* Bits of the plugin's stores that are named; all if none is. */
+static int32_t read_stores(const struct cache_rules *rules, const struct hd_section *s,
+                           const struct hd_str_list *names, uint32_t *tiers, struct hd_error *err)
+{
+    *tiers = names->count ? 0 : (1u << rules->store_count) - 1;
+    for (uint64_t i = 0; i < names->count; i++) {
+        uint32_t k = 0;
+
+        while (k < rules->store_count && !same(rules->stores[k], names->items[i]))
+            k++;
+        if (k == rules->store_count)
+            return cache_fail(err, HD_EINVAL,
+                              "%s: [cache %s] stores: \"%s\" is not among the stores of [plugin cache]",
+                              s->origin, s->name, names->items[i].ptr);
+        *tiers |= 1u << k;
+    }
+    return HD_OK;
+}
+
+static int32_t read_table(struct cache_rules *rules, struct hd_str name, struct cache_rule *rule)
+{
+    const char *dot = name.len ? memchr(name.ptr, '.', name.len) : NULL;
+
+    if (!dot)
+        return copy(rules, name, &rule->table);
+    if (copy(rules, (struct hd_str){name.ptr, (uint64_t)(dot - name.ptr)}, &rule->table_schema))
+        return HD_ENOMEM;
+    return copy(rules, (struct hd_str){dot + 1, name.len - (uint64_t)(dot + 1 - name.ptr)}, &rule->table);
+}
+
+static int32_t read_section(struct cache_rules *rules, const struct hd_section *s, struct cache_rule *rule,
+                            struct hd_error *err)
+{
+    const struct cache_rule_conf *c = s->conf;
+    struct hd_str name;
+    int32_t code;
+
+    if (!c->table.len && !c->fingerprint.len && !c->user.len && !c->database.len)
+        return cache_fail(err, HD_EINVAL,
+                          "%s: [cache %s] names no reads: it needs a table, fingerprint, user or database",
+                          s->origin, s->name);
+    if ((code = read_fingerprint(s, c->fingerprint, rule, err)) ||
+        (code = read_stores(rules, s, &c->stores, &rule->policy.tiers, err)))
+        return code;
+    if (read_table(rules, c->table, rule) || copy(rules, c->user, &rule->user) ||
+        copy(rules, c->database, &rule->database) ||
+        copy(rules, (struct hd_str){s->name, strlen(s->name)}, &name))
+        return no_memory(err);
+    rule->policy.rule = name.ptr;
+    rule->policy.on = c->on;
+    rule->policy.ttl_ms = c->ttl_ms ? (uint64_t)c->ttl_ms : rules->defaults.ttl_ms;
+    return HD_OK;
+}
+
+/* --- the set ------------------------------------------------------------------------------------------- */
+
+static int32_t read_plugin(struct cache_rules *rules, const struct hd_conf *conf, struct hd_error *err)
+{
+    const struct cache_conf *c = conf->conf;
+
+    if (!c->stores.count || c->stores.count > CACHE_TIERS_MAX)
+        return cache_fail(err, HD_EINVAL, "%s: stores: give one to %d, such as memory", conf->origin,
+                          CACHE_TIERS_MAX);
+    for (uint64_t i = 0; i < c->stores.count; i++) {
+        for (uint32_t k = 0; k < rules->store_count; k++)
+            if (same(rules->stores[k], c->stores.items[i]))
+                return cache_fail(err, HD_EINVAL, "%s: stores: \"%s\" stands there twice", conf->origin,
+                                  c->stores.items[i].ptr);
+        if (copy(rules, c->stores.items[i], &rules->stores[rules->store_count++]))
+            return no_memory(err);
+    }
+    if (conf->section_count > CACHE_RULES_MAX)
+        return cache_fail(err, HD_EINVAL, "%s: more than %d rules", conf->origin, CACHE_RULES_MAX);
+    rules->items = give(rules, conf->section_count * sizeof(struct cache_rule));
+    if (!rules->items)
+        return no_memory(err);
+    rules->hints = c->hints;
+    rules->max_value_bytes = (uint64_t)c->max_value_bytes;
+    rules->max_waiting = (uint32_t)c->max_waiting;
+    rules->wait_ms = (uint64_t)c->wait_ms;
+    rules->defaults.on = c->on;
+    rules->defaults.ttl_ms = (uint64_t)c->ttl_ms;
+    rules->defaults.tiers = (1u << rules->store_count) - 1;
+    return HD_OK;
+}
+
+int32_t cache_rules_new(const struct hd_conf *conf, struct cache_rules **out, struct hd_error *err)
+{
+    struct cache_rules *rules = calloc(1, sizeof(*rules));
+    int32_t code;
+
+    *out = NULL;
+    if (!rules)
+        return no_memory(err);
+    atomic_init(&rules->refs, 1);
+    code = read_plugin(rules, conf, err);
+    for (uint32_t i = 0; code == HD_OK && i < conf->section_count; i++) {
+        code = read_section(rules, &conf->sections[i], &rules->items[i], err);
+        rules->count++;
+    }
+    if (code != HD_OK) {
+        cache_rules_unref(rules);
+        return code;
+    }
+    *out = rules;
+    return HD_OK;
+}
+
+struct cache_rules *cache_rules_ref(struct cache_rules *rules)
+{
+    atomic_fetch_add_explicit(&rules->refs, 1, memory_order_relaxed);
+    return rules;
+}
+
+void cache_rules_unref(struct cache_rules *rules)
+{
+    if (!rules || atomic_fetch_sub_explicit(&rules->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    while (rules->memory) {
+        struct cache_block *b = rules->memory;
+
+        rules->memory = b->next;
+        free(b);
+    }
+    free(rules);
+}
+
+/* --- matching ------------------------------------------------------------------------------------------ */
+
+static int reads_table(const struct cache_rule *rule, const struct cache_subject *what)
+{
+    struct hd_dependency d = {.size = sizeof(d)};
+
+    for (uint32_t i = 0; what->catalog->table(what->deps, i, &d) == HD_OK; i++)
+        if (same(rule->table, d.name) && (!rule->table_schema.len || same(rule->table_schema, d.schema)))
+            return 1;
+    return 0;
+}
+
+static int fits(const struct cache_rule *rule, const struct cache_subject *what)
+{
+    return (!rule->by_fingerprint || rule->fingerprint == what->fingerprint) &&
+           (!rule->user.len || same(rule->user, what->user)) &&
+           (!rule->database.len || same(rule->database, what->database)) &&
+           (!rule->table.len || reads_table(rule, what));
+}
+
+struct cache_policy cache_rules_find(const struct cache_rules *rules, const struct cache_subject *what)
+{
+    for (uint32_t i = 0; i < rules->count; i++)
+        if (fits(&rules->items[i], what))
+            return rules->items[i].policy;
+    return rules->defaults;
+}

@@ -1,0 +1,525 @@
+"""
+The result cache: what it keeps, what it does not, and that no write through the host leaves an old answer behind.
+
+PostgreSQL is the oracle: what comes from the cache is compared with what a direct connection gets at that moment.
+"""
+
+# Runs under TSan too.
+
+import contextlib
+import threading
+import time
+
+import pgwire
+import sides
+from harness import Host, Postgres, equal, main, test, wait_for
+from pgwire import bind, copy_data, copy_done, describe, execute, kinds, parse, query, run, sync
+
+PLUGINS = {"plugin cache": {"enabled": "yes"}, "plugin cache-memory": {"enabled": "yes"}}
+
+pg = Postgres({"max_prepared_transactions": 5, "log_statement": "all"})
+pg.execute(
+    """
+    CREATE TABLE item (id int PRIMARY KEY, name text, at timestamptz, n numeric, raw bytea, f float8);
+    INSERT INTO item SELECT g, nullif('item ' || g, 'item 3'), '2024-05-06 07:08:09.5+00'::timestamptz + g * interval '1 day',
+        g / 7.0, decode(md5(g::text), 'hex'), g / 3.0 FROM generate_series(1, 50) g;
+    CREATE TABLE owner (id int PRIMARY KEY, name text);
+    CREATE TABLE pet (id int PRIMARY KEY, owner_id int REFERENCES owner ON DELETE CASCADE ON UPDATE CASCADE, name text);
+    INSERT INTO owner SELECT g, 'owner ' || g FROM generate_series(1, 20) g;
+    INSERT INTO pet SELECT g, g, 'pet ' || g FROM generate_series(1, 20) g;
+    CREATE TABLE log (id serial PRIMARY KEY, what text);
+    CREATE TABLE watched (id int PRIMARY KEY, v int);
+    INSERT INTO watched VALUES (1, 0);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN INSERT INTO log (what) VALUES (TG_OP); RETURN NULL; END$$;
+    CREATE TRIGGER note AFTER UPDATE ON watched FOR EACH ROW EXECUTE FUNCTION note();
+    CREATE TABLE part (id int, v int) PARTITION BY RANGE (id);
+    CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (100);
+    CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM (100) TO (200);
+    INSERT INTO part VALUES (1, 1), (101, 1);
+    CREATE VIEW names AS SELECT id, name FROM item WHERE id < 10;
+    CREATE TABLE other_table (id int);
+    CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM other_table;
+    CREATE FUNCTION write_other() RETURNS int LANGUAGE sql AS 'INSERT INTO other_table VALUES (1) RETURNING 1';
+    CREATE PROCEDURE fill_other() LANGUAGE sql AS 'INSERT INTO other_table VALUES (2)';
+    CREATE SCHEMA second CREATE TABLE item (id int, name text);
+    INSERT INTO second.item VALUES (1, 'of another schema');
+    CREATE TABLE guarded (id int, who text);
+    INSERT INTO guarded VALUES (1, 'app'), (2, 'other');
+    CREATE ROLE reader; GRANT reader TO app;
+    GRANT USAGE ON SCHEMA second TO app, reader;
+    GRANT ALL ON ALL TABLES IN SCHEMA public, second TO app;
+    GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app;
+    GRANT SELECT ON item, guarded TO other, reader;
+    """
+)
+pg.execute("ALTER TABLE item OWNER TO app; ALTER TABLE guarded OWNER TO app; ALTER MATERIALIZED VIEW counted OWNER TO app")
+pg.execute("ALTER TABLE other_table OWNER TO app; ALTER VIEW names OWNER TO app; ALTER TABLE watched OWNER TO app; GRANT CREATE ON SCHEMA public TO app")
+
+
+def sections_with(more):
+    """All sections: the databases by pool_mode, whose catalogs can be asked, and the cache."""
+    sections = sides.pool_modes(pg, {**PLUGINS, "host": {"workers": 2, "worker_fill": 0}})
+    for name in sections:
+        if name.startswith("node "):
+            sections[name]["control_user"] = "postgres"
+    for name, keys in more.items():
+        sections[name] = {**sections.get(name, {}), **keys}
+    return sections
+
+
+host = Host(pg, sections_with({}))
+
+
+def client(database="shop_auto", **more):
+    return host.wire(database=database, **more)
+
+
+def stats(store=""):
+    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if r["store"] == store}
+
+
+class Counted:
+    """How the cache's counts change within a block."""
+
+    def __init__(self, **expected):
+        self.expected = expected
+
+    def __enter__(self):
+        self.before = stats()
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            after = stats()
+            equal({name: after[name] - self.before[name] for name in self.expected}, self.expected)
+
+
+def encoded(messages):
+    return b"".join(m.encode() for m in messages)
+
+
+def warm(w, *messages, ready=1):
+    """Sends them until they are answered from the cache; the answer."""
+    for _ in range(200):
+        before = stats()["hits"]
+        got = w.exchange(*messages, ready=ready)
+        if stats()["hits"] > before:
+            return got
+        time.sleep(0.01)  # the catalog is being asked
+    raise AssertionError("never answered from the cache: %s" % stats())
+
+
+def known(w, write):
+    """Runs a write until the host knows what it touches: the first ones count as writes of anything."""
+    for _ in range(200):
+        before = stats()
+        w.query(write)
+        if stats()["unknown_writes"] == before["unknown_writes"]:
+            return
+        time.sleep(0.01)
+    raise AssertionError("what is written is never known")
+
+
+def direct(*messages, user="app", settings=(), ready=1):
+    with pg.wire(user=user, secret={"app": "secret", "other": "other-secret"}.get(user)) as w:
+        for sql in settings:
+            w.query(sql)
+        return w.exchange(*messages, ready=ready)
+
+
+def same_as_direct(w, sql, **more):
+    equal(encoded(w.exchange(query(sql))), encoded(direct(query(sql), **more)), sql)
+
+
+# --- what comes from the cache ---
+
+COLUMNS = "id, name, at, n, raw, f"
+READ = "SELECT %s FROM item WHERE id <= $1 ORDER BY id" % COLUMNS
+
+
+@test("simple and extended, text and binary, described or not: the bytes that PostgreSQL sends")
+def shapes():
+    sql = READ.replace("$1", "5")
+    with client() as w:
+        equal(encoded(warm(w, query(sql))), encoded(direct(query(sql))))
+        for formats in ((), (1,), (1, 0, 1, 0, 1, 0)):
+            messages = run(READ, ("5",), result_formats=formats)
+            got = warm(w, messages)
+            equal(kinds(got), "12TDDDDDCZ")
+            equal(encoded(got), encoded(direct(messages)))
+            messages = parse("", READ) + bind("", "", ("4",), result_formats=formats) + execute() + sync()
+            equal(encoded(warm(w, messages)), encoded(direct(messages)))
+        messages = run(READ, (b"\0\0\0\5",), formats=(1,), types=(23,))
+        equal(encoded(warm(w, messages)), encoded(direct(messages)))
+        equal(kinds(warm(w, run(READ, (None,)))), "12TCZ")
+
+
+@test("a named statement, executed many times")
+def named():
+    with client() as w:
+        equal(kinds(w.exchange(parse("one", READ), describe("S", "one"), sync())), "1tTZ")
+        for value in ("1", "3", "1", "3"):
+            got = warm(w, bind("", "one", (value,)), execute(), sync())
+            equal(kinds(got), "2" + int(value) * "D" + "CZ")
+        # A pipeline: some are kept, some are not.
+        messages = b"".join(
+            bind("", "one", (str(v),)) + execute() + sync() for v in (1, 20, 3, 21, 1, 22)
+        )
+        got = w.exchange(messages, ready=6)
+        equal([len(got)], [6 * 3 + 1 + 20 + 3 + 21 + 1 + 22])
+
+
+@test("one that fails is not kept, and fails the next time too")
+def failing():
+    with client() as w:
+        for _ in range(4):
+            equal(w.exchange(query("SELECT 1 / (id - 1) FROM item"))[-2].fields()["C"], "22012")
+        # In a pipeline what follows an error up to Sync is not answered, kept or not.
+        kept = run("SELECT count(*) FROM item WHERE id > $1", ("0",))
+        warm(w, kept)
+        broken = parse("", "SELECT 1 / (id - 1) FROM item") + bind() + execute() + kept
+        equal(kinds(w.exchange(broken))[-2:], "EZ")
+        equal(kinds(w.exchange(kept)), "12TDCZ")
+
+
+@test("settings that change what is written are part of the key")
+def settings():
+    sql = "SELECT at, raw, f, at - '2024-01-01' FROM item WHERE id = 7"
+    for change in (
+        "SET TimeZone = 'Asia/Tokyo'", "SET DateStyle = 'German'", "SET IntervalStyle = 'sql_standard'",
+        "SET extra_float_digits = -3", "SET bytea_output = 'escape'", "SET client_encoding = 'LATIN1'",
+    ):  # fmt: skip
+        with client() as w:
+            warm(w, query(sql))
+            w.query(change)
+            got = warm(w, query(sql))
+            equal(encoded(got), encoded(direct(query(sql), settings=[change])), change)
+            w.query("RESET ALL")
+            equal(encoded(warm(w, query(sql))), encoded(direct(query(sql))), change)
+
+
+@test("search_path is part of the key, and of what a name means")
+def search_path():
+    sql = "SELECT id, name FROM item WHERE id = 1"
+    with client() as w:
+        equal(warm(w, query(sql))[1].row(), [b"1", b"item 1"])
+        w.query("SET search_path = second, public")
+        equal(warm(w, query(sql))[1].row(), [b"1", b"of another schema"])
+        w.query("RESET search_path")
+        equal(warm(w, query(sql))[1].row(), [b"1", b"item 1"])
+
+
+# --- what does not ---
+
+NEVER = [
+    "SELECT now() FROM item WHERE id = 1",
+    "SELECT random() FROM item WHERE id = 1",
+    "SELECT 'now'::text, id FROM item WHERE at < 'now' AND id = 1",
+    "SELECT id FROM item WHERE at < 'Tomorrow' AND id = 1",
+    "SELECT id FROM item WHERE at < E'n\\157w' AND id = 1",
+    "SELECT current_user, id FROM item WHERE id = 1",
+    "SELECT id FROM item WHERE id = 1 FOR SHARE",
+    "SELECT count(*) FROM pg_class WHERE relname = 'item'",
+    "SELECT nextval('log_id_seq'), id FROM item WHERE id = 1",
+    "SELECT 1",
+    "SELECT pg_backend_pid() FROM item WHERE id = 1",
+    "SELECT ctid, id FROM item TABLESAMPLE system (100) WHERE id = 1",
+]
+
+
+@test("never kept: what hangs on the time, on who asks, on chance, on catalogs; what locks")
+def never():
+    with client() as w:
+        for sql in NEVER:
+            with Counted(hits=0, stored=0):
+                for _ in range(4):
+                    equal(w.exchange(query(sql))[-1].type, "Z")
+        with Counted(hits=0, stored=0):
+            for _ in range(4):
+                w.exchange(run("SELECT id FROM item WHERE at < $1 AND id = 1", ("now",)))
+
+
+@test("rows of one user are not another's; SET ROLE is another user")
+def users():
+    sql = "SELECT id, who FROM guarded ORDER BY id"
+    with client() as mine, client(user="other", secret="other-secret") as others:
+        warm(mine, query(sql))
+        with Counted(hits=0):
+            equal(len(others.query(sql)), 2)
+        pg_direct = "ALTER TABLE guarded ENABLE ROW LEVEL SECURITY"
+        mine.query(pg_direct)
+        mine.query("CREATE POLICY own ON guarded FOR SELECT USING (who = current_user)")
+        for _ in range(5):
+            equal(others.query(sql), [["2", "other"]])
+            equal(len(mine.query(sql)), 2)  # the owner's
+            time.sleep(0.02)
+        mine.query("SET ROLE reader")
+        for _ in range(5):
+            equal(mine.query(sql), [])
+        mine.query("RESET ROLE")
+        mine.query("DROP POLICY own ON guarded")
+        mine.query("ALTER TABLE guarded DISABLE ROW LEVEL SECURITY")
+        warm(others, query(sql))
+        mine.query("REVOKE SELECT ON guarded FROM other")
+        equal(others.exchange(query(sql))[0].fields()["C"], "42501")
+        mine.query("GRANT SELECT ON guarded TO other")
+
+
+# --- writes ---
+
+# What is read, what is written: through the host, and each is seen by whoever reads next.
+WRITES = [
+    ("SELECT name FROM item WHERE id = 1", "UPDATE item SET name = 'changed' WHERE id = 1"),
+    ("SELECT count(*) FROM item", "INSERT INTO item (id) VALUES (1000)"),
+    ("SELECT count(*) FROM item", "DELETE FROM item WHERE id = 1000"),
+    ("SELECT count(*) FROM item", "WITH x AS (INSERT INTO item (id) VALUES (1001) RETURNING id) SELECT * FROM x"),
+    ("SELECT count(*), max(name) FROM names", "UPDATE names SET name = 'zzz' WHERE id = 2"),
+    ("SELECT max(name) FROM names", "UPDATE item SET name = 'zzzz' WHERE id = 4"),
+    ("SELECT max(name) FROM item", "INSERT INTO item (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'zzzzz'"),
+    ("SELECT max(name) FROM item", "MERGE INTO item USING (SELECT 1 AS id) s USING (id) WHEN MATCHED THEN UPDATE SET name = 'zzzzzz'".replace("USING (id)", "ON item.id = s.id")),
+    ("SELECT count(*) FROM pet", "DELETE FROM owner WHERE id = 1"),
+    ("SELECT sum(owner_id) FROM pet", "UPDATE owner SET id = 100 WHERE id = 2"),
+    ("SELECT count(*) FROM log", "UPDATE watched SET v = v + 1"),
+    ("SELECT sum(v) FROM part", "UPDATE part_1 SET v = v + 1"),
+    ("SELECT sum(v) FROM part_2", "UPDATE part SET v = v + 1"),
+    ("SELECT count(*) FROM part_2", "UPDATE part SET id = 150 WHERE id = 1"),
+    ("SELECT count(*) FROM other_table", "SELECT write_other()"),
+    ("SELECT count(*) FROM other_table", "CALL fill_other()"),
+    ("SELECT count(*) FROM other_table", "DO $$BEGIN INSERT INTO other_table VALUES (3); END$$"),
+    ("SELECT n FROM counted", "REFRESH MATERIALIZED VIEW counted"),
+    ("SELECT count(*) FROM other_table", "TRUNCATE other_table"),
+    ("SELECT n FROM counted", "REFRESH MATERIALIZED VIEW counted"),
+    ("SELECT count(*) FROM pet", "BEGIN; DELETE FROM pet WHERE id = 5; COMMIT"),
+    ("SELECT * FROM other_table", "ALTER TABLE other_table ADD COLUMN more int DEFAULT 7"),
+    ("SELECT * FROM other_table", "ALTER TABLE other_table RENAME COLUMN more TO renamed"),
+    ("SELECT * FROM names", "CREATE OR REPLACE VIEW names AS SELECT id, name FROM item WHERE id < 5"),
+]
+
+
+def check_write(reader, write, read):
+    """What was kept is seen anew once the write has been acknowledged."""
+    before = encoded(warm(reader, query(read)))
+    equal(before, encoded(direct(query(read))), read)
+    write()
+    same_as_direct(reader, read)
+    return before
+
+
+@test("every kind of write ends what hangs on it, before its client is told")
+def writes():
+    with client() as reader, client() as writer:
+        for read, write in WRITES:
+            before = check_write(reader, lambda: writer.query(write), read)
+            now = encoded(direct(query(read)))
+            assert now != before, "the test changes nothing: %s" % write
+
+
+@test("the same by COPY, by parameters, by PREPARE and EXECUTE, by a cursor")
+def other_writes():
+    read = "SELECT count(*), sum(id) FROM other_table"
+    with client() as reader, client() as writer:
+        check_write(reader, lambda: writer.exchange(query("COPY other_table (id) FROM STDIN") + copy_data(b"5\n6\n") + copy_done()), read)
+        check_write(reader, lambda: writer.exchange(run("INSERT INTO other_table (id) VALUES ($1)", ("9",))), read)
+        writer.query("PREPARE ins AS INSERT INTO other_table (id) VALUES ($1)")
+        check_write(reader, lambda: writer.query("EXECUTE ins (11)"), read)
+        writer.query("DEALLOCATE ins")
+        writer.query("BEGIN")
+        writer.query("DECLARE c CURSOR FOR SELECT * FROM other_table FOR UPDATE")
+        writer.query("FETCH c")
+        writer.query("UPDATE other_table SET id = id + 1 WHERE CURRENT OF c")
+        check_write(reader, lambda: writer.query("COMMIT"), read)
+
+
+@test("transactions: kept until COMMIT for others, never for the one that wrote; ROLLBACK ends nothing")
+def transactions():
+    read = "SELECT name FROM item WHERE id = 6"
+    with client() as reader, client() as writer:
+        known(writer, "UPDATE item SET name = 'item 6' WHERE id = 6")
+        warm(reader, query(read))
+        warm(writer, query(read))
+        writer.query("BEGIN")
+        writer.query("UPDATE item SET name = 'mine' WHERE id = 6")
+        with Counted(hits=0):
+            equal(writer.query(read), [["mine"]])
+        with Counted(hits=1):
+            equal(reader.query(read), [["item 6"]])
+        writer.query("ROLLBACK")
+        with Counted(hits=2):
+            equal(reader.query(read), [["item 6"]])
+            equal(writer.query(read), [["item 6"]])
+        writer.query("BEGIN")
+        writer.query("SAVEPOINT a")
+        writer.query("UPDATE item SET name = 'lost' WHERE id = 6")
+        writer.query("ROLLBACK TO a")
+        writer.query("UPDATE item SET name = 'kept' WHERE id = 6")
+        writer.query("COMMIT")
+        equal(reader.query(read), [["kept"]])
+        equal(writer.query(read), [["kept"]])
+
+
+@test("a write and a read in one pipeline: the read comes after")
+def pipelined():
+    read = run("SELECT name FROM item WHERE id = $1", ("8",))
+    with client() as w:
+        for i in range(10):
+            warm(w, read)
+            change = run("UPDATE item SET name = $1 WHERE id = 8", ("name %d" % i,))
+            got = w.exchange(change + read, ready=2)
+            equal([m.row() for m in got if m.type == "D"], [[b"name %d" % i]])
+            warm(w, read)
+            # One transaction, as no Sync stands between.
+            got = w.exchange(change[: -len(sync())] + read)
+            equal([m.row() for m in got if m.type == "D"], [[b"name %d" % i]])
+
+
+@test("several transactions in one Query: each ends what it has written")
+def several():
+    read = "SELECT name FROM item WHERE id = 10"
+    with client() as reader, client() as writer:
+        for n, sql in enumerate((
+            "UPDATE pet SET name = 'x' WHERE id = 7; UPDATE item SET name = '%s' WHERE id = 10",
+            "BEGIN; UPDATE pet SET name = 'y' WHERE id = 7; COMMIT; UPDATE item SET name = '%s' WHERE id = 10",
+            "UPDATE item SET name = '%s' WHERE id = 10; COMMIT; UPDATE pet SET name = 'z' WHERE id = 7; ROLLBACK",
+            "UPDATE pet SET name = 'x' WHERE id = 7; ROLLBACK; UPDATE item SET name = '%s' WHERE id = 10",
+        )):  # fmt: skip
+            warm(reader, query(read))
+            writer.query(sql % ("several %d" % n))
+            equal(reader.query(read), [["several %d" % n]], sql)
+
+
+@test("two-phase commits: seen once they are committed, by whomever")
+def two_phase():
+    read = "SELECT name FROM item WHERE id = 9"
+    with client() as reader, client() as writer, client() as other:
+        warm(reader, query(read))
+        writer.query("BEGIN")
+        writer.query("UPDATE item SET name = 'two-phase' WHERE id = 9")
+        writer.query("PREPARE TRANSACTION 'one'")
+        with Counted(hits=1):
+            equal(reader.query(read), [["item 9"]])
+        other.query("COMMIT PREPARED 'one'")
+        equal(reader.query(read), [["two-phase"]])
+
+
+# --- rules ---
+
+
+@contextlib.contextmanager
+def configured(sections):
+    host.configure(sections_with(sections))
+    equal(host.control("reload").returncode, 0)
+    try:
+        yield
+    finally:
+        host.configure(sections_with({}))
+        equal(host.control("reload").returncode, 0)
+
+
+@test("rules: off by default, on for a table; a ttl; hints; off for a user")
+def rules():
+    with client() as w:
+        with configured({"plugin cache": {"default": "off"}, "cache items": {"table": "public.item", "ttl": "300ms"}}):
+            with Counted(hits=0, stored=0):
+                for _ in range(5):
+                    w.query("SELECT count(*) FROM pet WHERE id > 1")
+                    time.sleep(0.02)
+            warm(w, query("SELECT count(*) FROM item WHERE id > 1"))
+            # Past its ttl an answer is asked for anew: here, of what was changed around the host.
+            pg.execute("UPDATE item SET name = 'around' WHERE id = 30")
+            read = query("SELECT name FROM item WHERE id = 30")
+            warm(w, read)
+            pg.execute("UPDATE item SET name = 'around again' WHERE id = 30")
+            wait_for(lambda: w.exchange(read)[1].row() == [b"around again"], 5, "the old answer is dropped")
+            warm(w, query("/* howdah: cache=5m */ SELECT count(*) FROM pet WHERE id > 1"))
+            warm(w, query("SELECT count(*) FROM pet WHERE id > 2 -- x\n/* howdah: cache=on */"))
+            with Counted(hits=0, stored=0):
+                for _ in range(3):
+                    w.query("SELECT '/* howdah: cache=on */', count(*) FROM pet WHERE id > 3")
+                    w.query("/* howdah: cache=off */ SELECT count(*) FROM item WHERE id > 3")
+        with configured({"cache nobody": {"user": "app", "cache": "off"}}), Counted(hits=0, stored=0):
+            for _ in range(5):
+                w.query("SELECT count(*) FROM item WHERE id > 1")
+        warm(w, query("SELECT count(*) FROM item WHERE id > 1"))
+
+
+@test("what is wrong with rules is said, and the old ones stay")
+def wrong_rules():
+    for sections, words in (
+        ({"cache a": {"ttl": "5m"}}, "[cache a] names no reads"),
+        ({"cache a": {"fingerprint": "xyz"}}, "is not 16 hexadecimal digits"),
+        ({"cache a": {"table": "item", "stores": "disk"}}, "\"disk\" is not among the stores of [plugin cache]"),
+        ({"plugin cache": {"stores": "memory, memory"}}, "stores in [plugin cache] cannot change while the host runs"),
+    ):
+        host.configure(sections_with(sections))
+        got = host.control("reload")
+        assert got.returncode and words in got.stderr, (words, got.stderr)
+    host.configure(sections_with({}))
+    equal(host.control("reload").returncode, 0)
+
+
+# --- many at once ---
+
+
+@test("a hundred equal misses at once send one statement")
+def stampede():
+    slow = "SELECT count(*), %d FROM item a, item b, item c WHERE a.id + b.id <> c.id + 1000"
+    with client() as w:
+        warm(w, query(slow % 1))
+    wires = [client() for _ in range(100)]
+
+    def sent():
+        return pg.log_text().count("statement: " + slow % 2)
+
+    try:
+        with Counted(misses=100, waited=99, stored=1, hits=0):
+            for w in wires:
+                w.send(query(slow % 2))
+            answers = {encoded(w.recv_until("Z", timeout=60)) for w in wires}
+        equal(sent(), 1)
+        equal(answers, {encoded(direct(query(slow % 2)))})
+    finally:
+        for w in wires:
+            w.close()
+
+
+@test("writers and readers at once: who reads after a write was acknowledged sees it")
+def at_once():
+    problems, acknowledged, stop = [], [0], threading.Event()
+    pg.execute("CREATE TABLE counter (id int PRIMARY KEY, v int)")
+    pg.execute("INSERT INTO counter VALUES (1, 0)")
+    pg.execute("GRANT ALL ON counter TO app")
+
+    def reads():
+        with client() as w:
+            while not stop.is_set() and not problems:
+                least = acknowledged[0]
+                got = int(w.query("SELECT v FROM counter WHERE id = 1")[0][0])
+                if got < least:
+                    problems.append((got, least))
+
+    threads = [threading.Thread(target=reads) for _ in range(4)]
+    for t in threads:
+        t.start()
+    before = stats()["hits"]
+    with client() as w:
+        for i in range(1, 300):
+            w.query("UPDATE counter SET v = %d WHERE id = 1" % i)
+            acknowledged[0] = i
+    stop.set()
+    for t in threads:
+        t.join()
+    equal(problems, [])
+    assert stats()["hits"] > before, "nothing came from the cache"
+
+
+@test("CACHE FLUSH drops everything")
+def flush_all():
+    with client() as w:
+        warm(w, query("SELECT count(*) FROM pet WHERE id > 4"))
+        host.console("CACHE FLUSH")
+        equal(stats("memory")["entries"], 0)
+        with Counted(hits=0, misses=1, stored=1):
+            w.query("SELECT count(*) FROM pet WHERE id > 4")
+
+
+main()

@@ -1,0 +1,402 @@
+/*
+ * Parts of the plugin "cache" by themselves: hints, words that stand for the time, what transactions have
+ * touched and what their ends invalidate, misses in flight, heads of values.
+ */
+#include "unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/answer.h"
+#include "cache/words.h"
+#include "cache/writes.h"
+
+static struct hd_str str(const char *s)
+{
+    return (struct hd_str){s, strlen(s)};
+}
+
+/* --- hints and words ----------------------------------------------------------------------------------- */
+
+static struct cache_policy hinted(const char *sql)
+{
+    const struct cache_rules rules = {.hints = 1};
+    struct cache_policy policy = {.on = 0, .ttl_ms = 1};
+
+    cache_rules_hint(&rules, str(sql), &policy);
+    return policy;
+}
+
+static void hints(void)
+{
+    const struct cache_rules deaf = {.hints = 0};
+    struct cache_policy policy = {0};
+
+    CU_ASSERT(hinted("/* howdah: cache=5m */ SELECT 1").on);
+    CU_ASSERT_EQUAL(hinted("/* howdah: cache=5m */ SELECT 1").ttl_ms, 300000);
+    CU_ASSERT_EQUAL(hinted("  /*howdah: cache=250ms tag=a:1*/SELECT 1").ttl_ms, 250);
+    CU_ASSERT_EQUAL(hinted("SELECT 1 /* howdah: cache=2h */ ; ").ttl_ms, 7200000);
+    CU_ASSERT(hinted("/* howdah: cache=on */ SELECT 1").on);
+    CU_ASSERT_EQUAL(hinted("/* howdah: cache=on */ SELECT 1").ttl_ms, 1);
+    CU_ASSERT(!hinted("/* howdah: cache=on cache=off */ SELECT 1").on);
+    /* What a client's value may hold is no hint. */
+    CU_ASSERT(!hinted("SELECT '/* howdah: cache=5m */'").on);
+    CU_ASSERT(!hinted("SELECT '/* howdah: cache=5m */', 1").on);
+    CU_ASSERT(!hinted("/* a comment */ SELECT '/* howdah: cache=5m */'").on);
+    /* What cannot be read is none. */
+    CU_ASSERT(!hinted("/* howdah: cache=5y */ SELECT 1").on);
+    CU_ASSERT(!hinted("/* howdah: cache= */ SELECT 1").on);
+    CU_ASSERT(!hinted("/* howdah: cache=99999999999999999999h */ SELECT 1").on);
+    CU_ASSERT(!hinted("/* howdah:").on);
+    CU_ASSERT(!hinted("/*").on);
+    CU_ASSERT(!hinted("*/").on);
+    CU_ASSERT(!hinted("/*/").on);
+    CU_ASSERT(!hinted("").on);
+    cache_rules_hint(&deaf, str("/* howdah: cache=5m */ SELECT 1"), &policy);
+    CU_ASSERT(!policy.on);
+}
+
+static int in_text(const char *sql)
+{
+    const struct hd_statement st = {.size = sizeof(st), .sql = str(sql)};
+
+    return cache_has_time_words(&st);
+}
+
+static int in_param(const char *value, uint32_t format)
+{
+    const struct hd_param p = {(const uint8_t *)value, (uint32_t)strlen(value), 0, format, 0};
+    const struct hd_statement st = {
+        .size = sizeof(st), .sql = str("SELECT $1"), .params = &p, .param_count = 1};
+
+    return cache_has_time_words(&st);
+}
+
+static void time_words(void)
+{
+    CU_ASSERT(in_text("SELECT 'now'"));
+    CU_ASSERT(in_text("SELECT ' Today '"));
+    CU_ASSERT(in_text("SELECT '{yesterday,2020-01-01}'"));
+    CU_ASSERT(in_text("SELECT 'TOMORROW 04:05'"));
+    CU_ASSERT(in_text("SELECT E'n\\157w'"));
+    CU_ASSERT(in_text("SELECT U&'!006eow' UESCAPE '!'"));
+    CU_ASSERT(!in_text("SELECT 'I know', nowhere, todays FROM snow"));
+    CU_ASSERT(!in_text(""));
+    CU_ASSERT(in_param("now", 0));
+    CU_ASSERT(in_param("\"now\"", 0));
+    CU_ASSERT(!in_param("now", 1));
+    CU_ASSERT(!in_param("nowhere", 0));
+}
+
+/* --- transactions -------------------------------------------------------------------------------------- */
+
+static void count_nothing(hd_host *host, int64_t id, int64_t delta)
+{
+    (void)host;
+    (void)id;
+    (void)delta;
+}
+
+static const struct hd_metrics_v1 no_metrics = {.size = sizeof(no_metrics), .add = count_nothing};
+
+struct fixture {
+    struct cache cache;
+    struct cache_database *db;
+    struct cache_table *a, *b;
+    struct cache_writes w;
+};
+
+static void set_up(struct fixture *f)
+{
+    memset(f, 0, sizeof(*f));
+    f->cache.metrics = &no_metrics;
+    cache_epochs_init(&f->cache.epochs);
+    f->cache.epochs.max_databases = 2;
+    f->cache.epochs.max_tables = 2;
+    f->db = cache_epochs_database(&f->cache.epochs, str("main"), str("shop"));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f->db);
+    f->a = cache_database_table(f->db, 1, 2);
+    f->b = cache_database_table(f->db, 2, 2);
+    CU_ASSERT_FATAL(f->a && f->b);
+}
+
+static void tear_down(struct fixture *f)
+{
+    cache_writes_free(&f->w);
+    cache_epochs_free(&f->cache.epochs);
+}
+
+static struct cache_write *begin(struct fixture *f, uint64_t handle, uint32_t flags, uint32_t oid)
+{
+    const struct cache_footprint what = {.flags = CACHE_TXN_WRITES | flags, .count = oid != 0, .oids = {oid}};
+
+    return cache_writes_begin(&f->w, handle, f->db, &what);
+}
+
+static void end(struct fixture *f, uint32_t how, uint64_t behind)
+{
+    const struct hd_transaction t = {
+        .size = sizeof(t), .end = how, .node = str("main"), .dbname = str("shop"), .behind = behind};
+
+    cache_writes_end(&f->cache, &f->w, &t);
+}
+
+/* What has been bumped since: 1 the first table, 2 the second, 4 the database. */
+static unsigned bumped(struct fixture *f)
+{
+    static uint64_t seen[3];
+    const struct cache_cell *cells[] = {&f->a->written, &f->b->written, &f->db->written};
+    unsigned changed = 0;
+
+    for (unsigned i = 0; i < 3; i++) {
+        changed |= (cache_epoch(cells[i]) != seen[i]) << i;
+        seen[i] = cache_epoch(cells[i]);
+    }
+    return changed;
+}
+
+static void ends(void)
+{
+    struct fixture f;
+
+    set_up(&f);
+    (void)bumped(&f);
+    cache_writes_complete(&f.w, begin(&f, 1, 0, 1));
+    CU_ASSERT(cache_writes_flags(&f.w) & CACHE_TXN_WRITES);
+    CU_ASSERT_EQUAL(bumped(&f), 0);
+    end(&f, HD_END_COMMITTED, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 1);
+    CU_ASSERT_EQUAL(cache_writes_flags(&f.w), 0);
+    cache_writes_complete(&f.w, begin(&f, 2, 0, 1));
+    end(&f, HD_END_ROLLED_BACK, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 0);
+    cache_writes_complete(&f.w, begin(&f, 3, 0, 2));
+    end(&f, HD_END_PREPARED, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 0);
+    cache_writes_complete(&f.w, begin(&f, 4, CACHE_TXN_ANYTHING, 0));
+    end(&f, HD_END_UNKNOWN, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 4);
+    /* A procedure may have committed what is rolled back at its end. */
+    cache_writes_complete(&f.w, begin(&f, 5, CACHE_TXN_ANYTHING | CACHE_TXN_COMMITS, 0));
+    end(&f, HD_END_ROLLED_BACK, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 4);
+    /* Something has ended of which nothing was noted. */
+    end(&f, HD_END_COMMITTED, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 4);
+    tear_down(&f);
+}
+
+static void pipelines(void)
+{
+    struct fixture f;
+    struct cache_write *one, *two;
+
+    set_up(&f);
+    (void)bumped(&f);
+    /* The end comes before the completion. */
+    one = begin(&f, 1, 0, 1);
+    end(&f, HD_END_UNKNOWN, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 1);
+    CU_ASSERT_EQUAL(cache_writes_flags(&f.w), 0);
+    cache_writes_complete(&f.w, one);
+    CU_ASSERT_EQUAL(cache_writes_flags(&f.w), 0);
+    /* One that is behind stays, and is told of at its own end. */
+    one = begin(&f, 2, 0, 1);
+    two = begin(&f, 3, 0, 2);
+    cache_writes_complete(&f.w, one);
+    end(&f, HD_END_UNKNOWN, 3);
+    CU_ASSERT(bumped(&f) & 1);
+    CU_ASSERT(cache_writes_flags(&f.w) & CACHE_TXN_WRITES);
+    cache_writes_complete(&f.w, two);
+    end(&f, HD_END_UNKNOWN, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 2);
+    CU_ASSERT_EQUAL(cache_writes_flags(&f.w), 0);
+    tear_down(&f);
+}
+
+static void schemas(void)
+{
+    struct fixture f;
+    struct cache_write *one;
+    struct cache_writes other = {0};
+
+    set_up(&f);
+    (void)bumped(&f);
+    one = begin(&f, 1, 0, 1);
+    cache_writes_define(&other, f.db); /* somebody makes a trigger meanwhile */
+    CU_ASSERT_EQUAL(atomic_load(&f.db->defining), 1);
+    cache_writes_complete(&f.w, one);
+    end(&f, HD_END_UNKNOWN, UINT64_MAX);
+    CU_ASSERT(bumped(&f) & 4);
+    cache_writes_free(&other);
+    CU_ASSERT_EQUAL(atomic_load(&f.db->defining), 0);
+    tear_down(&f);
+}
+
+static void abandoned(void)
+{
+    struct fixture f;
+    const struct hd_transaction nowhere = {.size = sizeof(nowhere),
+                                           .end = HD_END_ABANDONED,
+                                           .node = str("main"),
+                                           .dbname = str("third"),
+                                           .behind = UINT64_MAX};
+
+    set_up(&f);
+    (void)bumped(&f);
+    cache_writes_complete(&f.w, begin(&f, 1, 0, 1));
+    end(&f, HD_END_ABANDONED, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 1);
+    CU_ASSERT_EQUAL(atomic_load(&f.a->unsettled), 1);
+    /* A table that has no room to be noted: its database is. */
+    cache_writes_complete(&f.w, begin(&f, 2, 0, 77));
+    end(&f, HD_END_ABANDONED, UINT64_MAX);
+    CU_ASSERT_EQUAL(atomic_load(&f.db->unsettled), 1);
+    /* A database that has none: nothing is kept any more. */
+    CU_ASSERT_PTR_NOT_NULL(cache_epochs_database(&f.cache.epochs, str("main"), str("second")));
+    cache_writes_end(&f.cache, NULL, &nowhere);
+    CU_ASSERT_EQUAL(atomic_load(&f.cache.epochs.broken), 1);
+    tear_down(&f);
+}
+
+static void footprints(void)
+{
+    struct cache_footprint sum = {0};
+
+    for (uint32_t i = 1; i <= CACHE_WRITES_MAX; i++) {
+        const struct cache_footprint one = {.flags = CACHE_TXN_WRITES, .count = 1, .oids = {i}};
+
+        cache_footprint_add(&sum, &one);
+        cache_footprint_add(&sum, &one);
+        CU_ASSERT_EQUAL(sum.count, i);
+    }
+    CU_ASSERT_EQUAL(sum.flags, CACHE_TXN_WRITES);
+    cache_footprint_add(&sum,
+                        &(struct cache_footprint){.flags = CACHE_TXN_WRITES, .count = 1, .oids = {1000}});
+    CU_ASSERT_EQUAL(sum.flags, CACHE_TXN_WRITES | CACHE_TXN_ANYTHING);
+}
+
+/* --- flights and heads --------------------------------------------------------------------------------- */
+
+static void flights(void)
+{
+    struct cache_flights all;
+    struct cache_flight *mine, *none;
+    const struct hd_cache_key key = {.size = sizeof(key), .hash = 7, .bytes = str("key")};
+    const struct hd_cache_key other = {.size = sizeof(key), .hash = 7, .bytes = str("kex")};
+
+    cache_flights_init(&all);
+    CU_ASSERT_EQUAL(cache_flight_start(&all, &key, 1, &mine), HD_OK);
+    for (uint64_t i = 2; i < 30; i++)
+        CU_ASSERT_EQUAL(cache_flight_start(&all, &key, i, &none), HD_PENDING);
+    CU_ASSERT_EQUAL(cache_flight_start(&all, &key, 0, &none), HD_EBUSY);
+    CU_ASSERT_EQUAL(mine->count, 28);
+    CU_ASSERT_EQUAL(mine->waiters[27], 29);
+    CU_ASSERT_EQUAL(cache_flight_start(&all, &other, 1, &none), HD_OK);
+    cache_flight_land(&all, none);
+    free(none);
+    cache_flight_land(&all, mine);
+    free(mine->waiters);
+    free(mine);
+    CU_ASSERT_EQUAL(cache_flight_start(&all, &key, 1, &mine), HD_OK);
+    cache_flight_land(&all, mine);
+    free(mine);
+    cache_flights_free(&all);
+}
+
+static void heads(void)
+{
+    struct fixture f;
+    struct cache_table *tables[1];
+    struct cache_scope scope = {0};
+    struct cache_bound b = {.scope = &scope, .generation = 5, .table_count = 1, .tables = tables};
+    const struct hd_statement st = {.size = sizeof(st)};
+    struct cache_capture *c;
+    struct hd_str head;
+    char unaligned[1 + 256];
+
+    set_up(&f);
+    f.cache.nonce = 99;
+    tables[0] = f.a;
+    scope.db = f.db;
+    c = cache_capture_new(&f.cache, &b, &st);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+    head.len = sizeof(c->head) + c->head.count * sizeof(c->head.conditions[0]);
+    CU_ASSERT_FATAL(head.len < 256);
+    memcpy(unaligned + 1, &c->head, head.len);
+    head.ptr = unaligned + 1;
+    CU_ASSERT(cache_head_holds(&f.cache, head, &b));
+    CU_ASSERT(cache_capture_holds(c));
+    cache_bump(&f.b->written);
+    CU_ASSERT(cache_head_holds(&f.cache, head, &b));
+    b.generation++;
+    CU_ASSERT(!cache_head_holds(&f.cache, head, &b));
+    b.generation--;
+    f.cache.nonce++; /* the cells are another instance's: they are not looked at */
+    CU_ASSERT(!cache_head_holds(&f.cache, head, &b));
+    f.cache.nonce--;
+    CU_ASSERT(!cache_head_holds(&f.cache, (struct hd_str){head.ptr, head.len - 1}, &b));
+    CU_ASSERT(!cache_head_holds(&f.cache, (struct hd_str){head.ptr, 3}, &b));
+    cache_bump(&f.a->written);
+    CU_ASSERT(!cache_head_holds(&f.cache, head, &b));
+    CU_ASSERT(!cache_capture_holds(c));
+    cache_capture_free(c);
+    tear_down(&f);
+}
+
+/* --- answers ------------------------------------------------------------------------------------------- */
+
+#define ROWS     "T\0\0\0\6\0\0"
+#define ROW      "D\0\0\0\6\0\0"
+#define COMPLETE "C\0\0\0\15SELECT 1\0"
+#define READY    "Z\0\0\0\5I"
+#define NOTICE   "N\0\0\0\5\0"
+
+/* Does it split, and how long are the parts? */
+static int splits(int described, const char *bytes, size_t len, size_t *describe, size_t *rest)
+{
+    struct cache_capture c = {.described = described, .max_bytes = 100};
+    struct hd_str d = {0}, r = {0};
+    int good;
+
+    for (size_t i = 0; i < len; i++) /* in the smallest of pieces */
+        cache_capture_data(&c, (struct hd_str){bytes + i, 1});
+    good = !c.dropped && cache_capture_split(&c, &d, &r);
+    *describe = d.len;
+    *rest = r.len;
+    free(c.answer.p);
+    return good;
+}
+
+#define SPLITS(described, bytes) splits(described, bytes, sizeof(bytes) - 1, &d, &r)
+
+static void answers(void)
+{
+    char longer[200];
+    size_t d, r;
+
+    memset(longer, 'x', sizeof(longer));
+    CU_ASSERT(SPLITS(1, ROWS ROW ROW COMPLETE READY));
+    CU_ASSERT_EQUAL(d, sizeof(ROWS) - 1);
+    CU_ASSERT_EQUAL(r, 2 * (sizeof(ROW) - 1) + sizeof(COMPLETE) - 1);
+    CU_ASSERT(SPLITS(0, ROW COMPLETE));
+    CU_ASSERT_EQUAL(d, 0);
+    CU_ASSERT(SPLITS(0, COMPLETE));
+    CU_ASSERT(!SPLITS(1, ROW COMPLETE READY));
+    CU_ASSERT(!SPLITS(0, ROWS ROW COMPLETE));
+    CU_ASSERT(!SPLITS(1, ROWS ROW));
+    CU_ASSERT(!SPLITS(1, ROWS ROW COMPLETE COMPLETE));
+    CU_ASSERT(!SPLITS(1, ROW ROWS COMPLETE));
+    CU_ASSERT(!SPLITS(1, ROWS NOTICE ROW COMPLETE));
+    CU_ASSERT(!SPLITS(1, ROWS ROW COMPLETE NOTICE));
+    CU_ASSERT(!SPLITS(1, ROWS ROW "C\0\0\0\15SEL"));
+    CU_ASSERT(!SPLITS(1, ROWS "D\0\0\0\1\0\0" COMPLETE));
+    CU_ASSERT(!SPLITS(1, ROWS "D\377\377\377\377\0\0" COMPLETE));
+    CU_ASSERT(!SPLITS(0, ""));
+    CU_ASSERT(!splits(0, longer, sizeof(longer), &d, &r));
+}
+
+UNIT_MAIN("plugin cache", {"hints", hints}, {"words that stand for the time", time_words},
+          {"ends of transactions", ends}, {"pipelines", pipelines},
+          {"schemas that change meanwhile", schemas}, {"transactions that were abandoned", abandoned},
+          {"footprints", footprints}, {"flights", flights}, {"heads", heads}, {"answers", answers})
