@@ -203,13 +203,14 @@ static void miss(struct cache_worker *w, const struct cache_plan *p, const struc
                  const struct hd_statement *st, struct hd_verdict *v)
 {
     struct cache *self = w->cache;
+    struct cache_session *s = st->session_state;
+    int may_wait = !s->captures && cache_park_possible(w, p->rules);
     struct cache_flight *flight;
     struct cache_capture *c;
     int32_t code;
 
     count(self, self->stats.misses);
-    code =
-        cache_flight_start(&self->flights, key, cache_park_possible(w, p->rules) ? st->handle : 0, &flight);
+    code = cache_flight_start(&self->flights, key, may_wait ? st->handle : 0, &flight);
     if (code == HD_PENDING)
         cache_park(w, p->rules, st->handle, v);
     if (code != HD_OK)
@@ -224,6 +225,7 @@ static void miss(struct cache_worker *w, const struct cache_plan *p, const struc
     c->policy = *policy;
     c->sent_ns = cache_now_ns();
     c->max_bytes = p->rules->max_value_bytes;
+    s->captures++;
     *st->slot = c;
 }
 
@@ -354,9 +356,11 @@ static void on_complete(void *self, void *ws, void *plan, const struct hd_statem
     (void)ws;
     if (!*st->slot)
         return;
-    if (p && p->class == CACHE_READ)
+    if (p && p->class == CACHE_READ) {
+        if (s)
+            s->captures--;
         read_complete(self, *st->slot, o);
-    else if (s)
+    } else if (s)
         cache_writes_complete(&s->writes, *st->slot);
 }
 

@@ -10,6 +10,9 @@
 struct cache_session {
     struct cache_context context;
     struct cache_writes writes;
+    uint32_t
+        captures; /* reads of its own that are on their way: others may wait for them, so it waits for none */
+    uint32_t reserved;
 };
 
 #endif

@@ -487,6 +487,25 @@ def stampede():
             w.close()
 
 
+@test("equal misses in one pipeline, and across two: nobody waits for himself")
+def pipelined_misses():
+    def read(n):
+        return run("SELECT count(*) FROM pet WHERE id > $1", (str(n),))
+
+    def batch(*numbers):
+        return b"".join(read(n)[: -len(sync())] for n in numbers) + sync()
+
+    with client() as one, client() as two:
+        warm(one, read(100))
+        start = time.monotonic()
+        for n in range(101, 121):
+            one.send(batch(n, n, n + 100))
+            two.send(batch(n + 100, n))
+            equal(kinds(one.recv_until("Z")), 3 * "12TDC" + "Z")
+            equal(kinds(two.recv_until("Z")), 2 * "12TDC" + "Z")
+        assert time.monotonic() - start < 4.5, "somebody waited for the end of `wait`"
+
+
 @test("writers and readers at once: who reads after a write was acknowledged sees it")
 def at_once():
     problems, acknowledged, stop = [], [0], threading.Event()
