@@ -83,6 +83,7 @@ def describe():
 
 def choose_ways(wanted):
     """Those of the wanted ways that can be had here; says which cannot."""
+    import pgpool
     import proxies
 
     for name in wanted:
@@ -91,4 +92,7 @@ def choose_ways(wanted):
     if "pgbouncer" in wanted and not proxies.pgbouncer_program()[0]:
         print("PgBouncer is not installed: left out")
         wanted = [name for name in wanted if name != "pgbouncer"]
+    if "pgpool" in wanted and not pgpool.program():
+        print("Pgpool-II is not installed: left out")
+        wanted = [name for name in wanted if name != "pgpool"]
     return wanted

@@ -29,10 +29,11 @@ class BenchFailed(Exception):
     pass
 
 
-def run(way, mode, clients, seconds, threads):
-    """Returns a dictionary: tps, latency_ms, cpu_us (per transaction), login_us (per client), resident, remark."""
+def run(way, mode, clients, seconds, threads, script=None):
+    """`script` is a file of pgbench's to be run in place of its -S. Returns a dictionary: tps, latency_ms, cpu_us (per transaction), login_us (per client), resident, remark."""
     mode, database, remark = way.job(mode, clients)
-    command = [harness.postgres_bin("pgbench"), "-n", "-S", "-M", mode, "-c", clients, "-j", min(threads, clients)]
+    work = ["-f", script] if script else ["-S"]
+    command = [harness.postgres_bin("pgbench"), "-n", *work, "-M", mode, "-c", clients, "-j", min(threads, clients)]
     command += ["-T", AT_MOST, "-P", 1, "--progress-timestamp", way.conninfo(database)]
     before = way.cpu()
     process = harness.spawn(
@@ -55,6 +56,13 @@ def run(way, mode, clients, seconds, threads):
     result = _figures(samples, before, clients)
     result["remark"] = remark
     return result
+
+
+def warm(way, mode, transactions, script):
+    """Runs so many transactions of a script, for what is to be in memory before anything is measured."""
+    mode, database, _ = way.job(mode, 1)
+    command = [harness.postgres_bin("pgbench"), "-n", "-f", script, "-M", mode, "-t", transactions, way.conninfo(database)]
+    harness.run_client(*command, timeout=AT_MOST)
 
 
 def _follow(process, way, lines):

@@ -209,6 +209,12 @@ PLUGINS = {
         "guard no-where": {"kinds": "update, delete", "no_where": "yes", "action": "refuse"},
         "guard ddl": {"kinds": "ddl, truncate", "action": "refuse"},
     },
+    # With `transaction` nobody knows the settings that an answer hangs on.
+    "cache": {
+        "database *": {"pool_mode": "auto"},
+        "plugin cache": {"enabled": "yes", "stores": "memory"},
+        "plugin cache-memory": {"enabled": "yes"},
+    },
 }
 
 
@@ -222,7 +228,8 @@ class Howdahd(Way):
         if auth == "trust":
             changes["user *"] = {}
         for plugin in plugins:
-            changes.update(PLUGINS[plugin])
+            for section, keys in PLUGINS[plugin].items():
+                changes[section] = {**changes.get(section, {}), **keys}
         self.host = harness.Host(pg, changes)
         super().__init__(name, self.host.port, self.host.process)
 
@@ -251,6 +258,10 @@ def start(name, pg, auth, clients):
         return direct(pg)
     if name == "pgbouncer":
         way = PgBouncer(pg, auth, clients)
+    elif name == "pgpool":
+        import pgpool
+
+        way = pgpool.Pgpool(pg, clients)
     else:
         workers, plugins, io = howdahd_name(name)
         way = Howdahd(name, pg, auth, clients, workers, plugins, io)
@@ -271,4 +282,4 @@ def _answers(way):
 
 
 def known(name):
-    return name in ("direct", "pgbouncer") or howdahd_name(name) is not None
+    return name in ("direct", "pgbouncer", "pgpool") or howdahd_name(name) is not None

@@ -59,10 +59,10 @@ def _print_rows(rows):
         print("  ".join(cells).rstrip())
 
 
-def print_tables(results):
+def print_tables(results, work="-S"):
     """results: {mode: {clients: {variant: [run of each round]}}}"""
     for mode, by_clients in results.items():
-        print("\npgbench -S -M %s\n" % mode)
+        print("\npgbench %s -M %s\n" % (work, mode))
         rows = [HEAD]
         remarks = []
         for clients, by_name in by_clients.items():
