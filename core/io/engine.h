@@ -3,8 +3,8 @@
  * leftovers, queues and TLS to themselves (io/link.c, io/link_out.c); an engine only receives, sends and
  * waits. Owners of links never see which one runs.
  *
- * `uv` receives and sends by hand when libuv's poll handles say so; it is always there. `uring` asks Linux's
- * io_uring to do both, and waits in the ring.
+ * `uv` receives and sends by hand when an epoll set beside libuv's says so; it is always there. `uring` asks
+ * Linux's io_uring to do both, and waits in the ring.
  */
 #ifndef HD_IO_ENGINE_H
 #define HD_IO_ENGINE_H

@@ -32,6 +32,8 @@ static void on_flush(struct hd_deferred *d)
 
 int hd_io_init(struct hd_io *io, struct hd_loop *loop, size_t buffer_limit)
 {
+    int code;
+
     memset(io, 0, sizeof(*io));
     io->loop = loop;
     io->engine = &hd_engine_uv;
@@ -40,17 +42,28 @@ int hd_io_init(struct hd_io *io, struct hd_loop *loop, size_t buffer_limit)
     hd_list_init(&io->starved);
     hd_list_init(&io->flush.node);
     io->flush.fn = on_flush;
+    code = hd_engine_uv.open(io, NULL);
+    if (code)
+        return code;
     io->scratch = hd_buf_new(&io->bufs, HD_BUF_STANDARD);
-    return io->scratch ? HD_OK : HD_ENOMEM;
+    if (io->scratch)
+        return HD_OK;
+    hd_engine_uv.close(io);
+    return HD_ENOMEM;
 }
 
 int hd_io_use_uring(struct hd_io *io, struct hd_error *err)
 {
+    struct hd_loop_waiter *ring;
     int code = hd_engine_uring.open(io, err);
 
-    if (!code)
-        io->engine = &hd_engine_uring;
-    return code;
+    if (code)
+        return code;
+    ring = io->loop->waiter;
+    hd_engine_uv.close(io);
+    io->loop->waiter = ring;
+    io->engine = &hd_engine_uring;
+    return HD_OK;
 }
 
 const char *hd_io_engine(const struct hd_io *io)

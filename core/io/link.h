@@ -20,6 +20,7 @@
 struct hd_link;
 struct hd_tls;
 struct hd_engine; /* io/engine.h */
+struct hd_poller; /* io/engine_uv.c */
 struct hd_uring;  /* io/engine_uring.c */
 
 struct hd_link_ops {
@@ -40,7 +41,8 @@ struct hd_link_ops {
 struct hd_io {
     struct hd_loop *loop;
     const struct hd_engine *engine;
-    struct hd_uring *uring; /* NULL with another engine */
+    struct hd_poller *poller; /* each is NULL with another engine */
+    struct hd_uring *uring;
     struct hd_bufs bufs;
     struct hd_buf *scratch; /* what links without leftovers read into */
     struct hd_list dirty;   /* links with unsent slices */
@@ -51,10 +53,13 @@ struct hd_io {
 
 #define HD_LINK_INLINE 4
 
-/* How the uv engine watches a link. */
+/* What the uv engine knows of a link. */
 struct hd_link_poll {
-    struct hd_loop_watch watch;
-    uint8_t heard; /* something arrived, or the peer ended, during this pause */
+    struct hd_list node;  /* ready, or gone */
+    int fd;               /* as it is watched; the link's may have been taken from it */
+    uint8_t readable;     /* there may be something to receive */
+    uint8_t ending;       /* the peer has ended, or the socket is broken */
+    uint8_t watches_room; /* for sending */
 };
 
 /* What the io_uring engine has under way for a link. */

@@ -79,7 +79,7 @@ int hd_loop_init(struct hd_loop *l)
 }
 
 /* libuv tells by a timeout of 0 that it has something to do that no descriptor announces. */
-static void turn_with_waiter(struct hd_loop *l)
+static void turn_with_waiter(struct hd_loop *l, int sleep)
 {
     int due;
 
@@ -87,7 +87,7 @@ static void turn_with_waiter(struct hd_loop *l)
         run_deferred(l);
         l->waiter->prepare(l->waiter);
     } while (!hd_list_empty(&l->deferred));
-    due = l->waiter->wait(l->waiter, uv_backend_timeout(&l->uv));
+    due = l->waiter->wait(l->waiter, sleep ? uv_backend_timeout(&l->uv) : 0);
     uv_update_time(&l->uv);
     if (due || uv_backend_timeout(&l->uv) == 0)
         uv_run(&l->uv, UV_RUN_NOWAIT);
@@ -96,9 +96,17 @@ static void turn_with_waiter(struct hd_loop *l)
 void hd_loop_turn(struct hd_loop *l)
 {
     if (l->waiter)
-        turn_with_waiter(l);
+        turn_with_waiter(l, 1);
     else
         uv_run(&l->uv, UV_RUN_ONCE);
+}
+
+void hd_loop_turn_awake(struct hd_loop *l)
+{
+    if (l->waiter)
+        turn_with_waiter(l, 0);
+    else
+        uv_run(&l->uv, UV_RUN_NOWAIT);
 }
 
 void hd_loop_run(struct hd_loop *l)

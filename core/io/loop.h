@@ -54,6 +54,8 @@ int hd_loop_init(struct hd_loop *l);
 void hd_loop_run(struct hd_loop *l);
 /* One round of it: sleeps until something happens, unless something is due. */
 void hd_loop_turn(struct hd_loop *l);
+/* The same without sleeping. */
+void hd_loop_turn_awake(struct hd_loop *l);
 /* Asks the loop to end after this iteration. Own thread. */
 void hd_loop_stop(struct hd_loop *l);
 /* Runs what is left in the inbox, closes all handles that the loop itself owns and frees it. Own thread. */

@@ -254,26 +254,59 @@ static void queue_pattern(struct peer *p, size_t len)
     }
 }
 
+static void big_write(struct peer *p)
+{
+    queue_pattern(p, LARGE);
+    turns(&here, 5);
+    CU_ASSERT(p->link.high);
+    CU_ASSERT(hd_link_unsent(&p->link));
+    p->got_len = 0;
+    while (p->got_len < LARGE) {
+        ssize_t n = read(p->far, p->got + p->got_len, LARGE - p->got_len);
+
+        if (n > 0)
+            p->got_len += (size_t)n;
+        hd_loop_turn(&here.loop);
+    }
+    CU_ASSERT(is_pattern(p->got, LARGE));
+    turns(&here, 2);
+    CU_ASSERT(hd_link_quiet(&p->link));
+}
+
 static void big_writes(void)
 {
     struct peer p;
 
     open_peer(&p, &here);
-    queue_pattern(&p, LARGE);
-    turns(&here, 5);
-    CU_ASSERT(p.link.high);
-    CU_ASSERT(hd_link_unsent(&p.link));
-    while (p.got_len < LARGE) {
-        ssize_t n = read(p.far, p.got + p.got_len, LARGE - p.got_len);
-
-        if (n > 0)
-            p.got_len += (size_t)n;
-        hd_loop_turn(&here.loop);
-    }
-    CU_ASSERT(is_pattern(p.got, LARGE));
+    big_write(&p);
     CU_ASSERT_EQUAL(p.drained, 1);
-    turns(&here, 2);
-    CU_ASSERT(hd_link_quiet(&p.link));
+    big_write(&p);
+    CU_ASSERT_EQUAL(p.drained, 2);
+    close_peer(&p, &here);
+}
+
+/* A read that fills its buffer to the last byte says nothing of what is behind it. */
+static void exact_reads(void)
+{
+    struct peer p;
+    size_t at;
+
+    open_peer(&p, &here);
+    at = pour(&p, 0, HD_BUF_STANDARD);
+    CU_ASSERT_EQUAL_FATAL(at, HD_BUF_STANDARD);
+    turns(&here, 3);
+    CU_ASSERT_EQUAL(p.got_len, HD_BUF_STANDARD);
+    at = pour(&p, at, 2 * HD_BUF_STANDARD);
+    at = pour(&p, at, 2 * HD_BUF_STANDARD + 1);
+    turns(&here, 4);
+    CU_ASSERT_EQUAL(p.got_len, at);
+    pour(&p, at, at + HD_BUF_STANDARD - 1);
+    close(p.far);
+    p.far = -1;
+    turns(&here, 4);
+    CU_ASSERT_EQUAL(p.got_len, 3 * HD_BUF_STANDARD);
+    CU_ASSERT(is_pattern(p.got, p.got_len));
+    CU_ASSERT_EQUAL(p.ended, 1);
     close_peer(&p, &here);
 }
 
@@ -334,6 +367,24 @@ static void end_behind_bytes(void)
     turns(&here, 5);
     CU_ASSERT_EQUAL(p.ended, 1);
     CU_ASSERT_EQUAL(p.got_len, 0);
+    close_peer(&p, &here);
+}
+
+/* The end came before somebody asked to hear of it. */
+static void late_watch(void)
+{
+    struct peer p;
+
+    open_peer(&p, &here);
+    hd_link_pause(&p.link);
+    close(p.far);
+    p.far = -1;
+    turns(&here, 5);
+    CU_ASSERT_EQUAL(p.ended, 0);
+    p.link.watch_end = 1;
+    hd_link_pause(&p.link);
+    turns(&here, 3);
+    CU_ASSERT_EQUAL(p.ended, 1);
     close_peer(&p, &here);
 }
 
@@ -486,9 +537,11 @@ CASE(split_reads)
 CASE(pause_and_resume)
 CASE(pause_in_callback)
 CASE(big_writes)
+CASE(exact_reads)
 CASE(flush_by_hand)
 CASE(ends)
 CASE(end_behind_bytes)
+CASE(late_watch)
 CASE(close_in_callback)
 CASE(reused_descriptor)
 CASE(moving)
@@ -505,9 +558,11 @@ UNIT_MAIN("io_engines", BOTH(split_reads, "bytes in pieces are joined until ther
           BOTH(pause_and_resume, "a paused link keeps little, and gets all when it goes on"),
           BOTH(pause_in_callback, "an owner may pause in on_data again and again"),
           BOTH(big_writes, "what the peer does not read waits, and on_drained tells"),
+          BOTH(exact_reads, "a read that fills its buffer is followed by another"),
           BOTH(flush_by_hand, "a flush sends at once"),
           BOTH(ends, "an end waits for a resume, unless it is watched"),
           BOTH(end_behind_bytes, "a watched end is heard behind bytes that wait"),
+          BOTH(late_watch, "an end is heard that came before it was watched for"),
           BOTH(close_in_callback, "a link is closed in on_data while it sends"),
           BOTH(reused_descriptor, "a descriptor that is used again carries nothing old"),
           BOTH(moving, "a link moves, and loses nothing on the way"),

@@ -109,7 +109,7 @@ static void begin(struct end *e)
 static void turn(struct end *e)
 {
     for (int i = 0; i < 4; i++)
-        uv_run(&e->loop.uv, UV_RUN_NOWAIT);
+        hd_loop_turn_awake(&e->loop);
 }
 
 static void finish(struct end *e)
@@ -693,11 +693,11 @@ static void a_quiet_link_moves_to_another_loop(void)
     CU_ASSERT(got_is(&e, "abcdefgh"));
     CU_ASSERT_EQUAL(hd_link_attach(&e.link, &io), HD_OK);
     for (int i = 0; i < 4; i++)
-        uv_run(&other.uv, UV_RUN_NOWAIT);
+        hd_loop_turn_awake(&other);
     CU_ASSERT(got_is(&e, "abcdefghijkl"));
     hd_link_close(&e.link, on_released);
     for (int i = 0; i < 4; i++)
-        uv_run(&other.uv, UV_RUN_NOWAIT);
+        hd_loop_turn_awake(&other);
     hd_loop_close(&other);
     hd_io_close(&io);
     finish(&e);

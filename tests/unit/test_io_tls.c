@@ -189,7 +189,7 @@ static int carry(struct end *e)
                     BIO_read(e->out, buf, (int)(done < (ssize_t)sizeof(buf) ? done : (ssize_t)sizeof(buf)));
         }
     }
-    uv_run(&e->loop.uv, UV_RUN_NOWAIT);
+    hd_loop_turn_awake(&e->loop);
     done = read(e->peer, buf, e->piece < sizeof(buf) ? e->piece : sizeof(buf));
     if (done > 0) {
         BIO_write(e->in, buf, (int)done);
@@ -202,7 +202,7 @@ static void carry_all(struct end *e)
 {
     while (carry(e))
         ;
-    uv_run(&e->loop.uv, UV_RUN_NOWAIT);
+    hd_loop_turn_awake(&e->loop);
     while (carry(e))
         ;
 }
@@ -340,7 +340,7 @@ static void back_pressure_and_its_end(void)
     CU_ASSERT_FATAL(handshake(&e));
     CU_ASSERT_EQUAL(hd_link_send_copy(&e.link, text, total), HD_OK);
     CU_ASSERT_EQUAL(e.link.high, 1);
-    uv_run(&e.loop.uv, UV_RUN_NOWAIT);
+    hd_loop_turn_awake(&e.loop);
     CU_ASSERT_EQUAL(e.link.blocked, 1);
     client_says(&e, 0, 10); /* heard while the link waits to write */
     for (int i = 0; i < 20; i++)
@@ -397,7 +397,7 @@ static void what_is_no_tls_ends_the_link(void)
     begin(&e, NULL, 0);
     CU_ASSERT_EQUAL(write(e.peer, "Q\0\0\0\12SELECT", 11), 11);
     for (int i = 0; i < 4; i++)
-        uv_run(&e.loop.uv, UV_RUN_NOWAIT);
+        hd_loop_turn_awake(&e.loop);
     CU_ASSERT_EQUAL(e.ended, 1);
     CU_ASSERT_EQUAL(e.error, EPROTO);
     CU_ASSERT(hd_tls_error(e.link.tls)[0] != 0);
@@ -418,7 +418,7 @@ static void garbage_in_a_record_ends_the_link(void)
     p[n - 1] ^= 1;
     CU_ASSERT_EQUAL(write(e.peer, p, (size_t)n), n);
     for (int i = 0; i < 4; i++)
-        uv_run(&e.loop.uv, UV_RUN_NOWAIT);
+        hd_loop_turn_awake(&e.loop);
     CU_ASSERT_EQUAL(e.got_len, 0);
     CU_ASSERT_EQUAL(e.error, EPROTO);
     finish(&e);
@@ -501,17 +501,17 @@ static void a_link_moves_with_half_a_record(void)
     n = BIO_get_mem_data(e.out, &p);
     CU_ASSERT_EQUAL(write(e.peer, p, 30), 30);
     for (int i = 0; i < 4; i++)
-        uv_run(&e.loop.uv, UV_RUN_NOWAIT);
+        hd_loop_turn_awake(&e.loop);
     CU_ASSERT_EQUAL(e.got_len, 0);
     CU_ASSERT(hd_link_quiet(&e.link));
     hd_link_detach(&e.link, on_detached);
     for (int i = 0; i < 4; i++)
-        uv_run(&e.loop.uv, UV_RUN_NOWAIT);
+        hd_loop_turn_awake(&e.loop);
     CU_ASSERT_EQUAL(e.detached, 1);
     CU_ASSERT_EQUAL(hd_link_attach(&e.link, &io), HD_OK);
     CU_ASSERT_EQUAL(write(e.peer, p + 30, (size_t)n - 30), n - 30);
     for (int i = 0; i < 4; i++)
-        uv_run(&other.uv, UV_RUN_NOWAIT);
+        hd_loop_turn_awake(&other);
     CU_ASSERT_EQUAL(e.got_len, 100);
     CU_ASSERT(right(e.got, e.got_len));
     hd_link_close(&e.link, on_released);
