@@ -145,12 +145,21 @@ static void fini(struct hd_worker *w)
     hd_strbuf_free(&w->text);
 }
 
+/* Nobody cancels a worker. Where the thread says so, glibc's recv, send and epoll_wait need not lock the bus
+ * twice each to make it possible while they wait. */
+static void never_cancelled(void)
+{
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+}
+
 static void *thread_main(void *arg)
 {
     struct start *st = arg;
     struct hd_worker *w = st->w;
     struct hd_sockets *sockets = w->all->sockets; /* a reload may change them as soon as all are there */
 
+    never_cancelled();
     hd_thread_name(HD_THREAD_WORKER, w->index);
     st->code = init(w);
     if (st->code) {
