@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "plug/bus.h"
 #include "session/client.h"
+#include "session/defaults.h"
 #include "session/defined.h"
 #include "session/extended.h"
 #include "session/names.h"
@@ -438,6 +439,8 @@ static enum hd_fate on_ready(struct hd_relay *r, const struct hd_frame *f)
     hd_server_forget(v, &e);
     if (s && (e.flags & HD_EXPECT_PROBE))
         hd_track_answered(s);
+    else if (e.flags & HD_EXPECT_DEFAULTS)
+        hd_defaults_answered(v);
     if (s && s->excuses && !(e.flags & HD_EXPECT_SWALLOW))
         hd_prepared_excuses_free(s); /* the text that they were for is over */
     if (s && (e.flags & (HD_EXPECT_FENCE | HD_EXPECT_RESTORE))) {
@@ -524,6 +527,8 @@ enum hd_fate hd_relay_message(struct hd_relay *r, const struct hd_frame *f)
         count_row(v, f);
         if (v->session && v->expects.count && (hd_expects_head(&v->expects)->flags & HD_EXPECT_PROBE))
             hd_track_answer(v->session, f);
+        else if (v->expects.count && (hd_expects_head(&v->expects)->flags & HD_EXPECT_DEFAULTS))
+            hd_defaults_row(v, f);
         return if_asked(v);
     case HD_MSG_READY_FOR_QUERY:
         return on_ready(r, f);

@@ -159,6 +159,40 @@ static PGconn *connect_by_libpq(struct hd_connect *c, const struct hd_connect_wa
     return NULL;
 }
 
+static void no_notice(void *arg, const char *message)
+{
+    (void)arg;
+    (void)message;
+}
+
+/* Asks what is to be asked. 0, or the connection cannot be used: c says why. An error that the server
+ * answers is an answer. */
+static int put_question(struct hd_connect *c, const struct hd_connect_wait *w)
+{
+    PGresult *r;
+    size_t n = 0;
+    int bad;
+
+    PQsetNoticeProcessor(c->conn, no_notice, NULL);
+    bad = !PQsendQuery(c->conn, c->question);
+    for (; !bad; n++) {
+        while (!bad && PQisBusy(c->conn))
+            bad = hd_connect_wait_fd(w, PQsocket(c->conn), POLLIN) || !PQconsumeInput(c->conn);
+        r = bad ? NULL : PQgetResult(c->conn);
+        if (!r)
+            break;
+        if (n < HD_ARRAY_LEN(c->answers))
+            c->answers[n] = r;
+        else
+            PQclear(r);
+    }
+    if (bad || PQstatus(c->conn) != CONNECTION_OK) {
+        snprintf(c->message, sizeof(c->message), "connection lost while its settings were asked for");
+        return -1;
+    }
+    return 0;
+}
+
 static void run_connect(struct hd_connector *k, struct hd_connect *c)
 {
     const struct hd_connect_wait w = {hd_now_ns() + c->timeout_ms * 1000000, k->stop_fd};
@@ -175,6 +209,10 @@ static void run_connect(struct hd_connector *k, struct hd_connect *c)
     if (c->conn)
         read_cancel_key(c->conn, trace, &c->key);
     free(trace);
+    if (c->conn && c->question && put_question(c, &w)) {
+        PQfinish(c->conn);
+        c->conn = NULL;
+    }
 }
 
 static void connect_done(struct hd_post *p)
@@ -378,6 +416,7 @@ void hd_connector_connect(struct hd_connector *k, struct hd_connect *req)
 {
     req->next = NULL;
     req->conn = NULL;
+    memset(req->answers, 0, sizeof(req->answers));
     req->sqlstate[0] = req->message[0] = 0;
     pthread_mutex_lock(&k->lock);
     *k->connects_tail = req;

@@ -36,11 +36,13 @@ struct hd_connect {
                                  conninfo */
     const char *values[16];
     const struct hd_scram_keys *keys; /* instead of a password; NULL: libpq does all */
+    const char *question;             /* a Query to be sent when it is made, or NULL */
     uint64_t timeout_ms;
     struct hd_loop *loop; /* where done runs */
     void (*done)(struct hd_connect *c);
     /* answered */
-    PGconn *conn; /* connected and idle, or NULL */
+    PGconn *conn;         /* connected and idle, or NULL */
+    PGresult *answers[2]; /* the first ones to the question; NULL: there were fewer. The asker's to clear */
     struct hd_cancel_key key;
     char sqlstate[6];  /* of the failure; empty: it never reached a server */
     char message[400]; /* of the failure, one line; no password in it */

@@ -42,10 +42,11 @@ enum hd_expect_kind {
                               */
 #define HD_EXPECT_ENDED 128u /* SYNC: the client had sent CopyDone or CopyFail before it */
 /* QUERY of the host's own: */
-#define HD_EXPECT_PROBE   256u  /* what the session has left on the server (track.c) */
-#define HD_EXPECT_RESTORE 512u  /* what RESET goes back to (restore.c); its ReadyForQuery is the client's */
-#define HD_EXPECT_FORGETS 1024u /* what the server has drawn from sequences (sequence.c) */
-#define HD_EXPECT_AHEAD   4096u /* what the client's text does first (prepared_sql.c) */
+#define HD_EXPECT_PROBE    256u  /* what the session has left on the server (track.c) */
+#define HD_EXPECT_RESTORE  512u  /* what RESET goes back to (restore.c); its ReadyForQuery is the client's */
+#define HD_EXPECT_FORGETS  1024u /* what the server has drawn from sequences (sequence.c) */
+#define HD_EXPECT_AHEAD    4096u /* what the client's text does first (prepared_sql.c) */
+#define HD_EXPECT_DEFAULTS 8192u /* what the server has by itself (defaults.c) */
 /* QUERY, SYNC: it resets what is to be restored. */
 #define HD_EXPECT_FENCE 2048u
 

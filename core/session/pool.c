@@ -39,6 +39,7 @@ static void shared_free(struct hd_workers *all, struct hd_pool_shared *s)
     for (int i = 0; i < HD_POOL_TALLIES; i++)
         hd_tally_put(all, s->tallies[i]);
     hd_params_copy_free(s->welcome);
+    hd_params_copy_free(s->defaults);
     OPENSSL_cleanse(&s->keys, sizeof(s->keys));
     hd_free(s->key);
     hd_free(s);
@@ -317,6 +318,8 @@ void hd_pools_apply(struct hd_worker *w, struct hd_settings *s)
         if (!same_node(node, p->node)) {
             hd_params_drop(p->welcome);
             p->welcome = NULL;
+            hd_params_drop(p->defaults);
+            p->defaults = NULL;
             hd_session_forget_logins(p);
             close_idle(p, "the node's configuration changed");
             HD_LIST_EACH(n, &p->busy)
@@ -339,6 +342,7 @@ static void pool_free(struct hd_pool *p)
     atomic_store(&p->shared->places[p->w->index].pool, NULL);
     hd_session_forget_logins(p);
     hd_params_drop(p->welcome);
+    hd_params_drop(p->defaults);
     hd_settings_release(p->settings);
     shared_put(all, p->shared);
     hd_free(p->database);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "session/client.h"
+#include "session/defaults.h"
 #include "session/pool_parts.h"
 #include "session/server.h"
 
@@ -96,6 +97,7 @@ static void on_connected(struct hd_connect *c)
         node_up(p);
         v->node_hash = hd_pool_node_hash(p);
         hd_pool_set_state(v, HD_SERVER_CLEANING);
+        hd_defaults_learn(v, c->answers);
         hd_pool_learn_welcome(p, v->params);
         hd_pool_put(v);
     } else {
@@ -103,6 +105,8 @@ static void on_connected(struct hd_connect *c)
         if (!p->w->stopping && !outdated)
             node_down(p, c);
     }
+    for (size_t i = 0; i < HD_ARRAY_LEN(c->answers); i++)
+        PQclear(c->answers[i]);
     hd_settings_release(pc->settings);
     OPENSSL_cleanse(&pc->keys, sizeof(pc->keys));
     hd_free(pc);
@@ -156,6 +160,7 @@ static int start_connect(struct hd_pool *p)
     pc->conninfo = p->node->conninfo;
     pc->settings = hd_settings_hold(p->settings);
     hd_pool_where(p, c, &pc->keys, p->database, p->user);
+    c->question = hd_defaults_question(p);
     c->done = on_connected;
     p->connecting++;
     hd_connector_connect(p->w->all->connector, c);

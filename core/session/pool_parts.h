@@ -34,6 +34,9 @@ struct hd_pool_shared {
     struct hd_params_copy *welcome; /* what a new server has, by the settings numbered `generation`; under the
                                      * workers' lock */
     uint64_t generation;
+    struct hd_params_copy *defaults;   /* what servers have beside that; under the workers' lock */
+    _Atomic uint64_t defaults_seen_ns; /* when a server has said so last */
+    _Atomic unsigned defaults_seq;     /* numbers its changes; written under that lock */
     struct hd_pool_place {
         _Atomic(struct hd_pool *) pool;
         _Atomic unsigned flags; /* HD_PLACE_…, kept by the pool's own worker */

@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "session/cancel.h"
 #include "session/client.h"
+#include "session/defaults.h"
 #include "session/pool_parts.h"
 #include "session/server.h"
 
@@ -107,6 +108,7 @@ void hd_pools_tick(struct hd_worker *w, uint64_t now)
     for (struct hd_pool *p = w->pools; p; p = p->next) {
         end_old_orphans(p, now);
         hd_pool_ask_for_welcome(p);
+        hd_defaults_tick(p, now);
         time_out_waiting(p, now);
         close_old_idle(p, now);
         if (over)

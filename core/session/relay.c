@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "session/cancel.h"
 #include "session/client.h"
+#include "session/defaults.h"
 #include "session/ending.h"
 #include "session/pool.h"
 #include "session/server.h"
@@ -134,7 +135,7 @@ void hd_server_settle(struct hd_server *v)
         hd_login_server_ready(v->session);
     else if (v->session && v->session->fence && !v->expects.count && hd_session_role_taken(v->session))
         return;
-    else if (asks_first(v))
+    else if (asks_first(v) || (HD_UNLIKELY(v->ask_defaults) && hd_defaults_ask(v)))
         return;
     else if (released(v))
         hd_session_release(v->session);

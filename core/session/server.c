@@ -14,6 +14,7 @@
 #include "io/tls.h"
 #include "session/cancel.h"
 #include "session/client.h"
+#include "session/defaults.h"
 #include "session/pool.h"
 #include "session/prepared.h"
 #include "session/relay.h"
@@ -263,7 +264,9 @@ void hd_server_close(struct hd_server *v, const char *why)
     hd_stock_clear(&v->preps, t);
     hd_unnamed_lost(NULL, v);
     hd_params_drop(v->params);
-    v->params = NULL;
+    hd_params_drop(v->defaults);
+    hd_params_drop(v->defaults_answer);
+    v->params = v->defaults = v->defaults_answer = NULL;
     v->link.fd = -1;            /* libpq closes it */
     attached = !v->link.closed; /* not when moving it failed */
     if (attached)
@@ -284,7 +287,7 @@ struct hd_server_move {
     struct hd_post announce, post;
     struct hd_server *v;
     struct hd_pool *to;
-    struct hd_params_copy *params;
+    struct hd_params_copy *params, *defaults;
     void (*announced)(struct hd_pool *to);
     void (*moved)(struct hd_server *v, struct hd_pool *to);
 };
@@ -304,6 +307,7 @@ static void arrive(struct hd_post *p)
     v->pool = m->to;
     v->w = m->to->w;
     v->params = hd_params_from_copy(v->w->params, m->params);
+    hd_defaults_moved(v, m->defaults);
     if (!v->params || hd_link_attach(&v->link, &v->w->io))
         v->must_close = 1;
     m->moved(v, m->to);
@@ -331,6 +335,7 @@ int hd_server_move(struct hd_server *v, struct hd_pool *to, void (*announced)(st
         hd_free(m);
         return HD_ENOMEM;
     }
+    m->defaults = v->defaults ? hd_params_copy(v->defaults) : NULL;
     hd_sequence_forget_session(v);
     m->announce.fn = on_announced;
     m->v = v;
@@ -338,7 +343,8 @@ int hd_server_move(struct hd_server *v, struct hd_pool *to, void (*announced)(st
     m->announced = announced;
     m->moved = moved;
     hd_params_drop(v->params);
-    v->params = NULL;
+    hd_params_drop(v->defaults);
+    v->params = v->defaults = NULL;
     v->w->moving++;
     v->moving = m; /* carried until the link has left this loop */
     hd_loop_post(&to->w->loop, &m->announce);

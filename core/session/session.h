@@ -58,8 +58,9 @@ struct hd_stmt {
     struct hd_template *tmpl; /* held */
     struct hd_buf *rewrite;   /* a filter's text instead: a whole Query, or the SQL of a Parse; NULL: none */
     struct hd_stmt *next_free;
-    uint32_t want;  /* of the plan */
-    uint32_t flags; /* HD_STMT_… */
+    uint32_t want;        /* of the plan */
+    uint32_t flags;       /* HD_STMT_… */
+    uint64_t defaults_id; /* that filters were told when they decided; 0: none */
     uint64_t arrived_ns, queue_ns, first_ns;
     uint64_t queued_at_ns; /* while waiting; else 0 */
     uint64_t rows, bytes;
@@ -90,11 +91,13 @@ struct hd_server {
     struct hd_session *session;
     PGconn *pg;
     struct hd_cancel_key cancel_key;
-    struct hd_params *params; /* as the server stands now */
-    struct hd_stock preps;    /* under the host's names */
-    struct hd_prep *unnamed;  /* the unnamed statement's content; NULL: none that is known */
-    uint32_t unnamed_changes; /* numbers what was done to it */
-    uint64_t unnamed_rows;    /* HD_ROWS_… */
+    struct hd_params *params;          /* as the server stands now */
+    struct hd_params *defaults;        /* what it has beside them by itself (defaults.c); NULL: not known */
+    struct hd_params *defaults_answer; /* the same as it is being told */
+    struct hd_stock preps;             /* under the host's names */
+    struct hd_prep *unnamed;           /* the unnamed statement's content; NULL: none that is known */
+    uint32_t unnamed_changes;          /* numbers what was done to it */
+    uint64_t unnamed_rows;             /* HD_ROWS_… */
     struct hd_expects expects;
     struct hd_frame_scan scan;
     struct hd_buf *relay_buf;      /* of the run that is being relayed */
@@ -116,6 +119,7 @@ struct hd_server {
     uint8_t relayed_fatal;   /* the client has been told why it ends */
     uint8_t paused_by_client;
     uint8_t unnamed_unsure;  /* `unnamed` is not known */
+    uint8_t ask_defaults;    /* its defaults are to be asked for again */
     uint8_t orphan;          /* it owes answers to a client that has left in good order */
     uint8_t checking;        /* asked whether it still lives, counted in pool->checking */
     uint8_t statement_error; /* the Query that is running has failed */
@@ -156,6 +160,13 @@ struct hd_pool {
     unsigned turns;                    /* sessions served here since a server was given to another worker */
     unsigned forgotten;            /* of the shared part, when this one's `welcome` was learned or dropped */
     struct hd_params *welcome;     /* what a new server connection has; NULL until the first */
+    struct hd_params *defaults;    /* what its servers have beside that (defaults.c); NULL: not known */
+    uint64_t defaults_due_ns;      /* when a server is asked for them next */
+    uint64_t defaults_asked_ns;    /* when servers were asked for them last */
+    uint64_t defaults_since_ns;    /* when their changes were counted last, and */
+    uint64_t defaults_work;        /* what had been done in the pool when they were asked for */
+    uint32_t defaults_changes;     /* ... how many there were */
+    unsigned defaults_seq;         /* of the shared part, when they were taken from it or given to it */
     struct hd_login_cache *logins; /* what startup parameters come to */
     uint64_t check_ns;             /* who has idled longer is asked before it is used */
     uint64_t retry_ns;             /* no connect before this */
@@ -163,6 +174,7 @@ struct hd_pool {
     char fail_sqlstate[6];
     char fail_message[400];
     struct hd_pool_stats stats;
+    uint8_t defaults_failed; /* a server would not say */
     uint8_t paused;
     uint8_t plea; /* another worker is being asked to make room */
 };

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/units.h"
+#include "session/defaults.h"
 #include "session/params.h"
 #include "sql/facts.h"
 #include "wire/read.h"
@@ -95,6 +96,18 @@ static uint32_t session_flags(const struct hd_session *s)
     return flags;
 }
 
+static const struct hd_pool *pool_of(const struct hd_session *s)
+{
+    return s->route ? s->route : s->pool;
+}
+
+static uint64_t defaults_id(const struct hd_session *s)
+{
+    const struct hd_params *d = hd_defaults_of(s, pool_of(s));
+
+    return d ? d->id : 0;
+}
+
 struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uint32_t flags)
 {
     struct hd_worker *w = s->w;
@@ -112,6 +125,7 @@ struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uin
     st->want = t->plan->want;
     hd_chain_touch(&s->chain, t->plan);
     st->flags = flags | session_flags(s);
+    st->defaults_id = defaults_id(s);
     st->arrived_ns = hd_now_ns();
     memcpy(st->sqlstate, "00000", 6);
     if (hd_chain_begin(w->chain, t->plan, &st->exec)) {
@@ -137,7 +151,8 @@ _Static_assert(sizeof(struct hd_session_setting) == sizeof(struct hd_param_entry
 static void describe(struct hd_stmt *st, const struct hd_stmt_input *in, struct hd_statement *out)
 {
     struct hd_session *s = st->session;
-    const struct hd_pool *p = s->route ? s->route : s->pool;
+    const struct hd_pool *p = pool_of(s);
+    const struct hd_params *defaults = hd_defaults_of(s, p);
 
     *out = (struct hd_statement){.size = sizeof(*out),
                                  .flags = st->flags,
@@ -153,8 +168,15 @@ static void describe(struct hd_stmt *st, const struct hd_stmt_input *in, struct 
                                  .settings = (const struct hd_session_setting *)s->params->entries,
                                  .settings_id = s->params->id,
                                  .setting_count = s->params->count};
+    if (defaults) {
+        out->defaults = (const struct hd_session_setting *)defaults->entries;
+        out->defaults_id = defaults->id;
+        out->default_count = defaults->count;
+    }
     if (in)
         out->sql = (struct hd_str){in->sql, in->sql_len};
+    if (!defaults || st->defaults_id != out->defaults_id)
+        out->flags |= HD_STMT_SETTINGS_UNSURE; /* they have become others meanwhile, or are not known */
 }
 
 /* A Bind message: formats, values, result formats. Returns 0 when it is broken or too much: then none are

@@ -161,26 +161,41 @@ def search_path():
 @test("the default search_path: the server's, the database's, the user's")
 def default_path():
     with client() as w:
-        equal(names(w, "SELECT * FROM only_here"), ["public.only_here"])
+        equal(names(w, "/* by default */ SELECT * FROM only_here"), ["public.only_here"])
         pg.execute("ALTER DATABASE shop SET search_path = two, public")
         mark(w, "changed")
-        equal(names(w, "SELECT * FROM item"), ["two.item"])
+        equal(names(w, "/* by default */ SELECT * FROM item"), ["two.item"])
         pg.execute("ALTER ROLE app SET search_path = one")
         mark(w, "changed")
-        equal(names(w, "SELECT * FROM item"), ["one.item"])
+        equal(names(w, "/* by default */ SELECT * FROM item"), ["one.item"])
         pg.execute("ALTER ROLE app IN DATABASE shop SET search_path = two")
         mark(w, "changed")
-        equal(names(w, "SELECT * FROM item"), ["two.item"])
+        equal(names(w, "/* by default */ SELECT * FROM item"), ["two.item"])
         pg.execute("ALTER ROLE app RESET ALL; ALTER ROLE app IN DATABASE shop RESET ALL; ALTER DATABASE shop RESET ALL")
         mark(w, "changed")
         pg.execute("ALTER SYSTEM SET search_path = one, public")
         equal(pg.execute("SELECT pg_reload_conf()"), [(True,)])
         wait_for(lambda: pg.execute("SHOW search_path") == [("one, public",)], what="the server to reload")
         mark(w, "changed")
-        equal(names(w, "SELECT * FROM item"), ["one.item"])
+        equal(names(w, "/* by default */ SELECT * FROM item"), ["one.item"])
         pg.execute("ALTER SYSTEM RESET search_path")
         pg.execute("SELECT pg_reload_conf()")
         mark(w, "changed")
+
+
+@test("the search_path that the pool's servers have by themselves")
+def server_path():
+    with client() as w, client() as other:
+        equal(names(w, "SELECT * FROM only_here"), ["public.only_here"])
+        pg.execute("ALTER ROLE app SET search_path = two")
+        mark(w, "changed")
+        w.query("BEGIN")
+        equal(names(w, "SELECT * FROM only_here"), ["public.only_here"])  # its server is older
+        pg.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app' AND state = 'idle'")
+        other.query("SELECT 1")  # on a new one
+        w.query("COMMIT")
+        equal(names(w, "SELECT * FROM item"), ["two.item"])
+        pg.execute("ALTER ROLE app RESET ALL")
 
 
 @test("views, partitions and children are followed to their tables")

@@ -10,6 +10,8 @@
 
 #include <howdah/types.h>
 
+#include <strings.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -52,9 +54,9 @@ extern "C" {
 /* The client reads a description of the rows with this answer: always in the simple protocol; in the extended
  * one where it asked for it (Describe of the portal) between Bind and Execute. With HD_WANT_REPLACE only. */
 #define HD_STMT_DESCRIBED 8u
-/* `settings` may not be what the server has: the transaction has changed some that are not known yet,
- * something that the host cannot see through has run, or the pool_mode is not auto, where only settings that
- * the server reports are followed. */
+/* `settings` and `defaults` may not be what the server has: the transaction has changed some that are not
+ * known yet, something that the host cannot see through has run, what servers have by default is not known
+ * (yet), or the pool_mode is not auto, where only settings that the server reports are followed. */
 #define HD_STMT_SETTINGS_UNSURE 16u
 #define HD_STMT_TEMP            32u /* the session may have temporary objects, which hide others of their name */
 
@@ -98,7 +100,7 @@ struct hd_statement {
     struct hd_str dbname; /* the database's name there */
     /* What the server reports of its settings, and what the client has set by itself, in the order of their
      * names. `role` and `session_authorization` are among them where they were set. One that is missing has
-     * the server's default for this user and database. SET LOCAL is not followed: see HD_KIND_SET_LOCAL and
+     * its default, see `defaults`. SET LOCAL is not followed: see HD_KIND_SET_LOCAL and
      * HD_FACT_SET_CONFIG. */
     const struct hd_session_setting *settings;
     /* Names this very set of settings on this worker: two executions with the same number have the same
@@ -107,7 +109,28 @@ struct hd_statement {
     uint64_t settings_id;
     uint32_t setting_count;
     uint32_t reserved2;
+    /* What those have that are in `settings` neither set nor reported, among the settings that can change
+     * what a query gives: the defaults that the server's configuration, the database and the role give this
+     * user there (search_path, bytea_output, extra_float_digits …). NULL where they are not known, and then
+     * the flag HD_STMT_SETTINGS_UNSURE is set; it is in complete(), too, where they have changed under way.
+     */
+    const struct hd_session_setting *defaults;
+    uint64_t defaults_id; /* names this very set on this worker, as settings_id does; 0: not known */
+    uint32_t default_count;
+    uint32_t reserved3;
 };
+
+/* The value of a setting as the statement will find it, the client's or the default; NULL: not known. */
+static inline const char *hd_statement_setting(const struct hd_statement *st, const char *name)
+{
+    for (uint32_t i = 0; i < st->setting_count; i++)
+        if (!strcasecmp(st->settings[i].name, name))
+            return st->settings[i].value;
+    for (uint32_t i = 0; i < st->default_count; i++)
+        if (!strcasecmp(st->defaults[i].name, name))
+            return st->defaults[i].value;
+    return NULL; /* also where SETTINGS_UNSURE stands */
+}
 
 /*
  * What a filter decides. The host zeroes it and sets `size` before the call; everything pointed to is

@@ -8,16 +8,20 @@
  *     PROBLEMS|REASON|GENERATION|FOOTPRINT|REASON|SCHEMA.NAME:KIND:FLAGS:MENTION SCHEMA.NAME:…
  *
  * or a code's number where that is not known (yet). A plugin's mark `/ * current * /` says whether what was
- * told last on this worker still stands.
+ * told last on this worker still stands; `/ * setting NAME * /` what the statement would find set, or
+ * "unsure" where that is not known.
+ * With `/ * by default * /` the catalog is not told the search_path.
  */
 #include "skeleton.h"
 
 #include <stdio.h>
 #include <strings.h>
 
-#define DEPENDS "/* depends */"
-#define CURRENT "/* current */"
-#define CHANGED "/* changed */"
+#define DEPENDS    "/* depends */"
+#define CURRENT    "/* current */"
+#define CHANGED    "/* changed */"
+#define BY_DEFAULT "/* by default */"
+#define SETTING    "/* setting "
 
 /* A worker's. */
 struct worker {
@@ -59,10 +63,15 @@ static void answer(struct worker *w, struct hd_verdict *v)
 
 static struct hd_str setting(const struct hd_statement *st, const char *name)
 {
-    for (uint32_t i = 0; i < st->setting_count; i++)
-        if (!strcasecmp(st->settings[i].name, name))
-            return (struct hd_str){st->settings[i].value, strlen(st->settings[i].value)};
-    return (struct hd_str){NULL, 0};
+    const char *value = hd_statement_setting(st, name);
+
+    return (struct hd_str){value, value ? strlen(value) : 0};
+}
+
+/* What the statement would find set, or what the catalog takes for the default. */
+static struct hd_str path(const struct hd_statement *st)
+{
+    return after_mark(st, BY_DEFAULT) ? (struct hd_str){NULL, 0} : setting(st, "search_path");
 }
 
 static void print(struct base *b, struct worker *w)
@@ -91,7 +100,7 @@ static void tell(struct base *b, struct worker *w, const struct hd_statement *st
                                            .dbname = st->dbname,
                                            .user = st->user,
                                            .role = setting(st, "role"),
-                                           .search_path = setting(st, "search_path")};
+                                           .search_path = path(st)};
     int32_t code;
 
     b->catalog->release(w->last);
@@ -103,6 +112,20 @@ static void tell(struct base *b, struct worker *w, const struct hd_statement *st
         snprintf(w->text, sizeof(w->text), "%d", code);
 }
 
+static void tell_setting(struct worker *w, const struct hd_statement *st, const char *name)
+{
+    char copy[64];
+    const char *value;
+
+    snprintf(copy, sizeof(copy), "%.*s", (int)strcspn(name, " "), name);
+    value = hd_statement_setting(st, copy);
+    snprintf(w->text, sizeof(w->text), "%s%s",
+             st->flags & HD_STMT_SETTINGS_UNSURE ? "unsure"
+             : value                             ? "="
+                                                 : "none",
+             !(st->flags & HD_STMT_SETTINGS_UNSURE) && value ? value : "");
+}
+
 static int32_t statement(void *self, void *ws, void *plan, const struct hd_statement *st,
                          struct hd_verdict *v)
 {
@@ -110,7 +133,9 @@ static int32_t statement(void *self, void *ws, void *plan, const struct hd_state
     struct worker *w = ws;
 
     (void)plan;
-    if (after_mark(st, DEPENDS))
+    if (after_mark(st, SETTING))
+        tell_setting(w, st, after_mark(st, SETTING));
+    else if (after_mark(st, DEPENDS))
         tell(b, w, st);
     else if (after_mark(st, CURRENT))
         snprintf(w->text, sizeof(w->text), "%d", w->last ? b->catalog->current(w->last) : -1);

@@ -38,7 +38,7 @@ struct self {
 
 /* What a session has made of its settings. */
 struct session {
-    uint64_t settings_id;
+    uint64_t settings_id, defaults_id;
     struct bytes settings;
 };
 
@@ -87,19 +87,25 @@ static int same(const struct bytes *a, const struct bytes *b)
 
 /* --- keys ---------------------------------------------------------------------------------------------- */
 
-/* Everything that the session has set, but for what it calls itself. */
+static void add_settings(struct bytes *to, const struct hd_session_setting *some, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (!strcasecmp(some[i].name, "application_name"))
+            continue;
+        add(to, some[i].name, strlen(some[i].name) + 1);
+        add(to, some[i].value, strlen(some[i].value) + 1);
+    }
+    add(to, "", 1);
+}
+
+/* Everything that the session has set, but for what it calls itself; and what it has not. */
 static void read_settings(struct self *s, struct session *session, const struct hd_statement *st)
 {
     session->settings.len = 0;
-    for (uint32_t i = 0; i < st->setting_count; i++) {
-        const struct hd_session_setting *one = &st->settings[i];
-
-        if (!strcasecmp(one->name, "application_name"))
-            continue;
-        add(&session->settings, one->name, strlen(one->name) + 1);
-        add(&session->settings, one->value, strlen(one->value) + 1);
-    }
+    add_settings(&session->settings, st->settings, st->setting_count);
+    add_settings(&session->settings, st->defaults, st->default_count);
     session->settings_id = st->settings_id;
+    session->defaults_id = st->defaults_id;
     s->settings_read++;
 }
 
@@ -108,7 +114,7 @@ static struct bytes make_key(struct self *s, const struct hd_statement *st)
     struct session *session = st->session_state;
     struct bytes key = {0};
 
-    if (session->settings_id != st->settings_id)
+    if (session->settings_id != st->settings_id || session->defaults_id != st->defaults_id)
         read_settings(s, session, st);
     add_number(&key, st->flags & (HD_STMT_EXTENDED | HD_STMT_DESCRIBED));
     add_str(&key, st->node);
