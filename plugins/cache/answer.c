@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Conditions that every head has: everything, the database, its schema. */
-#define FIXED 3
-
 /* --- conditions ---------------------------------------------------------------------------------------- */
 
 static void add_condition(struct cache_head *h, const struct cache_cell *cell)
@@ -19,12 +16,13 @@ static void add_condition(struct cache_head *h, const struct cache_cell *cell)
 struct cache_capture *cache_capture_new(const struct cache *self, const struct cache_bound *b,
                                         const struct hd_statement *st)
 {
-    size_t count = b->table_count + FIXED;
+    size_t count = b->table_count + CACHE_FIXED_CONDITIONS;
     struct cache_capture *c = calloc(1, sizeof(*c) + count * sizeof(struct cache_condition));
 
     if (!c)
         return NULL;
     c->described = (st->flags & HD_STMT_DESCRIBED) != 0;
+    c->db = b->scope->db;
     c->head.nonce = self->nonce;
     c->head.generation = b->generation;
     add_condition(&c->head, &self->epochs.everything);
@@ -63,8 +61,8 @@ int cache_head_holds(const struct cache *self, struct hd_str head, const struct 
     if (head.len < sizeof(h))
         return 0;
     memcpy(&h, head.ptr, sizeof(h));
-    if (h.nonce != self->nonce || h.generation != b->generation || h.count != b->table_count + FIXED ||
-        head.len != sizeof(h) + h.count * sizeof(c))
+    if (h.nonce != self->nonce || h.generation != b->generation ||
+        h.count != b->table_count + CACHE_FIXED_CONDITIONS || head.len != sizeof(h) + h.count * sizeof(c))
         return 0;
     for (uint64_t i = 0; i < h.count; i++) {
         memcpy(&c, head.ptr + sizeof(h) + i * sizeof(c), sizeof(c));

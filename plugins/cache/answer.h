@@ -7,6 +7,9 @@
 
 #include "plan.h"
 
+/* Conditions that every head has: everything, the database, its schema. Those of tables follow. */
+#define CACHE_FIXED_CONDITIONS 3
+
 /* What must hold for a value to be right: its head in stores of this process. */
 struct cache_condition {
     const struct cache_cell *cell;
@@ -25,6 +28,7 @@ struct cache_capture {
     struct cache_flight *flight; /* which has the key */
     struct cache_bytes answer;
     struct cache_policy policy;
+    struct cache_database *db;
     uint64_t sent_ns;
     int32_t described; /* a RowDescription comes with it */
     int32_t dropped;   /* longer than may be kept, or out of memory */

@@ -9,12 +9,14 @@
  *   answer.c   the server's answer, caught and kept together with the epochs of what it hangs on
  *   flight.c, park.c   of equal reads that miss at the same time one is sent, the others wait
  *   writes.c   what transactions have touched; their ends bump epochs
+ *   follow.c, strict.c  what is written around the host, and reads that wait until it is known
  *   epochs.c   the counters that say whether something has changed
  *   rules.c, hint.c    what is kept, how long, and where
  *
  * Stores are other plugins ("howdah.cache-store/1"): this one knows none by name.
  */
 #include "cache.h"
+#include "follow.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,16 +36,6 @@ static int32_t create(hd_host *host, void **self, struct hd_error *err)
     cache_epochs_init(&c->epochs);
     *self = c;
     return HD_OK;
-}
-
-static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
-{
-    struct cache_rules *rules;
-    int32_t code = cache_rules_new(conf, &rules, err);
-
-    (void)self;
-    cache_rules_unref(rules);
-    return code;
 }
 
 static int32_t find_services(struct cache *self, struct hd_error *err)
@@ -86,6 +78,50 @@ static int32_t find_stores(struct cache *self, struct hd_error *err)
     return HD_OK;
 }
 
+/* Whether some rule needs to know what is written around the host. */
+static int needs_stream(const struct cache_rules *rules)
+{
+    int needs = rules->defaults.mode != CACHE_TTL;
+
+    for (uint32_t i = 0; i < rules->count; i++)
+        needs |= rules->items[i].policy.mode != CACHE_TTL;
+    return needs;
+}
+
+static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err)
+{
+    const struct cache *self = arg;
+    struct cache_rules *rules;
+    int32_t code = cache_rules_new(conf, &rules, err);
+
+    if (code == HD_OK && self->rules && !self->stream && needs_stream(rules))
+        code = cache_fail(
+            err, HD_EBUSY,
+            "%s: a mode other than ttl needs the change stream, which the cache has not been started "
+            "with: switch the plugin off and on again",
+            conf->origin);
+    cache_rules_unref(rules);
+    return code;
+}
+
+static int32_t find_stream(struct cache *self, struct hd_error *err)
+{
+    const struct hd_host_v1 *api = hd_host_api(self->host);
+    struct hd_error why = HD_ERROR_INIT;
+    const void *vtable;
+
+    if (!needs_stream(self->rules))
+        return HD_OK;
+    if (api->capability(self->host, HD_CAP_CHANGE_STREAM, NULL, &vtable, &self->stream_self, &why) != HD_OK)
+        return cache_fail(
+            err, HD_ENOENT,
+            "mode = strict and mode = bounded need the plugin change-stream (%s): enable it, or "
+            "say mode = ttl in [plugin cache] and its rules",
+            why.text);
+    self->stream = vtable;
+    return HD_OK;
+}
+
 /* Unlike that of any instance before, whose values may still be in the stores. */
 static uint64_t make_nonce(void)
 {
@@ -105,6 +141,8 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
         code = cache_rules_new(conf, &self->rules, err);
     if (code == HD_OK)
         code = find_stores(self, err);
+    if (code == HD_OK)
+        code = find_stream(self, err);
     if (code == HD_OK && cache_stats_init(&self->stats, self->host, self->metrics))
         code = cache_fail(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
     if (code != HD_OK)
@@ -138,6 +176,7 @@ static int32_t stop(void *arg)
 {
     struct cache *self = arg;
 
+    cache_follow_stop(self);
     for (uint32_t i = 0; i < self->tier_count; i++)
         self->tiers[i].store->flush(self->tiers[i].self, NULL, NULL);
     return HD_OK;

@@ -27,6 +27,8 @@ struct cache {
     const struct hd_metrics_v1 *metrics;
     const struct hd_commands_v1 *commands;
     const struct hd_loop_v1 *loop;
+    const struct hd_change_stream_v1 *stream; /* NULL: no mode needs it */
+    void *stream_self;
     struct cache_tier tiers[CACHE_TIERS_MAX];
     uint32_t tier_count;
     uint32_t reserved;

@@ -23,6 +23,7 @@ static void free_database(struct cache_database *db)
         }
     }
     pthread_mutex_destroy(&db->lock);
+    pthread_mutex_destroy(&db->opening);
     free(db);
 }
 
@@ -57,6 +58,7 @@ static struct cache_database *make_database(struct hd_str node, struct hd_str db
     db->node = (struct hd_str){names, node.len};
     db->dbname = (struct hd_str){names + node.len, dbname.len};
     pthread_mutex_init(&db->lock, NULL);
+    pthread_mutex_init(&db->opening, NULL);
     return db;
 }
 

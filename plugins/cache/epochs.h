@@ -23,11 +23,15 @@ struct cache_table {
     uint32_t oid;
     uint32_t reserved;
     struct cache_cell written;
+    _Atomic int32_t covered; /* the change stream tells of it */
+    _Atomic int32_t asked;   /* it has been asked to */
     /* Transactions that have written it and whose end is not known: it may yet change, without a word. */
     _Atomic uint32_t unsettled;
 };
 
 #define CACHE_TABLE_BUCKETS 256
+
+struct cache_follow;
 
 struct cache_database {
     struct cache_database *next;
@@ -37,6 +41,9 @@ struct cache_database {
     _Atomic uint32_t unsettled;
     _Atomic uint32_t defining; /* sessions whose transaction has changed the schema, or is about to */
     uint32_t count;            /* of tables; guarded by lock */
+    struct cache_follow *_Atomic follow; /* its change stream; NULL: not opened */
+    pthread_mutex_t opening;             /* guards retry_ns, and that it is opened once */
+    uint64_t retry_ns;                   /* when opening it may be tried again */
     pthread_mutex_t lock;
     struct cache_table *buckets[CACHE_TABLE_BUCKETS]; /* guarded by lock */
 };
@@ -67,6 +74,15 @@ struct cache_table *cache_database_find(struct cache_database *db, uint32_t oid)
 static inline uint64_t cache_epoch(const struct cache_cell *cell)
 {
     return atomic_load_explicit(&cell->epoch, memory_order_acquire);
+}
+
+/* How many transactions are unsettled of the table whose cell it is. */
+static inline uint32_t cache_unsettled_of(const struct cache_cell *written)
+{
+    const char *table = (const char *)written - offsetof(struct cache_table, written);
+
+    return atomic_load_explicit(&((const struct cache_table *)(const void *)table)->unsettled,
+                                memory_order_acquire);
 }
 
 /* What was true of it is so no more. [any] */

@@ -13,8 +13,10 @@
 #include <time.h>
 
 #include "answer.h"
+#include "follow.h"
 #include "park.h"
 #include "session.h"
+#include "strict.h"
 #include "words.h"
 
 /* What an execution's slot points to: a read's capture, or a write on its way. The class of its plan tells
@@ -98,7 +100,7 @@ static void release_hit(void *arg)
 
 /* Found in a store; does it still hold? */
 static int look_in(struct cache_worker *w, const struct cache_tier *tier, const struct hd_cache_key *key,
-                   const struct cache_bound *b, struct hd_verdict *v)
+                   const struct cache_bound *b, const struct hd_statement *st, struct hd_verdict *v)
 {
     struct cache *self = w->cache;
     struct cache_hit *h = take_hit(w);
@@ -117,6 +119,13 @@ static int look_in(struct cache_worker *w, const struct cache_tier *tier, const 
         count(self, self->stats.outdated);
         return 0;
     }
+    if (b->policy.mode == CACHE_STRICT) {
+        if (cache_strict_hold(w, b, tier, &h->value, st, v) == HD_OK)
+            give_hit(h); /* the value is kept there */
+        else
+            release_hit(h);
+        return v->kind == HD_VERDICT_PARK;
+    }
     v->kind = HD_VERDICT_ANSWER;
     v->describe = h->value.describe;
     v->bytes = h->value.bytes;
@@ -128,10 +137,10 @@ static int look_in(struct cache_worker *w, const struct cache_tier *tier, const 
 }
 
 static int look_up(struct cache_worker *w, const struct hd_cache_key *key, const struct cache_bound *b,
-                   struct hd_verdict *v)
+                   const struct hd_statement *st, struct hd_verdict *v)
 {
     for (uint32_t i = 0; i < w->cache->tier_count; i++)
-        if ((b->policy.tiers & (1u << i)) && look_in(w, &w->cache->tiers[i], key, b, v))
+        if ((b->policy.tiers & (1u << i)) && look_in(w, &w->cache->tiers[i], key, b, st, v))
             return 1;
     return 0;
 }
@@ -190,6 +199,11 @@ static const struct cache_bound *find_bound(struct cache_worker *w, struct cache
         *why = CACHE_BYPASS_TRANSACTION;
     else if (is_unsettled(w->cache, b))
         *why = CACHE_BYPASS_UNSETTLED;
+    else if (policy->mode != CACHE_TTL && (b->silent || !cache_follow_covers(w->cache, b)))
+        *why = CACHE_BYPASS_UNCOVERED;
+    else if (policy->mode == CACHE_BOUNDED &&
+             !cache_follow_is_fresh(w->cache, b->scope->db, policy->bound_ms))
+        *why = CACHE_BYPASS_BEHIND;
     else
         return b;
     return NULL;
@@ -240,7 +254,7 @@ static int32_t read_statement(struct cache_worker *w, struct cache_plan *p, cons
 
     if (s && !is_excluded(st, s, &why) && (b = find_bound(w, p, s, st, &policy, &why)) &&
         make_key(w, s, st, &key) == HD_OK) {
-        if (look_up(w, &key, b, v))
+        if (look_up(w, &key, b, st, v))
             return HD_OK;
         if (!cache_has_time_words(st)) {
             miss(w, p, b, &policy, &key, st, v);
@@ -291,7 +305,10 @@ static void read_complete(struct cache *self, struct cache_capture *c, const str
     }
     count(self, good && store(self, c, &value) ? self->stats.stored : self->stats.not_stored);
     cache_flight_land(&self->flights, c->flight);
-    cache_resume_all(self, c->flight, good ? &value : NULL);
+    if (good && c->policy.mode != CACHE_TTL)
+        cache_strict_land(self, c->db, c->flight, c, &value);
+    else
+        cache_resume_all(self, c->flight, good ? &value : NULL);
     cache_capture_free(c);
 }
 

@@ -153,7 +153,10 @@ void cache_bound_clear(struct cache_bound *b, const struct cache *self)
         self->catalog->release(b->deps);
     b->deps = NULL;
     free(b->tables);
+    free(b->rows);
     b->tables = NULL;
+    b->rows = NULL;
+    b->silent = 0;
     b->table_count = 0;
 }
 
@@ -169,7 +172,8 @@ static int find_tables(struct cache_bound *b, const struct cache *self, uint32_t
     struct hd_dependency d = {.size = sizeof(d)};
 
     b->tables = calloc(count ? count : 1, sizeof(*b->tables));
-    if (!b->tables)
+    b->rows = calloc(count ? count : 1, 1);
+    if (!b->tables || !b->rows)
         return HD_ENOMEM;
     for (uint32_t i = 0; i < count; i++) {
         if (self->catalog->table(b->deps, i, &d) != HD_OK)
@@ -177,6 +181,9 @@ static int find_tables(struct cache_bound *b, const struct cache *self, uint32_t
         b->tables[i] = cache_database_table(b->scope->db, d.oid, self->epochs.max_tables);
         if (!b->tables[i])
             return HD_EFULL;
+        b->rows[i] = d.kind == HD_RELATION_TABLE;
+        b->silent |= d.kind == HD_RELATION_MATVIEW || (d.flags & HD_RELATION_UNLOGGED) ||
+                     (b->rows[i] && !(d.flags & HD_RELATION_IDENTITY));
         b->table_count++;
     }
     return HD_OK;

@@ -27,6 +27,9 @@ struct cache_bound {
     uint64_t generation;
     uint32_t table_count;
     struct cache_table **tables;
+    uint8_t *rows;  /* per table: it has rows of its own, and is no view or parent alone */
+    int32_t silent; /* one of them is told of by no change stream */
+    int32_t reserved;
     /* Of a write: */
     struct cache_footprint footprint;
 };

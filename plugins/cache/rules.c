@@ -25,6 +25,18 @@ const struct hd_option cache_options[CACHE_OPTION_COUNT] = {
      HD_OPT_BOOL, RELOAD, CONF(on), 0},
     {"hints", "yes", NULL, "Obey comments in statements, such as /* howdah: cache=5m */", 0, 0, HD_OPT_BOOL,
      RELOAD, CONF(hints), 0},
+    {"mode", "strict", "strict|bounded|ttl",
+     "How old an answer may be: strict, a read never gets one from before what was acknowledged to anyone "
+     "when it "
+     "came; bounded, by `bound`; ttl, what is written around the host may be missed for the ttl. The first "
+     "two "
+     "need the plugin change-stream",
+     0, 0, HD_OPT_ENUM, RELOAD, CONF(mode), 0},
+    {"bound", "200ms", NULL, "How old an answer may be in mode bounded", 2, 3.6e6, HD_OPT_DURATION, RELOAD,
+     CONF(bound_ms), 0},
+    {"strict_wait", "50ms", NULL,
+     "The longest that a read in mode strict waits for the check, then it goes to the server", 1, 60000,
+     HD_OPT_DURATION, RELOAD, CONF(strict_wait_ms), 0},
     {"ttl", "30m", NULL, "How long an answer is kept at most", 1, 31536000000.0, HD_OPT_DURATION, RELOAD,
      CONF(ttl_ms), 0},
     {"stores", "memory", NULL, "Where answers are kept, nearest first: NAME is the plugin cache-NAME", 0, 0,
@@ -51,6 +63,8 @@ static const struct hd_option rule_table[] = {
     {"database", NULL, NULL, "What is read in this database, by the name that clients ask for", 0, 0,
      HD_OPT_STRING, RELOAD, RULE(database), 0},
     {"cache", "on", NULL, "Keep it, or never", 0, 0, HD_OPT_BOOL, RELOAD, RULE(on), 0},
+    {"mode", "default", "default|strict|bounded|ttl", "How old an answer may be; default: as the plugin says",
+     0, 0, HD_OPT_ENUM, RELOAD, RULE(mode), 0},
     {"ttl", "0", NULL, "How long an answer is kept at most; 0: as the plugin says", 0, 31536000000.0,
      HD_OPT_DURATION, RELOAD, RULE(ttl_ms), 0},
     {"stores", NULL, NULL, "Which of the plugin's stores; all when empty", 0, 0, HD_OPT_LIST, RELOAD,
@@ -176,9 +190,18 @@ static int32_t read_section(struct cache_rules *rules, const struct hd_section *
         copy(rules, c->database, &rule->database) ||
         copy(rules, (struct hd_str){s->name, strlen(s->name)}, &name))
         return no_memory(err);
+    {
+        uint32_t tiers = rule->policy.tiers;
+
+        rule->policy = rules->defaults;
+        rule->policy.tiers = tiers;
+    }
     rule->policy.rule = name.ptr;
+    if (c->mode)
+        rule->policy.mode = (enum cache_mode)(c->mode - 1);
     rule->policy.on = c->on;
-    rule->policy.ttl_ms = c->ttl_ms ? (uint64_t)c->ttl_ms : rules->defaults.ttl_ms;
+    if (c->ttl_ms)
+        rule->policy.ttl_ms = (uint64_t)c->ttl_ms;
     return HD_OK;
 }
 
@@ -209,6 +232,9 @@ static int32_t read_plugin(struct cache_rules *rules, const struct hd_conf *conf
     rules->max_waiting = (uint32_t)c->max_waiting;
     rules->wait_ms = (uint64_t)c->wait_ms;
     rules->defaults.on = c->on;
+    rules->defaults.mode = (enum cache_mode)c->mode;
+    rules->defaults.bound_ms = (uint64_t)c->bound_ms;
+    rules->defaults.strict_wait_ms = (uint64_t)c->strict_wait_ms;
     rules->defaults.ttl_ms = (uint64_t)c->ttl_ms;
     rules->defaults.tiers = (1u << rules->store_count) - 1;
     return HD_OK;

@@ -12,6 +12,13 @@
 #define CACHE_RULES_MAX 1000
 #define CACHE_TIERS_MAX 8
 
+/* How old an answer may be. The order is that of the options' choices. */
+enum cache_mode {
+    CACHE_STRICT,  /* never older than what was acknowledged to anyone before the read came */
+    CACHE_BOUNDED, /* not older than the bound */
+    CACHE_TTL      /* not older than its ttl, for what was written around the host */
+};
+
 /* The options of [plugin cache]. */
 struct cache_conf {
     int32_t on; /* the option `default` */
@@ -21,13 +28,16 @@ struct cache_conf {
     int64_t max_value_bytes;
     int64_t max_databases, max_tables;
     int64_t max_waiting, wait_ms;
+    int32_t mode; /* enum cache_mode */
+    int32_t reserved;
+    int64_t bound_ms, strict_wait_ms;
 };
 
 /* The options of [cache NAME]. */
 struct cache_rule_conf {
     struct hd_str table, fingerprint, user, database;
     int32_t on;
-    int32_t reserved;
+    int32_t mode;   /* 0: the plugin's; else enum cache_mode + 1 */
     int64_t ttl_ms; /* 0: the plugin's */
     struct hd_str_list stores;
 };
@@ -36,7 +46,9 @@ struct cache_rule_conf {
 struct cache_policy {
     int32_t on;
     uint32_t tiers; /* bits by their order in `stores` of the plugin */
-    uint64_t ttl_ms;
+    enum cache_mode mode;
+    uint32_t reserved;
+    uint64_t ttl_ms, bound_ms, strict_wait_ms;
     const char *rule; /* NUL-terminated name; NULL: the defaults, or a hint */
 };
 
@@ -70,7 +82,7 @@ struct cache_subject {
     const hd_dependencies *deps;
 };
 
-#define CACHE_OPTION_COUNT 9
+#define CACHE_OPTION_COUNT 12
 extern const struct hd_option cache_options[CACHE_OPTION_COUNT];
 extern const struct hd_section_kind cache_sections[1];
 

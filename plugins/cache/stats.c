@@ -4,8 +4,8 @@
 #include "stats.h"
 
 static const char *const bypass_names[CACHE_BYPASS_COUNT] = {
-    "off",         "unproved", "catalog", "settings",  "temporary",
-    "transaction", "limited",  "words",   "unsettled", "bound",
+    "off",     "unproved", "catalog",   "settings",  "temporary", "transaction",
+    "limited", "words",    "unsettled", "uncovered", "behind",    "bound",
 };
 
 const char *cache_bypass_name(enum cache_bypass why)
@@ -29,6 +29,9 @@ int32_t cache_stats_init(struct cache_stats *s, hd_host *host, const struct hd_m
         {&s->invalidations, "howdah_cache_invalidations_total", "Tables whose answers a write has ended"},
         {&s->unknown_writes, "howdah_cache_unknown_writes_total",
          "Writes that may have touched any table, so all answers of their database were ended"},
+        {&s->followed, "howdah_cache_followed_total", "Transactions whose changes the change stream told of"},
+        {&s->unchecked, "howdah_cache_unchecked_total",
+         "Strict answers that were not given: the check came too late, or found a change"},
         {&s->saved, "howdah_cache_saved_nanoseconds_total", "Time of servers that hits have saved"},
     };
 

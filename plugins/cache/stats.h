@@ -16,13 +16,17 @@ enum cache_bypass {
     CACHE_BYPASS_TRANSACTION, /* it has written, locked, or reads by a snapshot of its own */
     CACHE_BYPASS_LIMITED,     /* Execute with a row limit */
     CACHE_BYPASS_WORDS,       /* 'now' and such may stand for the time */
-    CACHE_BYPASS_UNSETTLED,   /* a writer's end is not known */
+    CACHE_BYPASS_UNSETTLED,   /* a writer's end is not known, or not seen by all yet */
+    CACHE_BYPASS_UNCOVERED,   /* the change stream does not tell of its tables, or not yet */
+    CACHE_BYPASS_BEHIND,      /* the change stream is further behind than the bound */
     CACHE_BYPASS_BOUND,       /* max_databases, max_tables or no memory */
     CACHE_BYPASS_COUNT
 };
 
 struct cache_stats {
-    int64_t hits, misses, stored, not_stored, outdated, waited, invalidations, unknown_writes, saved;
+    int64_t hits, misses, stored, not_stored, outdated, waited, invalidations, unknown_writes, followed,
+        unchecked;
+    int64_t saved;
     int64_t bypass[CACHE_BYPASS_COUNT];
 };
 

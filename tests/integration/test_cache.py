@@ -15,7 +15,7 @@ import sides
 from harness import Host, Postgres, equal, main, test, wait_for
 from pgwire import bind, copy_data, copy_done, describe, execute, kinds, parse, query, run, sync
 
-PLUGINS = {"plugin cache": {"enabled": "yes"}, "plugin cache-memory": {"enabled": "yes"}}
+PLUGINS = {"plugin cache": {"enabled": "yes", "mode": "ttl"}, "plugin cache-memory": {"enabled": "yes"}}
 
 pg = Postgres({"max_prepared_transactions": 5, "log_statement": "all"})
 pg.execute(
