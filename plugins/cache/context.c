@@ -20,10 +20,9 @@ static int same(struct hd_str a, struct hd_str b)
 
 static struct hd_str find_setting(const struct hd_statement *st, const char *name)
 {
-    for (uint32_t i = 0; i < st->setting_count; i++)
-        if (!strcasecmp(st->settings[i].name, name))
-            return (struct hd_str){st->settings[i].value, strlen(st->settings[i].value)};
-    return (struct hd_str){NULL, 0};
+    const char *value = hd_statement_setting(st, name);
+
+    return (struct hd_str){value, value ? strlen(value) : 0};
 }
 
 static struct hd_catalog_scope scope_of(const struct hd_statement *st)
@@ -121,6 +120,17 @@ static int is_harmless(const char *name)
     return 0;
 }
 
+static void put_settings(struct cache_bytes *b, const struct hd_session_setting *all, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_harmless(all[i].name))
+            continue;
+        cache_put(b, all[i].name, strlen(all[i].name) + 1);
+        cache_put(b, all[i].value, strlen(all[i].value) + 1);
+    }
+    cache_put_number(b, 0);
+}
+
 /* Not broken by anybody who can choose settings: who could would read another's rows. */
 static int32_t make_digest(struct cache_worker *w, struct cache_context *c, const struct hd_statement *st)
 {
@@ -130,14 +140,8 @@ static int32_t make_digest(struct cache_worker *w, struct cache_context *c, cons
     cache_put_str(b, st->node);
     cache_put_str(b, st->dbname);
     cache_put_str(b, st->user);
-    for (uint32_t i = 0; i < st->setting_count; i++) {
-        const struct hd_session_setting *one = &st->settings[i];
-
-        if (is_harmless(one->name))
-            continue;
-        cache_put(b, one->name, strlen(one->name) + 1);
-        cache_put(b, one->value, strlen(one->value) + 1);
-    }
+    put_settings(b, st->settings, st->setting_count);
+    put_settings(b, st->defaults, st->default_count);
     if (b->failed) {
         b->failed = 0;
         return HD_ENOMEM;
@@ -146,21 +150,26 @@ static int32_t make_digest(struct cache_worker *w, struct cache_context *c, cons
     return HD_OK;
 }
 
+/* READ COMMITTED, and nothing else, unless a transaction says otherwise. */
+static int is_isolated(const struct hd_statement *st)
+{
+    const char *level = hd_statement_setting(st, "default_transaction_isolation");
+
+    return !level || (strcasecmp(level, "read committed") != 0 && strcasecmp(level, "read uncommitted") != 0);
+}
+
 int32_t cache_context_update(struct cache_worker *w, struct cache_context *c, const struct hd_statement *st)
 {
-    struct hd_str isolation;
-
-    if (c->settings_id == st->settings_id)
+    if (c->settings_id == st->settings_id && c->defaults_id == st->defaults_id)
         return HD_OK;
     c->settings_id = 0;
     c->scope = find_scope(w, st);
     if (!c->scope)
         return HD_EFULL;
-    isolation = find_setting(st, "default_transaction_isolation");
-    c->isolated = isolation.ptr && strcasecmp(isolation.ptr, "read committed") != 0 &&
-                  strcasecmp(isolation.ptr, "read uncommitted") != 0;
+    c->isolated = is_isolated(st);
     if (make_digest(w, c, st))
         return HD_ENOMEM;
     c->settings_id = st->settings_id;
+    c->defaults_id = st->defaults_id;
     return HD_OK;
 }

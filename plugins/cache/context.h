@@ -20,6 +20,7 @@ struct cache_scope {
 /* A session's. */
 struct cache_context {
     uint64_t settings_id; /* that the rest was made from; 0: none yet */
+    uint64_t defaults_id; /* as well */
     struct cache_scope *scope;
     int32_t isolated; /* its transactions are not READ COMMITTED by default */
     uint32_t reserved;

@@ -158,7 +158,7 @@ static int is_excluded(const struct hd_statement *st, const struct cache_session
         *why = CACHE_BYPASS_TEMPORARY;
     else if (st->flags & (HD_STMT_LIMITED | HD_STMT_NO_TEXT))
         *why = CACHE_BYPASS_LIMITED;
-    else if (st->txn != HD_TX_IDLE || transaction)
+    else if (st->txn == HD_TX_FAILED || transaction)
         *why = CACHE_BYPASS_TRANSACTION;
     else
         return 0;
@@ -218,7 +218,8 @@ static void miss(struct cache_worker *w, const struct cache_plan *p, const struc
 {
     struct cache *self = w->cache;
     struct cache_session *s = st->session_state;
-    int may_wait = !s->captures && cache_park_possible(w, p->rules);
+    /* In a block it has a server, which the one that it waits for may want. */
+    int may_wait = !s->captures && st->txn == HD_TX_IDLE && cache_park_possible(w, p->rules);
     struct cache_flight *flight;
     struct cache_capture *c;
     int32_t code;

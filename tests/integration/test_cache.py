@@ -372,6 +372,63 @@ def pipelined():
             equal([m.row() for m in got if m.type == "D"], [[b"name %d" % i]])
 
 
+@test("reads in a block: READ COMMITTED alone, and not behind a write or a lock")
+def in_blocks():
+    read = "SELECT name FROM item WHERE id = 12"
+    with client() as w:
+        warm(w, query(read))
+        for begin, before, hits in (
+            ("BEGIN", [], 1),
+            ("BEGIN READ ONLY", [], 1),
+            ("BEGIN ISOLATION LEVEL READ COMMITTED", ["SELECT 1"], 1),
+            ("BEGIN ISOLATION LEVEL REPEATABLE READ", [], 0),
+            ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE", [], 0),
+            ("BEGIN", ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"], 0),
+            ("BEGIN", ["SET LOCAL search_path = second, public"], 0),
+            ("BEGIN", ["UPDATE pet SET name = 'q' WHERE id = 9"], 0),
+            ("BEGIN", ["SELECT id FROM pet WHERE id = 9 FOR UPDATE"], 0),
+            ("BEGIN", ["SELECT pg_advisory_xact_lock(1)"], 0),
+            ("BEGIN", ["LOCK TABLE pet IN SHARE MODE"], 0),
+        ):
+            w.query(begin)
+            for sql in before:
+                w.query(sql)
+            with Counted(hits=hits):
+                w.query(read)
+            w.query("ROLLBACK")
+        w.query("SET default_transaction_isolation = 'repeatable read'")
+        for _ in range(3):
+            w.query("BEGIN")
+            with Counted(hits=0):
+                w.query(read)
+            w.query("COMMIT")
+            with Counted(hits=0):
+                w.query(read)
+        w.query("RESET default_transaction_isolation")
+        warm(w, query(read))
+
+
+@test("what a role has by default is part of the key, and of what names mean")
+def defaults():
+    sql = "SELECT id, name, raw FROM item WHERE id = 1"
+    with client(user="other", secret="other-secret") as w:
+        equal(encoded(warm(w, query(sql))), encoded(direct(query(sql), user="other")))
+    pg.execute("ALTER ROLE other SET bytea_output = 'escape'")
+    try:
+        with client(user="other", secret="other-secret") as w:
+            def as_direct():
+                return encoded(w.exchange(query(sql))) == encoded(direct(query(sql), user="other"))
+
+            # The servers that are there have the old default; once they have gone it is the new one for good.
+            for server in host.console("SHOW SERVERS"):
+                if server["user"] == "other":
+                    pg.execute("SELECT pg_terminate_backend(%s)" % server["pid"])
+            wait_for(as_direct, 10, "the new default is in force")
+            assert encoded(warm(w, query(sql))) == encoded(direct(query(sql), user="other"))
+    finally:
+        pg.execute("ALTER ROLE other RESET bytea_output")
+
+
 @test("several transactions in one Query: each ends what it has written")
 def several():
     read = "SELECT name FROM item WHERE id = 10"

@@ -64,10 +64,11 @@ extern "C" {
 #define HD_KIND_BIT(name) (UINT64_C(1) << HD_KIND_##name)
 
 /* What the text does, all its statements together. Since ABI 0.1. */
-#define HD_FACT_READS           (UINT64_C(1) << 0) /* reads tables */
-#define HD_FACT_WRITES          (UINT64_C(1) << 1) /* writes tables, or may (a function that is not known) */
-#define HD_FACT_DEFINES         (UINT64_C(1) << 2) /* changes the schema, roles or privileges */
-#define HD_FACT_LOCKS           (UINT64_C(1) << 3) /* FOR UPDATE/SHARE, LOCK */
+#define HD_FACT_READS   (UINT64_C(1) << 0) /* reads tables */
+#define HD_FACT_WRITES  (UINT64_C(1) << 1) /* writes tables, or may (a function that is not known) */
+#define HD_FACT_DEFINES (UINT64_C(1) << 2) /* changes the schema, roles or privileges */
+#define HD_FACT_LOCKS                                                                                        \
+    (UINT64_C(1) << 3) /* FOR UPDATE/SHARE, LOCK, advisory locks until the end of the transaction */
 #define HD_FACT_SESSION         (UINT64_C(1) << 4) /* leaves state in the server session behind */
 #define HD_FACT_TXN             (UINT64_C(1) << 5) /* starts or ends a transaction or savepoint */
 #define HD_FACT_TEMP            (UINT64_C(1) << 6) /* creates a temporary object */
