@@ -126,6 +126,23 @@ static inline void hd_chain_touch(struct hd_chain_session *cs, const struct hd_c
  * be called again. */
 int hd_chain_end(struct hd_chain *chain, struct hd_chain_session *cs, const struct hd_transaction *t,
                  int hold);
+/* Whom an end was told that may not be one yet, so that they can be told when it is. */
+struct hd_chain_told {
+    uint32_t count;
+    struct hd_chain_told_one {
+        uint32_t slot;
+        const void *instance; /* compared, never followed */
+        uint64_t handle;
+    } of[];
+};
+/* For those that the session has touched. NULL: no memory, or there are none. Freed by hd_free. */
+struct hd_chain_told *hd_chain_told_new(const struct hd_chain_session *cs);
+/* As hd_chain_end, without holding anything; `told` may be NULL. */
+void hd_chain_lost(struct hd_chain *chain, struct hd_chain_session *cs, const struct hd_transaction *t,
+                   struct hd_chain_told *told);
+/* Tells those who are still there that it is over. `t` but for end, about, handle and session_state. */
+void hd_chain_settled(struct hd_chain *chain, const struct hd_chain_told *told,
+                      const struct hd_transaction *t);
 /* The session of an exec that `resume` was called with; NULL: it is an execution's. */
 struct hd_chain_session *hd_chain_ending_session(struct hd_chain_exec *exec);
 

@@ -85,8 +85,13 @@ static int hold_back(struct hd_chain *c, struct hd_chain_ending *e, struct hd_ch
     return HD_PENDING;
 }
 
+static uint64_t new_handle(struct hd_chain *c)
+{
+    return ((uint64_t)c->worker << HD_HANDLE_SEQUENCE_BITS) | ++c->sequence;
+}
+
 static int tell(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain_slot *s,
-                const struct hd_transaction *what, int hold)
+                const struct hd_transaction *what, int hold, struct hd_chain_told *told)
 {
     struct hd_statement as_statement = {.size = sizeof(as_statement),
                                         .session_id = what->session_id,
@@ -99,7 +104,10 @@ static int tell(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain
 
     (void)hd_chain_find_state(c, cs, s, &as_statement); /* without memory it is told all the same */
     t.session_state = as_statement.session_state;
-    t.handle = ((uint64_t)c->worker << HD_HANDLE_SEQUENCE_BITS) | ++c->sequence;
+    t.handle = new_handle(c);
+    if (told)
+        told->of[told->count++] = (struct hd_chain_told_one){
+            .slot = (uint32_t)(s - c->slots), .instance = s->instance, .handle = t.handle};
     if (e)
         e->exec.handle = t.handle;
     atomic_store_explicit(&c->parks->deciding, t.handle, memory_order_relaxed);
@@ -116,7 +124,14 @@ static int tell(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain
     return code == HD_PENDING ? HD_PENDING : HD_OK;
 }
 
-int hd_chain_end(struct hd_chain *c, struct hd_chain_session *cs, const struct hd_transaction *t, int hold)
+/* May the filter in that slot be told of ends? */
+static int hears(const struct hd_chain_slot *s)
+{
+    return s->uses && s->f->transaction && !hd_instance_quarantined(s->instance);
+}
+
+static int tell_all(struct hd_chain *c, struct hd_chain_session *cs, const struct hd_transaction *t, int hold,
+                    struct hd_chain_told *told)
 {
     HD_ASSERT_THREAD(HD_THREAD_WORKER);
     if (cs->ending)
@@ -126,10 +141,52 @@ int hd_chain_end(struct hd_chain *c, struct hd_chain_session *cs, const struct h
         struct hd_chain_slot *s = &c->slots[n];
 
         cs->touched &= ~(1u << n);
-        if (!s->uses || !s->f->transaction || hd_instance_quarantined(s->instance))
-            continue;
-        if (tell(c, cs, s, t, hold) == HD_PENDING)
+        if (hears(s) && tell(c, cs, s, t, hold, told) == HD_PENDING)
             return HD_PENDING;
     }
     return HD_OK;
+}
+
+int hd_chain_end(struct hd_chain *c, struct hd_chain_session *cs, const struct hd_transaction *t, int hold)
+{
+    return tell_all(c, cs, t, hold, NULL);
+}
+
+/* --- ends that may not be ones yet --------------------------------------------------------------------- */
+
+struct hd_chain_told *hd_chain_told_new(const struct hd_chain_session *cs)
+{
+    size_t n = (size_t)__builtin_popcount(cs->touched);
+
+    return n ? hd_calloc(1, sizeof(struct hd_chain_told) + n * sizeof(struct hd_chain_told_one)) : NULL;
+}
+
+void hd_chain_lost(struct hd_chain *c, struct hd_chain_session *cs, const struct hd_transaction *t,
+                   struct hd_chain_told *told)
+{
+    (void)tell_all(c, cs, t, 0, told);
+}
+
+void hd_chain_settled(struct hd_chain *c, const struct hd_chain_told *told, const struct hd_transaction *what)
+{
+    struct hd_transaction t = *what;
+    struct hd_chain_call call;
+
+    HD_ASSERT_THREAD(HD_THREAD_WORKER);
+    t.end = HD_END_SETTLED;
+    t.session_state = NULL;
+    for (uint32_t i = 0; i < told->count; i++) {
+        struct hd_chain_slot *s = &c->slots[told->of[i].slot];
+        int32_t code;
+
+        if (s->instance != told->of[i].instance || !hears(s))
+            continue;
+        t.about = told->of[i].handle;
+        t.handle = new_handle(c);
+        hd_chain_call_begins(s, &call);
+        code = s->f->transaction(s->self, s->ws, &t);
+        hd_chain_call_ended(c, s, &call, "transaction");
+        if (code != HD_OK && code != HD_PENDING)
+            hd_instance_failed(s->instance, "transaction returned an error");
+    }
 }

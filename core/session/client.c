@@ -219,15 +219,18 @@ static void leave_running(struct hd_session *s)
 {
     struct hd_server *v = s->server;
     uint32_t pins = s->pins;
+    struct hd_leaving leaving;
 
     if (!v || !v->expects.count || s->unsynced || s->pass_rest || v->copy_in || v->must_close || v->broken ||
         (pins & (UNCLEAN | HD_PIN_PROTOCOL)))
         return;
+    leaving = hd_settle_begin(s);
     hd_server_orphan(v);
     if (clean(v, pins, 0))
         hd_server_close(v, "out of memory");
     else
         hd_pool_put_cleaning(v);
+    hd_ending_lost(s, HD_END_ABANDONED, leaving);
 }
 
 /* The session leaves its server. In the middle of something the statement is cancelled and the connection
@@ -269,13 +272,16 @@ static void leave_queue(struct hd_session *s)
 /* What a session holds, but for its link. Once. */
 static void let_go(struct hd_session *s)
 {
+    struct hd_leaving leaving;
+
     if (s->logged_in)
         hd_client_log_closed(s);
     leave_queue(s);
     if (s->pending)
         hd_finish_pending(s, 2, "08006");
+    leaving = hd_settle_begin(s);
     leave_server(s);
-    hd_ending_lost(s, HD_END_ABANDONED);
+    hd_ending_lost(s, HD_END_ABANDONED, leaving);
     hd_extended_free(s);
     hd_console_free(s);
     hd_tunnel_close(s);

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "session/pool_parts.h"
 #include "session/server.h"
+#include "session/settle.h"
 #include "wire/read.h"
 
 #define ASK_NS 10000000000u
@@ -69,17 +70,17 @@
 static const char *const names[] = {EACH_NAME(AS_NAME)};
 
 /* One row of what every server may have; then rows of what the role or the database set beside. */
-static const char question[] = "SELECT " EACH_NAME(
-    AS_COLUMN) "NULL;"
-               " SELECT DISTINCT n, pg_catalog.current_setting(n, true) FROM (SELECT "
-               "pg_catalog.split_part(c, '=', 1) AS n"
-               " FROM pg_catalog.pg_db_role_setting, LATERAL pg_catalog.unnest(setconfig) AS c"
-               " WHERE (setdatabase OPERATOR(pg_catalog.=) 0 OR setdatabase OPERATOR(pg_catalog.=)"
-               " (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=)"
-               " pg_catalog.current_database()))"
-               " AND (setrole OPERATOR(pg_catalog.=) 0 OR pg_catalog.pg_get_userbyid(setrole) "
-               "OPERATOR(pg_catalog.=)"
-               " SESSION_USER)) AS s WHERE pg_catalog.strpos(n, '.') OPERATOR(pg_catalog.>) 0";
+static const char question[] = "SELECT " EACH_NAME(AS_COLUMN) HD_SETTLE_COLUMNS
+    ";"
+    " SELECT DISTINCT n, pg_catalog.current_setting(n, true) FROM (SELECT "
+    "pg_catalog.split_part(c, '=', 1) AS n"
+    " FROM pg_catalog.pg_db_role_setting, LATERAL pg_catalog.unnest(setconfig) AS c"
+    " WHERE (setdatabase OPERATOR(pg_catalog.=) 0 OR setdatabase OPERATOR(pg_catalog.=)"
+    " (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=)"
+    " pg_catalog.current_database()))"
+    " AND (setrole OPERATOR(pg_catalog.=) 0 OR pg_catalog.pg_get_userbyid(setrole) "
+    "OPERATOR(pg_catalog.=)"
+    " SESSION_USER)) AS s WHERE pg_catalog.strpos(n, '.') OPERATOR(pg_catalog.>) 0";
 
 /* Settings being gathered; what they point to is others'. */
 struct gathered {
@@ -112,17 +113,22 @@ static struct hd_params *set_of(struct hd_pool *p, const struct gathered *g)
     return g->full ? NULL : hd_params_make(p->w->params, g->e, g->count);
 }
 
-/* Only where sessions' own settings are followed is it known what these are good for. */
-static int wanted(const struct hd_pool *p)
+static int has_filters(const struct hd_pool *p)
 {
     const struct hd_chain_head *chain = (const struct hd_chain_head *)(const void *)p->w->chain;
 
-    return chain && chain->filters && p->conf->pool_mode == HD_POOL_AUTO;
+    return chain && chain->filters;
+}
+
+/* Only where sessions' own settings are followed is it known what these are good for. */
+static int wanted(const struct hd_pool *p)
+{
+    return has_filters(p) && p->conf->pool_mode == HD_POOL_AUTO;
 }
 
 const char *hd_defaults_question(const struct hd_pool *p)
 {
-    return wanted(p) ? question : NULL;
+    return has_filters(p) ? question : NULL;
 }
 
 /* --- what the pool has --- */
@@ -257,6 +263,9 @@ void hd_defaults_learn(struct hd_server *v, PGresult *const *answers)
             log_failure(v->pool, answers[i]);
             return;
         }
+    hd_settle_learn(v, answers[0], HD_ARRAY_LEN(names));
+    if (!wanted(v->pool))
+        return;
     for (int i = 0; i < (int)HD_ARRAY_LEN(names); i++)
         if (!hd_params_get(v->params, names[i])) /* else it tells of it by itself */
             gather(&g, names[i], PQgetisnull(answers[0], 0, i) ? NULL : PQgetvalue(answers[0], 0, i));

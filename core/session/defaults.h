@@ -16,7 +16,7 @@
 
 /* What a connection of the pool is asked when it is made; NULL: nothing. */
 const char *hd_defaults_question(const struct hd_pool *p);
-/* A server has just been made, and this is what it has answered. */
+/* A server has just been made, and this is what it has answered: its settings, and who it is (settle.h). */
 void hd_defaults_learn(struct hd_server *v, PGresult *const *answers);
 /* The server owes nothing, is in no transaction, and is to be asked again: 1 when the question is on its way.
  */

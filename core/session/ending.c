@@ -57,11 +57,12 @@ static void touch(struct hd_session *s, const struct hd_stmt *st, void *arg)
     hd_chain_touch(&s->chain, st->exec.plan);
 }
 
-static int tell(struct hd_session *s, uint32_t end, uint64_t behind, int hold)
+static struct hd_transaction end_of(const struct hd_session *s, uint32_t end, uint64_t behind)
 {
     const struct hd_pool *p = s->server ? s->server->pool : s->pool;
-    const struct hd_transaction t = {
-        .size = sizeof(t),
+
+    return (struct hd_transaction){
+        .size = sizeof(struct hd_transaction),
         .end = end,
         .session_id = s->id,
         .database = str_of(s->pool->database),
@@ -70,8 +71,13 @@ static int tell(struct hd_session *s, uint32_t end, uint64_t behind, int hold)
         .dbname = str_of(p->node->dbname ? p->node->dbname : p->database),
         .behind = behind,
     };
+}
 
-    return hd_chain_end(s->w->chain, &s->chain, &t, hold);
+static int tell(struct hd_session *s, uint32_t end, uint64_t behind)
+{
+    const struct hd_transaction t = end_of(s, end, behind);
+
+    return hd_chain_end(s->w->chain, &s->chain, &t, 1);
 }
 
 static int is(const struct hd_frame *f, const char *tag)
@@ -117,7 +123,7 @@ int hd_ending_holds(struct hd_server *v, const struct hd_frame *f)
         if (!end)
             return 0;
         each_behind(s, v, f->type, find_first, &behind);
-        if (tell(s, end, behind, 1) == HD_OK) {
+        if (tell(s, end, behind) == HD_OK) {
             s->ending = HD_ENDING_NONE;
             each_behind(s, v, f->type, touch, NULL);
             return 0;
@@ -137,10 +143,13 @@ void hd_ending_resumed(struct hd_session *s)
         hd_link_resume(&s->server->link);
 }
 
-void hd_ending_lost(struct hd_session *s, uint32_t end)
+void hd_ending_lost(struct hd_session *s, uint32_t end, struct hd_leaving leaving)
 {
+    struct hd_transaction t;
+
     if (HD_LIKELY(!s->chain.touched && !s->ending))
         return;
     s->ending = HD_ENDING_NONE;
-    (void)tell(s, end, UINT64_MAX, 0);
+    t = end_of(s, end, UINT64_MAX);
+    hd_settle_tell(s, leaving, &t);
 }

@@ -5,7 +5,7 @@
 #ifndef HD_SESSION_ENDING_H
 #define HD_SESSION_ENDING_H
 
-#include "session/session.h"
+#include "session/settle.h"
 
 /* The server's next message stands at the front of its link. 1: it is not to be looked at yet, and the link
  * is paused. */
@@ -18,7 +18,7 @@ HD_MUST_USE static inline int hd_ending_hold(struct hd_server *v, const struct h
 
 /* The filter lets it go on. */
 void hd_ending_resumed(struct hd_session *s);
-/* The session ends, or its server has gone in the middle. */
-void hd_ending_lost(struct hd_session *s, uint32_t end);
+/* The session ends, or its server has gone in the middle; `leaving` of before it left the server. */
+void hd_ending_lost(struct hd_session *s, uint32_t end, struct hd_leaving leaving);
 
 #endif

@@ -9,6 +9,7 @@
 #include "session/client.h"
 #include "session/pool_parts.h"
 #include "session/server.h"
+#include "session/settle.h"
 
 /* An idle server that was used within this time is not asked whether it still lives. */
 #define FRESH_NS 50000000u
@@ -248,6 +249,8 @@ void hd_pool_put(struct hd_server *v)
 
     HD_ASSERT(!v->session && !v->expects.count && v->txn == HD_TXN_IDLE);
     v->orphan = 0;
+    if (HD_UNLIKELY(v->settling))
+        hd_settle_drained(v);
     to = hd_pool_needier(p);
     if (!wanted(p, v, to != NULL)) {
         hd_server_close(v, "not wanted any more");

@@ -247,9 +247,15 @@ void hd_server_close(struct hd_server *v, const char *why)
         hd_defined_end(v);
     hd_pool_remove(v); /* sets the state */
     if (s) {
-        hd_ending_lost(s, HD_END_UNKNOWN);
+        struct hd_leaving leaving = hd_settle_begin(s);
+
+        if (v->settling)
+            hd_settle_lost(v);
+        hd_ending_lost(s, HD_END_UNKNOWN, leaving);
         s->server = NULL;
         v->session = NULL;
+    } else if (v->settling) {
+        hd_settle_lost(v);
     }
     while (v->expects.count) {
         struct hd_expect e = hd_expects_pop(&v->expects);

@@ -43,6 +43,7 @@ struct hd_handover;
 struct hd_track;
 struct hd_asking;
 struct hd_excuse;
+struct hd_settling;
 
 #define HD_SESSION_MAGIC 0x68645365u
 #define HD_SERVER_MAGIC  0x68645376u
@@ -81,6 +82,12 @@ enum hd_server_state {
     HD_SERVER_CLOSED,
 };
 
+/* Who is at the other end: as PostgreSQL's statistics know it. */
+struct hd_backend {
+    int pid; /* 0: not known */
+    int64_t since_us, server_us;
+};
+
 struct hd_server {
     struct hd_link link;
     uint32_t magic;
@@ -91,8 +98,11 @@ struct hd_server {
     struct hd_session *session;
     PGconn *pg;
     struct hd_cancel_key cancel_key;
-    struct hd_params *params;          /* as the server stands now */
-    struct hd_params *defaults;        /* what it has beside them by itself (defaults.c); NULL: not known */
+    struct hd_backend backend;
+    struct hd_settling
+        *settling;              /* filters want to know when what it runs is over (settle.c); NULL: nobody */
+    struct hd_params *params;   /* as the server stands now */
+    struct hd_params *defaults; /* what it has beside them by itself (defaults.c); NULL: not known */
     struct hd_params *defaults_answer; /* the same as it is being told */
     struct hd_stock preps;             /* under the host's names */
     struct hd_prep *unnamed;           /* the unnamed statement's content; NULL: none that is known */
@@ -313,6 +323,8 @@ struct hd_worker {
     struct hd_list sessions;
     struct hd_list logins;  /* oldest first */
     struct hd_list closing; /* sessions whose last words are on their way */
+    struct hd_list lost;    /* transactions whose connection has gone in their middle (settle.c) */
+    uint32_t lost_count;
     struct hd_listener *listeners;
     struct hd_loop_timer tick;
     struct hd_strbuf text; /* scratch for the cold path */

@@ -26,6 +26,7 @@
 #include "session/sequence.h"
 #include "session/server.h"
 #include "session/show.h"
+#include "session/settle.h"
 #include "session/statement.h"
 #include "session/tally.h"
 
@@ -83,6 +84,7 @@ static void on_tick(struct hd_loop_timer *t)
     uint64_t now = hd_now_ns();
 
     hd_pools_tick(w, now);
+    hd_settle_tick(w, now);
     hd_sessions_tick(w, now);
     hd_place_tick(w);
     if (!hd_list_empty(&w->io.starved))
@@ -189,6 +191,7 @@ static int start_worker(struct hd_workers *all, int index)
     hd_list_init(&w->sessions);
     hd_list_init(&w->logins);
     hd_list_init(&w->closing);
+    hd_list_init(&w->lost);
     sem_init(&w->go, 0, 0);
     sem_init(&st.ready, 0, 0);
     pthread_attr_init(&attr);
@@ -538,6 +541,7 @@ static void stop_second(struct hd_post *p)
 
     end_sessions(w); /* what arrived from another worker meanwhile */
     hd_pools_close(w);
+    hd_settle_free(w);
     hd_chain_free(w->chain);
     hd_loop_timer_close(&w->tick, NULL);
     hd_loop_stop(&w->loop);

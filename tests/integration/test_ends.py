@@ -24,8 +24,8 @@ def client(database="shop_auto"):
 
 
 def ends():
-    """What was told since it was asked last."""
-    return [row["end"] for row in host.console("SHOW ENDS")]
+    """What was told since it was asked last, but for what became of those that were left alone."""
+    return [row["end"] for row in host.console("SHOW ENDS") if row["end"] != "settled"]
 
 
 def rows_of_item():

@@ -308,6 +308,76 @@ static void run_and_end(void *arg)
     hd_chain_session_close(w->chain, &session.cs);
 }
 
+/* --- ends that may not be ones yet --------------------------------------------------------------------- */
+
+static struct hd_chain_told *told;
+static uint64_t open_handle[2], settled_about[2];
+
+static int32_t say_open(struct probe *p, const struct hd_transaction *t)
+{
+    int i = p == &beta;
+
+    note(p);
+    if (t->end == HD_END_SETTLED) {
+        CU_ASSERT_PTR_NULL(t->session_state);
+        CU_ASSERT_EQUAL(t->flags, 0);
+        settled_about[i] = t->about;
+    } else {
+        CU_ASSERT_EQUAL(t->flags, HD_TRANSACTION_OPEN);
+        CU_ASSERT_EQUAL(t->about, 0);
+        open_handle[i] = t->handle;
+    }
+    return HD_PENDING; /* nothing is held */
+}
+
+static void do_lose(struct rig_worker *w, void *arg)
+{
+    const struct hd_transaction t = {.size = sizeof(t),
+                                     .end = HD_END_ABANDONED,
+                                     .session_id = 42,
+                                     .database = {"shop", 4},
+                                     .user = {"app", 3},
+                                     .flags = HD_TRANSACTION_OPEN};
+
+    (void)arg;
+    told = hd_chain_told_new(&session.cs);
+    hd_chain_lost(w->chain, &session.cs, &t, told);
+    CU_ASSERT_PTR_NULL(hd_chain_told_new(&session.cs)); /* nobody is left to tell */
+}
+
+static void do_settle(struct rig_worker *w, void *arg)
+{
+    const struct hd_transaction t = {
+        .size = sizeof(t), .session_id = 42, .database = {"shop", 4}, .user = {"app", 3}};
+
+    (void)arg;
+    hd_chain_settled(w->chain, told, &t);
+}
+
+static void who_was_told_is_told_again(void)
+{
+    open_rig(HD_WANT_TRANSACTION, HD_WANT_TRANSACTION);
+    alpha.transaction = beta.transaction = say_open;
+    worker(do_open);
+    worker(do_run);
+    worker(do_lose);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(told);
+    CU_ASSERT_EQUAL(told->count, 2);
+    worker(do_close);
+    worker(do_settle);
+    CU_ASSERT_STRING_EQUAL(order, "abab");
+    CU_ASSERT_EQUAL(settled_about[0], open_handle[0]);
+    CU_ASSERT_EQUAL(settled_about[1], open_handle[1]);
+    CU_ASSERT_NOT_EQUAL(open_handle[0], open_handle[1]);
+    /* Who has gone is not told. */
+    CU_ASSERT_EQUAL(hd_plugins_set_mode(rig.plugins, "beta", HD_MODE_OFF, NULL), HD_OK);
+    CU_ASSERT(RIG_WAIT(&rig, beta.destroys == 1));
+    worker(do_settle);
+    CU_ASSERT_STRING_EQUAL(order, "ababa");
+    hd_free(told);
+    close_rig();
+}
+
 static void with_failures(struct rig_worker *w, void *arg)
 {
     (void)arg;
@@ -335,4 +405,5 @@ UNIT_MAIN("chain end", {"who wants it is told once", who_wants_it_is_told_once},
           {"who only observes or comes too late holds nothing",
            who_only_observes_or_comes_too_late_holds_nothing},
           {"sessions and filters may go meanwhile", sessions_and_filters_may_go_meanwhile},
+          {"who was told is told again", who_was_told_is_told_again},
           {"ends survive without memory", ends_survive_without_memory})

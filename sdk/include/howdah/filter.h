@@ -177,6 +177,16 @@ struct hd_outcome {
 #define HD_END_UNKNOWN                                                                                       \
     4 /* outside a block: what ran well is committed; or the connection was lost meanwhile */
 #define HD_END_ABANDONED 5 /* the client has left; the server may yet run and commit what was on its way */
+/* What was told with HD_TRANSACTION_OPEN is over on the server: committed or not, it changes nothing from
+ * here on. `about` is that call's handle. */
+#define HD_END_SETTLED 6
+
+/* Flags of a transaction's end. Since ABI 0.1. */
+/* The server may still be at it, and commit at any time until HD_END_SETTLED is told about this handle: when
+ * what was sent to it has been answered; or where the connection was lost, when a control connection finds
+ * that its backend has gone. Where that cannot be found out (no control_user, connections made before there
+ * was a filter, a node behind several addresses that has started anew) it is never told. */
+#define HD_TRANSACTION_OPEN 1u
 
 /* The end of a transaction. Valid during the call. Since ABI 0.1. */
 struct hd_transaction {
@@ -188,10 +198,14 @@ struct hd_transaction {
     struct hd_str user;
     struct hd_str node;
     struct hd_str dbname;
-    void *session_state; /* what session_open returned; NULL also where there was no memory for it */
+    void *session_state; /* what session_open returned; NULL also where there was no memory for it, and with
+                          * HD_END_SETTLED */
     /* Executions with this handle and above are of a later transaction, or go on in one: such as have been
      * begun behind, in a pipeline, or a Query that holds a COMMIT in its midst. UINT64_MAX: there is none. */
     uint64_t behind;
+    uint64_t about; /* HD_END_SETTLED: handle of the call that it is about; else 0 */
+    uint32_t flags; /* HD_TRANSACTION_… */
+    uint32_t reserved;
 };
 
 /* What a filter wants. The host zeroes it and sets `size`; plan() fills it. Since ABI 0.1. */
@@ -237,7 +251,9 @@ struct hd_filter_v1 {
      * the ReadyForQuery behind it. (Of a Query of several statements without BEGIN and COMMIT it has seen all
      * but ReadyForQuery.) HD_OK; or HD_PENDING, and that stays so until hd_statement_v1.resume() is called
      * with t->handle and HD_VERDICT_CONTINUE, or the host's park_timeout has passed, which counts as a
-     * failure. Nothing is held for HD_END_ABANDONED, nor where the connection was lost. [worker] */
+     * failure. Nothing is held for HD_END_ABANDONED, nor where the connection was lost, nor for
+     * HD_END_SETTLED, which comes later, and once, for those that were told with HD_TRANSACTION_OPEN.
+     * [worker] */
     int32_t (*transaction)(void *self, void *ws, const struct hd_transaction *t);
 };
 

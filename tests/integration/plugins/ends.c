@@ -19,7 +19,8 @@
 
 struct end {
     uint64_t session;
-    uint32_t end;
+    uint32_t end, flags;
+    uint64_t handle, about;
     char node[32];
 };
 
@@ -95,6 +96,9 @@ static int32_t transaction(void *self, void *ws, const struct hd_transaction *t)
 
         e->session = t->session_id;
         e->end = t->end;
+        e->flags = t->flags;
+        e->handle = t->handle;
+        e->about = t->about;
         snprintf(e->node, sizeof(e->node), "%.*s", (int)t->node.len, t->node.ptr);
     }
     pthread_mutex_unlock(&s->base.lock);
@@ -167,20 +171,27 @@ static const struct hd_filter_v1 filter = {
 
 static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
 {
-    static const char *const names[] = {"?", "committed", "rolled back", "prepared", "unknown", "abandoned"};
+    static const char *const names[] = {"?",       "committed", "rolled back", "prepared",
+                                        "unknown", "abandoned", "settled"};
     struct self *s = arg;
 
     (void)err;
     s->base.commands->column(call->result, "session", HD_COL_INT);
     s->base.commands->column(call->result, "end", HD_COL_TEXT);
     s->base.commands->column(call->result, "node", HD_COL_TEXT);
+    s->base.commands->column(call->result, "open", HD_COL_INT);
+    s->base.commands->column(call->result, "handle", HD_COL_INT);
+    s->base.commands->column(call->result, "about", HD_COL_INT);
     pthread_mutex_lock(&s->base.lock);
     for (uint32_t i = 0; i < s->count; i++) {
-        const char *name = names[s->ends[i].end < 6 ? s->ends[i].end : 0];
+        const char *name = names[s->ends[i].end < 7 ? s->ends[i].end : 0];
 
         s->base.commands->integer(call->result, (int64_t)s->ends[i].session);
         s->base.commands->text(call->result, (struct hd_str){name, strlen(name)});
         s->base.commands->text(call->result, (struct hd_str){s->ends[i].node, strlen(s->ends[i].node)});
+        s->base.commands->integer(call->result, (s->ends[i].flags & HD_TRANSACTION_OPEN) != 0);
+        s->base.commands->integer(call->result, (int64_t)s->ends[i].handle);
+        s->base.commands->integer(call->result, (int64_t)s->ends[i].about);
     }
     s->count = 0;
     pthread_mutex_unlock(&s->base.lock);
