@@ -8,8 +8,12 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/thread.h"
 #include "plug/services.h"
 #include "sql/template.h"
+
+static struct hd_templates
+    *all_templates; /* the process's; NULL: not there yet, or no more. The control thread's */
 
 static struct hd_str str(const char *s)
 {
@@ -104,6 +108,61 @@ static uint64_t kind_bits(const struct hd_fact_statement *st)
     return bits;
 }
 
+/* --- rows that are written ----------------------------------------------------------------------------- */
+
+/* What is told of a write; all 0 where nothing is. */
+struct writes {
+    uint32_t flags; /* HD_WRITES_… */
+    int32_t table;
+    uint32_t rows, per_row;    /* assignments of one row */
+    uint32_t count, conflicts; /* assignments of rows, and behind them of ON CONFLICT */
+};
+
+/* The only table that is written; -1: none, or several. */
+static int32_t only_written(const struct hd_facts *f)
+{
+    int32_t found = -1;
+
+    for (uint32_t i = 0; i < f->n_tables; i++) {
+        if (!(f->tables[i].access & HD_ACCESS_WRITE))
+            continue;
+        if (found >= 0)
+            return -1;
+        found = (int32_t)i;
+    }
+    return found;
+}
+
+/* Are all rows there, with a value for each column that is listed? */
+static int rows_fit(const struct hd_facts *f, const struct hd_fact_statement *st)
+{
+    return st->rows.n && (!st->columns.n || st->columns.n == f->rows[st->rows.first].n) &&
+           st->conflict_columns.n == st->conflict_values.n &&
+           !(st->options & (HD_OPTION_INDIRECT | HD_OPTION_UNEVEN));
+}
+
+static struct writes writes_of(const struct hd_facts *f)
+{
+    const struct hd_fact_statement *st = f->statements;
+    struct writes w = {.table = only_written(f)};
+
+    if (f->n_statements != 1 || (f->flags & HD_FACT_UNSURE) || w.table < 0)
+        return w;
+    if (st->kind == HD_STATEMENT_DELETE) {
+        w.flags = HD_WRITES_TOLD;
+        return w;
+    }
+    if ((st->kind != HD_STATEMENT_INSERT && st->kind != HD_STATEMENT_UPDATE) || !rows_fit(f, st))
+        return w;
+    w.flags = HD_WRITES_TOLD | (st->options & HD_OPTION_CONFLICT_UPDATE ? HD_WRITES_CONFLICT : 0) |
+              (st->options & HD_OPTION_USER_VALUE ? HD_WRITES_IGNORED : 0);
+    w.rows = st->rows.n;
+    w.per_row = f->rows[st->rows.first].n;
+    w.count = w.rows * w.per_row;
+    w.conflicts = st->conflict_columns.n;
+    return w;
+}
+
 static int32_t get_info(const hd_template *t, struct hd_template_info *out)
 {
     const struct hd_facts *f = t->facts;
@@ -119,6 +178,12 @@ static int32_t get_info(const hd_template *t, struct hd_template_info *out)
         .params = t->n_params,
         .constants = t->n_literals,
     };
+    struct writes w = writes_of(f);
+
+    info.writes = w.flags;
+    info.rows = w.rows;
+    info.assignments = w.count + w.conflicts;
+    info.conflict_key = w.flags ? str(f->statements[0].conflict_key) : str(NULL);
 
     for (uint32_t i = 0; i < f->n_statements; i++) {
         info.kinds |= kind_bits(&f->statements[i]);
@@ -230,6 +295,53 @@ static int32_t get_comparison(const hd_template *t, uint32_t i, struct hd_templa
     return hd_service_give(out, out->size, &c, sizeof(c));
 }
 
+/* --- assignments --------------------------------------------------------------------------------------- */
+
+static uint32_t assigned(const struct hd_fact_value *v)
+{
+    if (v->cast)
+        return HD_ASSIGN_OTHER;
+    switch ((enum hd_value_kind)v->kind) {
+    case HD_VALUE_PARAM:
+    case HD_VALUE_LITERAL:
+        return HD_ASSIGN_VALUE;
+    case HD_VALUE_NULL:
+        return HD_ASSIGN_NULL;
+    case HD_VALUE_DEFAULT:
+        return HD_ASSIGN_DEFAULT;
+    default:
+        return HD_ASSIGN_OTHER;
+    }
+}
+
+static int32_t get_assignment(const hd_template *t, uint32_t i, struct hd_template_assignment *out)
+{
+    const struct hd_facts *f = t->facts;
+    const struct hd_fact_statement *st = f->statements;
+    const struct writes w = writes_of(f);
+    struct hd_template_assignment a = {.table = w.table};
+    const struct hd_fact_value *v;
+    uint32_t k;
+
+    if (i >= w.count + w.conflicts)
+        return HD_ENOENT;
+    if (i < w.count) {
+        k = i % w.per_row;
+        a.row = i / w.per_row;
+        v = &f->values[f->rows[st->rows.first + a.row].first + k];
+        a.column = str(st->columns.n ? f->columns[st->columns.first + k] : NULL);
+    } else {
+        k = i - w.count;
+        a.row = HD_ROW_CONFLICT;
+        v = &f->values[st->conflict_values.first + k];
+        a.column = str(f->columns[st->conflict_columns.first + k]);
+    }
+    a.position = k + 1;
+    a.value = assigned(v);
+    a.param = a.value == HD_ASSIGN_VALUE ? value_number(t, v) : 0;
+    return hd_service_give(out, out->size, &a, sizeof(a));
+}
+
 /* --- the service --------------------------------------------------------------------------------------- */
 
 static void hold(const hd_template *t)
@@ -242,6 +354,23 @@ static void release(const hd_template *t)
     hd_template_release((struct hd_template *)(uintptr_t)t);
 }
 
+static int32_t find(hd_host *host, struct hd_str sql, const hd_template **out)
+{
+    struct hd_scan scan = HD_SCAN_INIT;
+    const char *text = sql.ptr ? sql.ptr : "";
+    size_t len = hd_template_trim(text, sql.len);
+
+    (void)host;
+    HD_ASSERT_THREAD(HD_THREAD_CONTROL);
+    *out = NULL;
+    if (!all_templates)
+        return HD_EBUSY;
+    if (!hd_scan_normalize(text, len, &scan))
+        *out = hd_template_get(all_templates, text, len, &scan, 0);
+    hd_scan_free(&scan);
+    return *out ? HD_OK : HD_ENOMEM;
+}
+
 static const struct hd_template_v1 service = {
     .size = sizeof(struct hd_template_v1),
     .info = get_info,
@@ -250,7 +379,14 @@ static const struct hd_template_v1 service = {
     .function = get_function,
     .hold = hold,
     .release = release,
+    .assignment = get_assignment,
+    .find = find,
 };
+
+void hd_template_serve_from(struct hd_templates *ts)
+{
+    all_templates = ts;
+}
 
 int hd_template_serve(void)
 {

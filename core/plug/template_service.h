@@ -8,4 +8,9 @@
 /* Offers it to plugins. HD_OK, HD_EEXIST when it is there already, or HD_EFULL. [control] */
 int hd_template_serve(void);
 
+struct hd_templates;
+
+/* The table that find() looks in, from now on; NULL: none. [control] */
+void hd_template_serve_from(struct hd_templates *ts);
+
 #endif

@@ -57,25 +57,18 @@ static int plan_entry(struct hd_session *s, struct hd_template_entry *e, struct 
     return out->plan ? HD_OK : HD_ENOMEM;
 }
 
-/* The length without semicolons and blanks at the end, which change nothing: at worst they end a comment
- * early. */
-static size_t trimmed(const char *sql, size_t len)
-{
-    while (len && (sql[len - 1] == ';' || sql[len - 1] == ' ' || sql[len - 1] == '\n'))
-        len--;
-    return len;
-}
-
 int hd_text_of_query(struct hd_session *s, const char *sql, size_t len, struct hd_text *out)
 {
     return plan_entry(
-        s, hd_template_cache_query(s->w->templates, sql, sql ? trimmed(sql, len) : 0, lexical_flags(s)), out);
+        s,
+        hd_template_cache_query(s->w->templates, sql, sql ? hd_template_trim(sql, len) : 0, lexical_flags(s)),
+        out);
 }
 
 int hd_text_of_parse(struct hd_session *s, const char *sql, size_t len, struct hd_text *out)
 {
-    return plan_entry(s, hd_template_cache_exact(s->w->templates, sql, trimmed(sql, len), lexical_flags(s)),
-                      out);
+    return plan_entry(
+        s, hd_template_cache_exact(s->w->templates, sql, hd_template_trim(sql, len), lexical_flags(s)), out);
 }
 
 int hd_text_of_template(struct hd_session *s, struct hd_template *tmpl, struct hd_text *out)

@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "plug/commands.h"
 #include "plug/loop_service.h"
+#include "plug/template_service.h"
 #include "session/auth.h"
 #include "session/client.h"
 #include "session/debug.h"
@@ -226,6 +227,7 @@ static void free_all(struct hd_workers *w)
     hd_tallies_free(w);
     hd_sequences_free(w);
     hd_auth_free(w->auth);
+    hd_template_serve_from(NULL);
     hd_templates_free(w->templates);
     hd_prep_table_free(w->preps);
     if (w->sockets && w->succeeded)
@@ -271,6 +273,7 @@ int hd_workers_start(struct hd_settings *s, const struct hd_workers_env *env, st
     w->auth = hd_auth_new((size_t)s->host.auth_cache_size);
     if (w->templates)
         hd_templates_set_text_limit(w->templates, (size_t)s->host.max_statement_length);
+    hd_template_serve_from(w->templates);
     if (!w->worker || !w->preps || !w->templates || !w->connector || !w->auth)
         code = hd_fail(err, HD_ENOMEM, "no memory for workers");
     else

@@ -197,6 +197,7 @@ static void add_statement(struct hd_facts_builder *b, const PgQuery__Node *node)
     b->st.functions = since(&b->functions, functions);
     b->st.outputs = since(&b->outputs, outputs);
     b->st.columns = since(&b->columns, columns);
+    b->st.columns.n -= b->st.conflict_columns.n; /* they stand last */
     b->st.types = since(&b->types, types);
     b->st.rows = since(&b->rows, rows);
     st = hd_facts_push(b, &b->statements);

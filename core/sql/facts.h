@@ -110,6 +110,11 @@ enum hd_statement_kind {
 #define HD_OPTION_ORDER     (1u << 23)
 #define HD_OPTION_RETURNING (1u << 24)
 #define HD_OPTION_CONFLICT  (1u << 25) /* ON CONFLICT */
+/* Of an outermost INSERT: */
+#define HD_OPTION_CONFLICT_UPDATE (1u << 26) /* … DO UPDATE */
+#define HD_OPTION_USER_VALUE      (1u << 27) /* OVERRIDING USER VALUE: identity columns make their own */
+#define HD_OPTION_INDIRECT        (1u << 28) /* its list has parts of columns: a[1], a.b */
+#define HD_OPTION_UNEVEN          (1u << 29) /* its rows are not of one length */
 
 enum hd_ddl_verb { HD_DDL_NONE = 0, HD_DDL_CREATE, HD_DDL_ALTER, HD_DDL_DROP };
 
@@ -130,8 +135,11 @@ struct hd_fact_statement {
         *name; /* setting, savepoint, prepared statement, cursor, channel; else NULL. Never a literal */
     const char *object; /* DDL: "table", "materialized view"; else NULL */
     struct hd_range tables, comparisons, functions, outputs, columns, types, rows;
-    uint32_t n_joins;      /* JOINs, and commas in FROM */
-    uint32_t n_subselects; /* in FROM and in expressions */
+    struct hd_range conflict_columns; /* that ON CONFLICT DO UPDATE sets, and their values, one for each */
+    struct hd_range conflict_values;
+    const char *conflict_key; /* ON CONFLICT (column), that column alone; else NULL */
+    uint32_t n_joins;         /* JOINs, and commas in FROM */
+    uint32_t n_subselects;    /* in FROM and in expressions */
     uint32_t n_ctes, n_setops;
     uint32_t n_values; /* SET: how many values, of which … */
     int32_t literal;   /* … the first is this literal of the scan, or -1 */
@@ -242,10 +250,10 @@ struct hd_facts {
     struct hd_fact_comparison *comparisons;
     struct hd_fact_function *functions;
     struct hd_fact_output *outputs; /* of the outermost query */
-    const char **columns;           /* that INSERT lists or UPDATE sets */
+    const char **columns;           /* that INSERT lists, or UPDATE or ON CONFLICT sets */
     struct hd_fact_type *types;
     struct hd_fact_operator *operators;
-    struct hd_range *rows; /* INSERT … VALUES: the values of each row */
+    struct hd_range *rows; /* INSERT … VALUES: the values of each row. UPDATE: one, of what it sets */
     struct hd_fact_value *values;
     uint8_t *negative;     /* by literal: it is a value with the minus before it; NULL: none is */
     const char *error;     /* a syntax error, without the text that it stands near; or NULL */

@@ -403,7 +403,17 @@ static void add_columns(struct hd_facts_builder *b, PgQuery__Node *const *list, 
 
         if (slot)
             *slot = hd_facts_copy(b, name);
+        if (name && list[i]->res_target->n_indirection)
+            b->st.options |= HD_OPTION_INDIRECT;
     }
+}
+
+static void push_row(struct hd_facts_builder *b, uint32_t first)
+{
+    struct hd_range *slot = hd_facts_push(b, &b->rows);
+
+    if (slot)
+        *slot = (struct hd_range){first, b->values.n - first};
 }
 
 /* The values of each row of an outermost INSERT … VALUES. */
@@ -411,17 +421,24 @@ static void add_rows(struct hd_facts_builder *b, const PgQuery__SelectStmt *s)
 {
     for (size_t i = 0; b->q->top && i < s->n_values_lists; i++) {
         const PgQuery__Node *row = s->values_lists[i];
-        struct hd_range r = {b->values.n, 0}, *slot;
+        uint32_t first = b->values.n;
 
         if (row->node_case != PG_QUERY__NODE__NODE_LIST)
-            continue;
+            return;
         for (size_t k = 0; k < row->list->n_items; k++)
             hd_facts_push_value(b, row->list->items[k]);
-        r.n = b->values.n - r.first;
-        slot = hd_facts_push(b, &b->rows);
-        if (slot)
-            *slot = r;
+        if (row->list->n_items != s->values_lists[0]->list->n_items)
+            b->st.options |= HD_OPTION_UNEVEN;
+        push_row(b, first);
     }
+}
+
+/* The values of SET, one for each column; those of (a, b) = … are expressions. */
+static void add_set_values(struct hd_facts_builder *b, PgQuery__Node *const *list, size_t n)
+{
+    for (size_t i = 0; b->q->top && i < n; i++)
+        hd_facts_push_value(
+            b, list[i]->node_case == PG_QUERY__NODE__NODE_RES_TARGET ? list[i]->res_target->val : NULL);
 }
 
 static void walk_returning(struct hd_facts_builder *b, PgQuery__Node *const *list, size_t n)
@@ -431,12 +448,41 @@ static void walk_returning(struct hd_facts_builder *b, PgQuery__Node *const *lis
     walk_outputs(b, list, n);
 }
 
+/* The column that a conflict is looked for in, where it is one, plain and under no condition. */
+static const char *conflict_key(const PgQuery__InferClause *infer)
+{
+    const PgQuery__IndexElem *e;
+
+    if (!infer || infer->where_clause || infer->n_index_elems != 1 ||
+        infer->index_elems[0]->node_case != PG_QUERY__NODE__NODE_INDEX_ELEM)
+        return NULL;
+    e = infer->index_elems[0]->index_elem;
+    return e->expr || e->n_collation || e->n_opclass ? NULL : e->name;
+}
+
+static void note_conflict(struct hd_facts_builder *b, const PgQuery__OnConflictClause *c)
+{
+    struct hd_fact_statement *st = &b->st;
+
+    st->options |= HD_OPTION_CONFLICT;
+    st->conflict_key = hd_facts_copy(b, conflict_key(c->infer));
+    if (c->action != PG_QUERY__ON_CONFLICT_ACTION__ONCONFLICT_UPDATE)
+        return;
+    st->options |= HD_OPTION_CONFLICT_UPDATE;
+    st->conflict_columns.first = b->columns.n;
+    st->conflict_values.first = b->values.n;
+    add_columns(b, c->target_list, c->n_target_list);
+    add_set_values(b, c->target_list, c->n_target_list);
+    st->conflict_columns.n = b->columns.n - st->conflict_columns.first;
+    st->conflict_values.n = b->values.n - st->conflict_values.first;
+}
+
 static void walk_conflict(struct hd_facts_builder *b, const PgQuery__OnConflictClause *c)
 {
     if (!c)
         return;
     if (b->q->top)
-        b->st.options |= HD_OPTION_CONFLICT;
+        note_conflict(b, c);
     hd_facts_walk(b, c->infer);
     hd_facts_walk_nodes(b, c->target_list, c->n_target_list);
     hd_facts_walk(b, c->where_clause);
@@ -451,6 +497,8 @@ static void on_insert(struct hd_facts_builder *b, const void *message, int conju
     note_within(b, HD_STATEMENT_INSERT);
     enter(b, &q, NULL, b->q == NULL);
     b->st.flags |= HD_FACT_MAY_SEQUENCE | HD_FACT_WRITES;
+    if (b->q->top && s->override == PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE)
+        b->st.options |= HD_OPTION_USER_VALUE;
     walk_with(b, s->with_clause);
     add_columns(b, s->cols, s->n_cols);
     if (s->select_stmt && s->select_stmt->node_case == PG_QUERY__NODE__NODE_SELECT_STMT)
@@ -475,6 +523,7 @@ static void on_update(struct hd_facts_builder *b, const void *message, int conju
 {
     const PgQuery__UpdateStmt *s = message;
     struct hd_fact_query q;
+    uint32_t values;
 
     (void)conjunctive;
     note_within(b, HD_STATEMENT_UPDATE);
@@ -483,7 +532,11 @@ static void on_update(struct hd_facts_builder *b, const void *message, int conju
     walk_with(b, s->with_clause);
     (void)add_target(b, s->relation, HD_ACCESS_READ | HD_ACCESS_WRITE);
     walk_from(b, s->from_clause, s->n_from_clause);
+    values = b->values.n; /* behind those of the comparisons so far */
     add_columns(b, s->target_list, s->n_target_list);
+    add_set_values(b, s->target_list, s->n_target_list);
+    if (b->q->top)
+        push_row(b, values);
     walk_condition(b, s->where_clause, 1);
     hd_facts_walk_nodes(b, s->target_list, s->n_target_list);
     walk_returning(b, s->returning_list, s->n_returning_list);

@@ -27,6 +27,13 @@ struct hd_templates {
     _Atomic size_t text_limit;
 };
 
+size_t hd_template_trim(const char *sql, size_t len)
+{
+    while (len && (sql[len - 1] == ';' || sql[len - 1] == ' ' || sql[len - 1] == '\n'))
+        len--;
+    return len;
+}
+
 /* --- one template --- */
 
 struct hd_template *hd_template_hold(const struct hd_template *t)

@@ -45,6 +45,10 @@ struct hd_template {
 struct hd_template *hd_template_hold(const struct hd_template *t);
 void hd_template_release(const struct hd_template *t);
 
+/* The length of a text without semicolons and blanks at the end, which change nothing: at worst they end a
+ * comment early. Texts are looked up without them. */
+size_t hd_template_trim(const char *sql, size_t len);
+
 /* --- the process's table; [any] --- */
 
 struct hd_templates;

@@ -78,6 +78,9 @@ hd_template *mock_template(struct mock *m, const struct hd_template_info *info);
 /* Adds to a template; "schema.name" or "name". */
 void mock_template_table(hd_template *t, const char *name, uint32_t access);
 void mock_template_function(hd_template *t, const char *name, uint32_t args);
+/* Copied, the column's name too. An assignment is counted, and what `info` says of writes stays as it is. */
+void mock_template_comparison(hd_template *t, const struct hd_template_comparison *c);
+void mock_template_assignment(hd_template *t, const struct hd_template_assignment *a);
 
 /* The literals of executions from now on, after `params` parameters: value() tells them by their kind. At
  * first, and after mock_no_literals, there are none. */

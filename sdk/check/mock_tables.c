@@ -142,6 +142,8 @@ struct hd_template {
     unsigned name_count;
     struct hd_template_table *tables;
     struct hd_template_function *functions;
+    struct hd_template_comparison *comparisons;
+    struct hd_template_assignment *assignments;
 };
 
 hd_template *mock_template(struct mock *m, const struct hd_template_info *info)
@@ -152,20 +154,24 @@ hd_template *mock_template(struct mock *m, const struct hd_template_info *info)
     t->info.size = (uint32_t)sizeof(t->info);
     t->text = mock_copy(info->text.ptr, info->text.len);
     t->info.text.ptr = t->text;
-    t->info.tables = t->info.functions = t->info.comparisons = 0;
+    t->info.tables = t->info.functions = t->info.comparisons = t->info.assignments = 0;
     t->next = m->templates;
     m->templates = t;
     return t;
 }
 
+static char *keep_text(hd_template *t, const char *text, size_t len)
+{
+    t->names = mock_grow(t->names, t->name_count, sizeof(*t->names));
+    return t->names[t->name_count++] = mock_copy(text, len);
+}
+
 /* Splits a name that the template keeps. */
 static void keep_name(hd_template *t, const char *name, struct hd_str *schema, struct hd_str *rest)
 {
-    char *copy = mock_copy(name, strlen(name));
+    char *copy = keep_text(t, name, strlen(name));
     char *dot = strchr(copy, '.');
 
-    t->names = mock_grow(t->names, t->name_count, sizeof(*t->names));
-    t->names[t->name_count++] = copy;
     schema->ptr = copy;
     schema->len = dot ? (uint64_t)(dot - copy) : 0;
     rest->ptr = dot ? dot + 1 : copy;
@@ -194,6 +200,27 @@ void mock_template_function(hd_template *t, const char *name, uint32_t args)
     keep_name(t, name, &f->schema, &f->name);
 }
 
+void mock_template_comparison(hd_template *t, const struct hd_template_comparison *c)
+{
+    struct hd_template_comparison *mine;
+
+    t->comparisons = mock_grow(t->comparisons, t->info.comparisons, sizeof(*t->comparisons));
+    mine = &t->comparisons[t->info.comparisons++];
+    *mine = *c;
+    mine->column.ptr = keep_text(t, c->column.ptr, c->column.len);
+}
+
+void mock_template_assignment(hd_template *t, const struct hd_template_assignment *a)
+{
+    struct hd_template_assignment *mine;
+
+    t->assignments = mock_grow(t->assignments, t->info.assignments, sizeof(*t->assignments));
+    mine = &t->assignments[t->info.assignments++];
+    *mine = *a;
+    if (a->column.len)
+        mine->column.ptr = keep_text(t, a->column.ptr, a->column.len);
+}
+
 /* Copies as much as the caller's struct has, but not its size. */
 static int32_t give(void *to, const void *from, uint32_t size)
 {
@@ -217,8 +244,23 @@ static int32_t table_of(const hd_template *t, uint32_t i, struct hd_template_tab
 
 static int32_t comparison_of(const hd_template *t, uint32_t i, struct hd_template_comparison *out)
 {
-    (void)t, (void)i, (void)out;
-    return HD_ENOENT;
+    return i < t->info.comparisons ? give(out, &t->comparisons[i], sizeof(*out)) : HD_ENOENT;
+}
+
+static int32_t assignment_of(const hd_template *t, uint32_t i, struct hd_template_assignment *out)
+{
+    return i < t->info.assignments ? give(out, &t->assignments[i], sizeof(*out)) : HD_ENOENT;
+}
+
+/* One of those that the test has made. */
+static int32_t find(hd_host *host, struct hd_str sql, const hd_template **out)
+{
+    const struct hd_template *t = mock_of(host)->templates;
+
+    while (t && (t->info.text.len != sql.len || memcmp(t->text, sql.ptr, sql.len) != 0))
+        t = t->next;
+    *out = t;
+    return t ? HD_OK : HD_ENOMEM;
 }
 
 static int32_t function_of(const hd_template *t, uint32_t i, struct hd_template_function *out)
@@ -242,6 +284,8 @@ void mock_templates_free(struct mock *m)
         free(t->names);
         free(t->tables);
         free(t->functions);
+        free(t->comparisons);
+        free(t->assignments);
         free(t->text);
         free(t);
     }
@@ -258,6 +302,8 @@ const struct hd_template_v1 mock_templates = {
     .function = function_of,
     .hold = keep,
     .release = keep,
+    .assignment = assignment_of,
+    .find = find,
 };
 
 /* --- statements ---------------------------------------------------------------------------------------- */

@@ -28,6 +28,9 @@ static void check_statement(const struct hd_facts *f, const struct hd_fact_state
     inside(s->columns, f->n_columns);
     inside(s->types, f->n_types);
     inside(s->rows, f->n_rows);
+    inside(s->conflict_columns, f->n_columns);
+    inside(s->conflict_values, f->n_values);
+    HD_CHECK(f->flags & HD_FACT_UNSURE || s->conflict_columns.n == s->conflict_values.n);
     HD_CHECK(s->kind < HD_STATEMENT_KINDS && s->inner < HD_STATEMENT_KINDS);
 }
 

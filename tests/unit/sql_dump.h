@@ -57,7 +57,7 @@ static inline void sql_dump_options(struct hd_strbuf *o, uint32_t options)
         "plans",     "sequences", "temp",       "?",          "?",
         "?",         "where",     "limit",      "group",      "having",
         "aggregate", "distinct",  "window",     "order",      "returning",
-        "conflict"};
+        "conflict",  "do_update", "user_value", "indirect",   "uneven"};
 
     sql_dump_bits(o, options, names, HD_ARRAY_LEN(names));
 }
@@ -82,6 +82,8 @@ static inline void sql_dump_statement(struct hd_strbuf *o, const struct hd_fact_
         hd_strbuf_printf(o, " L%d", s->literal);
     if (s->word)
         hd_strbuf_printf(o, " %s", s->word);
+    if (s->conflict_key)
+        hd_strbuf_printf(o, " (%s)", s->conflict_key);
 }
 
 static inline void sql_dump_value(struct hd_strbuf *o, const struct hd_fact_value *v)
@@ -202,6 +204,11 @@ static inline void sql_dump(struct hd_strbuf *o, const struct hd_facts *f)
     for (uint32_t i = 0; i < f->n_rows; i++) {
         hd_strbuf_puts(o, " | V");
         sql_dump_values(o, f, f->rows[i]);
+    }
+    for (uint32_t i = 0; i < f->n_statements; i++) {
+        if (f->statements[i].conflict_values.n)
+            hd_strbuf_puts(o, " | U");
+        sql_dump_values(o, f, f->statements[i].conflict_values);
     }
     for (uint32_t i = 0; i < f->n_types; i++)
         hd_strbuf_printf(o, "%s %s", i ? "" : " | Y", f->types[i].name ? f->types[i].name : "?");

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "plug/services.h"
 #include "plug/template_service.h"
 #include "sql/template.h"
@@ -340,6 +341,116 @@ static void comparisons_are_told(void)
     end();
 }
 
+/* Each as "row.position column=value": $n, null, default, ?; c for what ON CONFLICT sets. */
+static void dump_writes(const char *sql, char *out, size_t cap)
+{
+    static const char *const values[] = {"?", "$", "null", "default"};
+    struct hd_template_info info = {.size = sizeof(info)};
+    struct hd_template_assignment a = {.size = sizeof(a)};
+    struct hd_template *t = template_of(sql);
+    size_t n;
+
+    CU_ASSERT_EQUAL(service->info(t, &info), HD_OK);
+    n = (size_t)snprintf(out, cap, "%u/%u", info.writes, info.rows);
+    if (info.conflict_key.len)
+        n += (size_t)snprintf(out + n, cap - n, " (%.*s)", (int)info.conflict_key.len, info.conflict_key.ptr);
+    for (uint32_t i = 0; i < info.assignments && n < cap; i++) {
+        CU_ASSERT_EQUAL_FATAL(service->assignment(t, i, &a), HD_OK);
+        CU_ASSERT_EQUAL((a.value == HD_ASSIGN_VALUE), (a.param > 0));
+        n += a.row == HD_ROW_CONFLICT ? (size_t)snprintf(out + n, cap - n, " c.")
+                                      : (size_t)snprintf(out + n, cap - n, " %u.", a.row);
+        n += (size_t)snprintf(out + n, cap - n, "%u %d.%.*s=%s", a.position, a.table, (int)a.column.len,
+                              a.column.len ? a.column.ptr : "", values[a.value]);
+        if (a.param)
+            n += (size_t)snprintf(out + n, cap - n, "%u", a.param);
+    }
+    CU_ASSERT_EQUAL(service->assignment(t, info.assignments, &a), HD_ENOENT);
+    hd_template_release(t);
+}
+
+static void assignments_are_told(void)
+{
+    static const struct {
+        const char *sql, *told;
+    } cases[] = {
+        {"insert into t (a, b) values (1, $1)", "1/1 0.1 0.a=$2 0.2 0.b=$1"},
+        {"insert into t values (1, 'x'), (-2, null)", "1/2 0.1 0.=$1 0.2 0.=$2 1.1 0.=$3 1.2 0.=null"},
+        {"insert into t (a, b, c) values (default, now(), '5'::int)",
+         "1/1 0.1 0.a=default 0.2 0.b=? 0.3 0.c=?"},
+        {"insert into t (a) values ((select 1))", "1/1 0.1 0.a=?"},
+        {"insert into t as x (a) overriding user value values (1)", "5/1 0.1 0.a=$1"},
+        {"insert into t (a) overriding system value values (1)", "1/1 0.1 0.a=$1"},
+        {"insert into t (a, b) values (1, 2) on conflict (a) do update set b = 3, a = excluded.a",
+         "3/1 (a) 0.1 0.a=$1 0.2 0.b=$2 c.1 0.b=$3 c.2 0.a=?"},
+        {"insert into t (a) values (1) on conflict do nothing", "1/1 0.1 0.a=$1"},
+        {"insert into t (a) values (1) on conflict (a, b) do update set b = 3", "3/1 0.1 0.a=$1 c.1 0.b=$2"},
+        {"insert into t (a) values (1) on conflict (lower(a)) do update set b = 3",
+         "3/1 0.1 0.a=$1 c.1 0.b=$2"},
+        {"insert into t (a) values (1) on conflict (a) where b > 2 do update set b = 3",
+         "3/1 0.1 0.a=$1 c.1 0.b=$3"},
+        {"insert into t (a) values (1) on conflict on constraint k do update set b = 3",
+         "3/1 0.1 0.a=$1 c.1 0.b=$2"},
+        {"update t set a = $2, b = b + 1, c = 4 from u where t.id = 7",
+         "1/1 0.1 0.a=$2 0.2 0.b=? 0.3 0.c=$4"},
+        {"update t set (a, b) = (1, 2)", "1/1 0.1 0.a=? 0.2 0.b=?"},
+        {"update t set (a, b) = (select 1, 2), c = 5", "1/1 0.1 0.a=? 0.2 0.b=? 0.3 0.c=$3"},
+        {"delete from t where a = 1", "1/0"},
+        /* what is not told */
+        {"update t set a[1] = 5", "0/0"},
+        {"insert into t (a.b) values (1)", "0/0"},
+        {"insert into t values (1), (1, 2)", "0/0"},
+        {"insert into t (a, b) values (1)", "0/0"},
+        {"insert into t default values", "0/0"},
+        {"insert into t select 1", "0/0"},
+        {"insert into t values (1) union all values (2)", "0/0"},
+        {"with x as (delete from u returning *) insert into t values (1)", "0/0"},
+        {"with x as (insert into t values (2)) insert into t values (1)", "0/0"},
+        {"merge into t using s on t.a = s.a when matched then update set a = 1", "0/0"},
+        {"prepare p as insert into t values (1)", "0/0"},
+        {"explain analyze insert into t values (1)", "0/0"},
+        {"insert into t values (1); select 2", "0/0"},
+        {"truncate t", "0/0"},
+        {"copy t from stdin", "0/0"},
+        {"select 1", "0/0"},
+    };
+    char text[1000];
+
+    begin();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        dump_writes(cases[i].sql, text, sizeof(text));
+        if (strcmp(text, cases[i].told) != 0)
+            printf("# %s\n#   gives %s\n#   not   %s\n", cases[i].sql, text, cases[i].told);
+        CU_ASSERT_STRING_EQUAL(text, cases[i].told);
+    }
+    end();
+}
+
+static void templates_of_texts_are_found(void)
+{
+    struct hd_template_info info = {.size = sizeof(info)};
+    const hd_template *a, *b;
+    struct hd_template *mine;
+
+    begin();
+    hd_thread_name(HD_THREAD_CONTROL, 0);
+    CU_ASSERT_EQUAL(service->find(NULL, (struct hd_str){"select 1", 8}, &a), HD_EBUSY);
+    hd_template_serve_from(templates);
+    CU_ASSERT_EQUAL_FATAL(service->find(NULL, (struct hd_str){"select 1 ; ", 11}, &a), HD_OK);
+    CU_ASSERT_EQUAL_FATAL(service->find(NULL, (struct hd_str){"SELECT 2", 8}, &b), HD_OK);
+    mine = template_of("select 3");
+    CU_ASSERT_PTR_EQUAL(a, b);
+    CU_ASSERT_PTR_EQUAL(a, mine);
+    service->release(a);
+    service->release(b);
+    hd_template_release(mine);
+    CU_ASSERT_EQUAL_FATAL(service->find(NULL, (struct hd_str){NULL, 0}, &a), HD_OK);
+    CU_ASSERT_EQUAL(service->info(a, &info), HD_OK);
+    CU_ASSERT_EQUAL(info.kind, HD_KIND_EMPTY);
+    service->release(a);
+    hd_template_serve_from(NULL);
+    end();
+}
+
 static void smaller_structs_get_what_they_know(void)
 {
     struct hd_template_info info;
@@ -364,5 +475,6 @@ static void smaller_structs_get_what_they_know(void)
 UNIT_MAIN("template service", {"kinds are told", kinds_are_told},
           {"sets of kinds are told", sets_of_kinds_are_told}, {"counts are told", counts_are_told},
           {"dependence is told", dependence_is_told}, {"names are told", names_are_told},
-          {"comparisons are told", comparisons_are_told},
+          {"comparisons are told", comparisons_are_told}, {"assignments are told", assignments_are_told},
+          {"templates of texts are found", templates_of_texts_are_found},
           {"smaller structs get what they know", smaller_structs_get_what_they_know})

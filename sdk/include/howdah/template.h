@@ -138,7 +138,27 @@ struct hd_template_info {
      * EXECUTE of CREATE TABLE AS. What functions, CALL and DO run is not told by the text. SELECT … INTO is
      * DDL. Of an empty text 0; of one with HD_FACT_UNSURE not complete. */
     uint64_t kinds;
+    uint32_t writes;      /* HD_WRITES_… */
+    uint32_t rows;        /* with HD_WRITES_TOLD: of an INSERT those of its VALUES, of an UPDATE 1 */
+    uint32_t assignments; /* with HD_WRITES_TOLD: for the call below */
+    uint32_t reserved;
+    struct hd_str conflict_key; /* ON CONFLICT (column): that column, where it is one alone; else empty */
 };
+
+/* What is told of rows that are written. Since ABI 0.1. */
+#define HD_WRITES_TOLD                                                                                         \
+    1u /* the text is one INSERT … VALUES, UPDATE or DELETE, and writes one table by that name and no other; \
+        * its assignments are all that it assigns. Else none is told */
+#define HD_WRITES_CONFLICT 2u /* … ON CONFLICT DO UPDATE: rows that are there already may be changed */
+#define HD_WRITES_IGNORED  4u /* … OVERRIDING USER VALUE: values for identity columns are not used */
+
+/* What a column is given. Since ABI 0.1. */
+#define HD_ASSIGN_OTHER   0 /* an expression, or a value that is cast */
+#define HD_ASSIGN_VALUE   1 /* a parameter or literal */
+#define HD_ASSIGN_NULL    2
+#define HD_ASSIGN_DEFAULT 3 /* the word */
+
+#define HD_ROW_CONFLICT UINT32_MAX /* `row` of what ON CONFLICT DO UPDATE sets */
 
 /* A table that the text names. Since ABI 0.1. */
 struct hd_template_table {
@@ -160,6 +180,18 @@ struct hd_template_comparison {
     uint32_t param_count; /* values in the list; 1 for a plain comparison, 2 for BETWEEN */
 };
 
+/* A column that a write gives a value. Columns of an INSERT's table that are not told get their defaults.
+ * What it is given may be converted, as PostgreSQL does in assignments. Since ABI 0.1. */
+struct hd_template_assignment {
+    uint32_t size;
+    int32_t table;        /* index among the tables */
+    struct hd_str column; /* empty: the INSERT lists none, and `position` counts those of the table */
+    uint32_t position;    /* from 1, as it is written */
+    uint32_t row;         /* of VALUES, from 0; of UPDATE 0; or HD_ROW_CONFLICT */
+    uint32_t value;       /* HD_ASSIGN_… */
+    uint32_t param;       /* VALUE: $n, as in comparisons */
+};
+
 /* A function that the text calls. Since ABI 0.1. */
 struct hd_template_function {
     uint32_t size;
@@ -179,6 +211,12 @@ struct hd_template_v1 {
     /* Keep a template beyond the call that passed it; each hold needs one release. */
     void (*hold)(const hd_template *t);
     void (*release)(const hd_template *t);
+    /* In the order of the rows, and in each as it is written; last those of ON CONFLICT. [any] */
+    int32_t (*assignment)(const hd_template *t, uint32_t i, struct hd_template_assignment *out);
+    /* The template of a text, made if need be, as of a Query of a session whose standard_conforming_strings
+     * are on; *out needs one release. HD_OK, HD_ENOMEM, or HD_EBUSY while the host starts. Parses the text
+     * where it is new. [control] */
+    int32_t (*find)(hd_host *host, struct hd_str sql, const hd_template **out);
 };
 
 #ifdef __cplusplus
