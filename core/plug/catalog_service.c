@@ -46,8 +46,29 @@ static int32_t get_table(const hd_dependencies *d, uint32_t i, struct hd_depende
                                    .flags = t->flags,
                                    .mention = t->mention,
                                    .schema = t->schema,
-                                   .name = t->name};
+                                   .name = t->name,
+                                   .parent = t->parent,
+                                   .columns = t->columns};
     return hd_service_give(out, out->size, &table, sizeof(table));
+}
+
+static int32_t get_column(const hd_dependencies *d, uint32_t table, uint32_t i,
+                          struct hd_dependency_column *out)
+{
+    const struct hd_catalog_table *t = table < d->answer.count ? &d->answer.tables[table] : NULL;
+    const struct hd_catalog_column *c;
+    struct hd_dependency_column column;
+
+    if (!t || i >= t->columns)
+        return HD_ENOENT;
+    c = &d->answer.columns[t->first_column + i];
+    column = (struct hd_dependency_column){.attnum = c->attnum,
+                                           .position = c->position,
+                                           .type = c->type,
+                                           .canonical = c->canonical,
+                                           .flags = c->flags,
+                                           .name = c->name};
+    return hd_service_give(out, out->size, &column, sizeof(column));
 }
 
 static void release(const hd_dependencies *d)
@@ -69,6 +90,7 @@ static const struct hd_catalog_v1 vtable = {
     .table = get_table,
     .release = release,
     .changed = changed,
+    .column = get_column,
 };
 
 int hd_catalog_serve(struct hd_catalog *c)

@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "sql/catalog_columns.h"
 #include "sql/catalog_sql.h"
 #include "sql/functions.h"
 
-#define COLUMNS   7
 #define FIRST_OWN 16384u /* objects below are PostgreSQL's */
 
 const char *const hd_catalog_question = catalog_sql;
@@ -207,7 +207,8 @@ static void on_table(struct judge *j, const struct row *r)
                                    .schema = copy(j, r->schema),
                                    .name = copy(j, r->name)};
     t->flags = (r->number ? HD_RELATION_NAMED : 0) | (has(r->more, 'u') ? HD_RELATION_UNLOGGED : 0) |
-               (has(r->more, 'i') ? HD_RELATION_IDENTITY : 0) | (has(r->more, 'w') ? HD_RELATION_WRITTEN : 0);
+               (has(r->more, 'i') ? HD_RELATION_IDENTITY : 0) |
+               (has(r->more, 'w') ? HD_RELATION_WRITTEN : 0) | (has(r->more, 'k') ? HD_RELATION_CASCADED : 0);
     if (has(r->more, 'w') && (r->oid < FIRST_OWN || t->kind == HD_RELATION_OTHER))
         footprint(j, HD_FOOTPRINT_RELATION, "is no table of the application's", r);
     if (r->oid < FIRST_OWN)
@@ -300,6 +301,13 @@ static void on_writer(struct judge *j, const struct row *r)
     footprint(j, HD_FOOTPRINT_FUNCTION, "is volatile: it may write anything", r);
 }
 
+/* "column" and "child", which are read when all tables are known. */
+static void on_later(struct judge *j, const struct row *r)
+{
+    (void)j;
+    (void)r;
+}
+
 static int on_row(struct judge *j, const struct row *r)
 {
     static const struct {
@@ -317,6 +325,8 @@ static int on_row(struct judge *j, const struct row *r)
         {"view", on_view},
         {"trigger", on_trigger},
         {"writer", on_writer},
+        {"column", on_later},
+        {"child", on_later},
     };
 
     for (size_t i = 0; i < HD_ARRAY_LEN(rows); i++) {
@@ -390,7 +400,7 @@ int hd_catalog_judge(const struct hd_facts *f, const struct hd_str *cells, uint3
     struct judge j = {.facts = f, .out = out};
 
     *out = (struct hd_catalog_answer){.arena = HD_ARENA_INIT};
-    if (columns != COLUMNS || !rows)
+    if (columns != HD_CATALOG_CELLS || !rows)
         return HD_EPROTO;
     out->tables = hd_arena_alloc(&out->arena, (rows < HD_DEPENDENCIES_MAX ? rows : HD_DEPENDENCIES_MAX) *
                                                   sizeof(*out->tables));
@@ -413,7 +423,7 @@ int hd_catalog_judge(const struct hd_facts *f, const struct hd_str *cells, uint3
         else if (on_row(&j, &r))
             return HD_EPROTO;
     }
-    return j.no_memory ? HD_ENOMEM : HD_OK;
+    return j.no_memory ? HD_ENOMEM : hd_catalog_read_columns(cells, rows, out);
 }
 
 void hd_catalog_answer_free(struct hd_catalog_answer *a)

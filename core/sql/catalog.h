@@ -43,6 +43,16 @@ struct hd_catalog_table {
     uint32_t oid, kind, flags; /* HD_RELATION_… */
     int32_t mention;
     struct hd_str schema, name;
+    uint32_t parent;                /* an oid; 0: none */
+    uint32_t first_column, columns; /* among the answer's */
+};
+
+/* A column that tells rows apart. */
+struct hd_catalog_column {
+    uint32_t table; /* its number */
+    int32_t attnum;
+    uint32_t position, type, canonical, flags; /* HD_CANONICAL_…, HD_COLUMN_… */
+    struct hd_str name;
 };
 
 /* The answer, judged. All of it lies in the arena. */
@@ -54,6 +64,8 @@ struct hd_catalog_answer {
     struct hd_str footprint_reason;
     uint32_t count;
     struct hd_catalog_table *tables;
+    uint32_t column_count;
+    struct hd_catalog_column *columns; /* in the order of the tables, in each of their numbers */
 };
 
 /* Reads the rows that the question brought: `cells`, row by row. HD_OK, HD_ENOMEM, or HD_EPROTO where they

@@ -5,7 +5,9 @@
  * reads the rows.
  *
  * A view's functions and operators are read out of its rule's tree, since built-in ones leave no dependency
- * in pg_depend. Own objects are those from 16384 on.
+ * in pg_depend. Own objects are those from 16384 on. How many relations there will be the planner cannot
+ * know, and would compile for thousands: what looks things up for each of them takes them as an array, which
+ * it does not think long.
  */
 #ifndef HD_SQL_CATALOG_SQL_H
 #define HD_SQL_CATALOG_SQL_H
@@ -67,6 +69,7 @@ static const char catalog_sql[] =
     "UNION ALL "
     "SELECT conrelid FROM pg_constraint WHERE confrelid = r.oid AND contype = 'f' "
     "AND ($15::bool OR confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))) x(oid)), "
+    "listed AS (SELECT oid FROM rel UNION SELECT oid FROM target), "
     "tree AS ( "
     "SELECT adbin::text AS t FROM pg_attrdef JOIN target r ON adrelid = r.oid "
     "UNION ALL "
@@ -142,8 +145,38 @@ static const char catalog_sql[] =
     "AND x.indisvalid "
     "AND (c.relreplident = 'd' AND x.indisprimary OR c.relreplident = 'i' AND x.indisreplident)) "
     "THEN 'i' ELSE '' END "
-    "FROM (SELECT oid FROM rel UNION SELECT oid FROM target) r JOIN pg_class c ON c.oid = r.oid "
-    "JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "|| CASE WHEN EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = c.oid AND f.contype = 'f' "
+    "AND f.confrelid = ANY (ARRAY(SELECT oid FROM target)) "
+    "AND ($15::bool OR f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))) THEN "
+    "'k' ELSE '' END "
+    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (ARRAY(SELECT "
+    "oid FROM listed)) "
+    "UNION ALL "
+    "SELECT 'child', NULL, inhrelid, NULL, NULL, inhparent::text, NULL FROM pg_inherits "
+    "WHERE inhrelid = ANY (ARRAY(SELECT oid FROM listed)) AND inhparent = ANY (ARRAY(SELECT oid FROM "
+    "listed)) "
+    "UNION ALL "
+    "SELECT 'column', a.attnum, c.oid, (SELECT count(*) FROM pg_attribute p WHERE p.attrelid = c.oid "
+    "AND p.attnum BETWEEN 1 AND a.attnum AND NOT p.attisdropped)::text, a.attname, a.atttypid::text, "
+    "CASE WHEN a.atttypid IN (25, 1043) THEN 'T' WHEN a.atttypid = 2950 THEN 'U' ELSE 'N' END "
+    "|| CASE WHEN k.one THEN 'u' ELSE '' END || CASE WHEN k.identity THEN 'i' ELSE '' END "
+    "|| CASE WHEN a.attnotnull THEN 'n' ELSE '' END "
+    "|| CASE WHEN a.atthasdef OR a.attidentity <> '' THEN 'd' ELSE '' END "
+    "FROM pg_class c "
+    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND "
+    "a.attgenerated = '' "
+    "AND (a.atttypid IN (20, 21, 23, 2950) OR a.atttypid IN (25, 1043) AND EXISTS "
+    "(SELECT FROM pg_collation l WHERE l.oid = a.attcollation AND l.collisdeterministic)), "
+    "LATERAL (SELECT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique "
+    "AND x.indimmediate AND x.indisvalid AND x.indpred IS NULL AND x.indnkeyatts = 1 AND x.indkey[0] "
+    "= a.attnum) AS one, "
+    "c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indisvalid "
+    "AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1]) "
+    "AND (c.relreplident = 'd' AND x.indisprimary OR c.relreplident = 'i' AND x.indisreplident)) AS "
+    "identity) k "
+    "WHERE c.oid = ANY (ARRAY(SELECT oid FROM listed)) AND c.relkind IN ('r', 'p') AND c.oid >= 16384 "
+    "AND (k.one OR k.identity) AND NOT EXISTS (SELECT FROM pg_operator o WHERE o.oid >= 16384 "
+    "AND o.oprname = '=' AND a.atttypid IN (o.oprleft, o.oprright)) "
     "UNION ALL "
     "SELECT 'trigger', NULL, c.oid, n.nspname, c.relname, NULL, NULL FROM target r JOIN pg_class c "
     "ON c.oid = r.oid "

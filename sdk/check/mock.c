@@ -149,6 +149,7 @@ void mock_free(struct mock *m)
     mock_bus_free(m);
     mock_commands_free(m);
     mock_templates_free(m);
+    mock_catalog_free(m);
     free(m->log);
     free(m);
 }

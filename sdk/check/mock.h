@@ -90,6 +90,8 @@ void mock_no_literals(struct mock *m);
 /* What the catalog says of every template from now on: a code other than HD_OK, or the template's tables with
  * these problems and this footprint. At first HD_OK and none. */
 void mock_catalog_answers(struct mock *m, int32_t code, uint64_t problems, uint32_t footprint);
+/* From now on the catalog lists this column of tables of that name; copied. They have no others. */
+void mock_catalog_column(struct mock *m, const char *table, const struct hd_dependency_column *c);
 /* No dependencies that were told are current any more. */
 void mock_catalog_changes(struct mock *m);
 unsigned mock_catalog_held(const struct mock *m); /* dependencies that were not released yet */

@@ -65,6 +65,18 @@ static int32_t info(const hd_dependencies *d, struct hd_dependencies_info *out)
     return give(out, out->size, &i, sizeof(i));
 }
 
+/* The i-th column of tables of that name; NULL past the end. */
+static const struct mock_column *find_column(const struct mock *m, struct hd_str table, uint32_t i)
+{
+    for (unsigned k = 0; k < m->column_count; k++) {
+        const struct mock_column *c = &m->columns[k];
+
+        if (strlen(c->table) == table.len && !memcmp(c->table, table.ptr, table.len) && !i--)
+            return c;
+    }
+    return NULL;
+}
+
 static int32_t table(const hd_dependencies *d, uint32_t i, struct hd_dependency *out)
 {
     struct hd_template_table t = {.size = sizeof(t)};
@@ -76,7 +88,20 @@ static int32_t table(const hd_dependencies *d, uint32_t i, struct hd_dependency 
         HD_RELATION_NAMED | HD_RELATION_IDENTITY | (t.access & HD_ACCESS_WRITE ? HD_RELATION_WRITTEN : 0);
     one.schema = t.schema.len ? t.schema : (struct hd_str){"public", 6};
     one.name = t.name;
+    while (find_column(d->m, t.name, one.columns))
+        one.columns++;
     return give(out, out->size, &one, sizeof(one));
+}
+
+static int32_t column(const hd_dependencies *d, uint32_t i, uint32_t k, struct hd_dependency_column *out)
+{
+    struct hd_template_table t = {.size = sizeof(t)};
+    const struct mock_column *c;
+
+    if (mock_templates.table(d->t, i, &t) != HD_OK)
+        return HD_ENOENT;
+    c = find_column(d->m, t.name, k);
+    return c ? give(out, out->size, &c->told, sizeof(c->told)) : HD_ENOENT;
 }
 
 static void release(const hd_dependencies *d)
@@ -102,6 +127,7 @@ const struct hd_catalog_v1 mock_catalog = {
     .table = table,
     .release = release,
     .changed = changed,
+    .column = column,
 };
 
 void mock_catalog_answers(struct mock *m, int32_t code, uint64_t problems, uint32_t footprint)
@@ -109,6 +135,27 @@ void mock_catalog_answers(struct mock *m, int32_t code, uint64_t problems, uint3
     m->catalog_code = code;
     m->catalog_problems = problems;
     m->catalog_footprint = footprint;
+}
+
+void mock_catalog_column(struct mock *m, const char *table_name, const struct hd_dependency_column *c)
+{
+    struct mock_column *mine;
+
+    m->columns = mock_grow(m->columns, m->column_count, sizeof(*m->columns));
+    mine = &m->columns[m->column_count++];
+    mine->table = mock_copy(table_name, strlen(table_name));
+    mine->name = mock_copy(c->name.ptr, c->name.len);
+    mine->told = *c;
+    mine->told.name.ptr = mine->name;
+}
+
+void mock_catalog_free(struct mock *m)
+{
+    for (unsigned i = 0; i < m->column_count; i++) {
+        free(m->columns[i].table);
+        free(m->columns[i].name);
+    }
+    free(m->columns);
 }
 
 void mock_catalog_changes(struct mock *m)

@@ -30,6 +30,11 @@ struct mock_subscription {
     void *arg;
 };
 
+struct mock_column {
+    char *table, *name;
+    struct hd_dependency_column told;
+};
+
 struct mock {
     struct hd_host_v1 v1;
     struct hd_host host;
@@ -61,7 +66,8 @@ struct mock {
     int32_t catalog_code;
     uint32_t catalog_footprint;
     uint64_t catalog_problems, catalog_generation;
-    unsigned catalog_held;
+    unsigned catalog_held, column_count;
+    struct mock_column *columns;
     /* templates */
     struct hd_template *templates;
     unsigned literal_count;
@@ -94,5 +100,6 @@ void mock_metrics_free(struct mock *m);
 void mock_bus_free(struct mock *m);
 void mock_commands_free(struct mock *m);
 void mock_templates_free(struct mock *m);
+void mock_catalog_free(struct mock *m);
 
 #endif

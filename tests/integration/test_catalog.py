@@ -11,7 +11,7 @@ from harness import Host, Postgres, equal, main, test, wait_for
 
 FACTS, PATH, MISSING, RELATION, SYSTEM, TEMPORARY, SECURITY, VOLATILE, OUTSIDE, FUNCTION, TYPE = (1 << n for n in range(11))
 TABLE, PARTITIONED, VIEW, MATVIEW = 1, 2, 3, 4
-NAMED, UNLOGGED, IDENTITY, WRITTEN = 1, 2, 4, 8
+NAMED, UNLOGGED, IDENTITY, WRITTEN, CASCADED, PARENTS = 1, 2, 4, 8, 16, 32
 KIND, NAME, TRIGGER, CALLED, FOREIGN = 1, 2, 4, 8, 16  # footprints
 PENDING, EIO = 1, -8
 
@@ -132,6 +132,72 @@ def names(w, sql, problems=0):
     told = depends(w, sql)
     equal(told.problems, problems, "%s: %s" % (sql, told.reason))
     return sorted(told.tables)
+
+
+def columns(w, sql):
+    """Of each relation its parent, and its columns as NUMBER@POSITION:NAME:CANONICAL:FLAGS."""
+    depends(w, sql)
+    told = {}
+    for table in mark(w, "columns", sql).split("|"):
+        name, rest = table.split("<")
+        parent, *told[name] = rest.split(" ")
+        told[name].insert(0, parent)
+    return told
+
+
+@test("columns that tell rows apart: of the replica identity or unique, and of a type that has one form")
+def row_columns():
+    pg.execute(
+        """
+        CREATE SCHEMA rows; GRANT USAGE ON SCHEMA rows TO app; SET search_path = rows;
+        CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+        CREATE TABLE plain (gone int, id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email varchar(50) UNIQUE,
+            code uuid NOT NULL UNIQUE, small smallint UNIQUE, name text, note text COLLATE blind UNIQUE,
+            amount numeric UNIQUE, fixed char(3) UNIQUE, twice int GENERATED ALWAYS AS (2) STORED UNIQUE,
+            late int UNIQUE DEFERRABLE, part int);
+        ALTER TABLE plain DROP gone;
+        CREATE UNIQUE INDEX ON plain (part) WHERE part > 5;
+        CREATE TABLE pair (a int, b text, c int, PRIMARY KEY (a, b) INCLUDE (c), UNIQUE (c) INCLUDE (a));
+        CREATE TABLE whole (a int, b text, c numeric); ALTER TABLE whole REPLICA IDENTITY FULL;
+        CREATE TABLE chosen (a int PRIMARY KEY, b int NOT NULL UNIQUE);
+        ALTER TABLE chosen REPLICA IDENTITY USING INDEX chosen_b_key;
+        CREATE TABLE split (k int, id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE split_1 PARTITION OF split FOR VALUES FROM (0) TO (10);
+        CREATE TABLE split_2 (id int NOT NULL, k int); ALTER TABLE split ATTACH PARTITION split_2 FOR VALUES FROM (10) TO (20);
+        CREATE TABLE one (id int PRIMARY KEY); CREATE TABLE two (id int PRIMARY KEY);
+        CREATE TABLE shared () INHERITS (one, two);
+        CREATE TABLE tree (id int PRIMARY KEY, up int REFERENCES tree ON DELETE CASCADE);
+        CREATE TABLE leaf (id int PRIMARY KEY, tree int REFERENCES tree ON DELETE SET NULL);
+        GRANT ALL ON ALL TABLES IN SCHEMA rows TO app;
+        """
+    )
+    with client("rows") as w:
+        told = columns(w, "SELECT * FROM plain, pair, whole, chosen, split")
+        equal(
+            told["rows.plain"],
+            ["", "2@1:id:1:15", "3@2:email:3:2", "4@3:code:2:6", "5@4:small:1:2"],
+        )
+        equal(told["rows.pair"], ["", "1@1:a:1:5", "2@2:b:3:5", "3@3:c:1:2"])
+        equal(told["rows.whole"], ["", "1@1:a:1:1", "2@2:b:3:1"])
+        equal(told["rows.chosen"], ["", "1@1:a:1:6", "2@2:b:1:7"])
+        equal(told["rows.split"], ["", "2@2:id:1:7"])
+        equal(told["rows.split_1"], ["split", "2@2:id:1:7"])
+        equal(told["rows.split_2"], ["split", "1@1:id:1:7"])
+        told = columns(w, "SELECT * FROM one, two")
+        assert told["rows.shared"][0] in ("one", "two")
+        equal(depends(w, "SELECT * FROM one, two").tables["rows.shared"][1] & PARENTS, PARENTS)
+        equal(depends(w, "SELECT * FROM one").tables["rows.shared"][1] & PARENTS, 0)
+        told = depends(w, "DELETE FROM tree WHERE id = 5").tables
+        equal((told["rows.tree"][1] & CASCADED, told["rows.leaf"][1] & CASCADED), (CASCADED, CASCADED))
+        equal(depends(w, "DELETE FROM leaf").tables["rows.leaf"][1] & CASCADED, 0)
+        pg.execute(
+            "CREATE FUNCTION rows.same(int, int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true';"
+            "CREATE OPERATOR rows.= (FUNCTION = rows.same, LEFTARG = int, RIGHTARG = int)"
+        )
+        mark(w, "changed")
+        equal(columns(w, "SELECT * FROM pair")["rows.pair"], ["", "2@2:b:3:5"])
+        pg.execute("DROP OPERATOR rows.= (int, int)")
+        mark(w, "changed")
 
 
 @test("names are looked up by the session's search_path, its user's rights, and its role")

@@ -169,6 +169,48 @@ static void tables_are_listed(void)
     hd_catalog_answer_free(&a);
 }
 
+static void columns_and_parents_are_given_out(void)
+{
+    static const char *const rows[][COLUMNS] = {
+        PATH,
+        {"column", "7", "20002", "6", "b", "2950", "Uind"},
+        {"table", "1", "20002", "s", "t", "p", "k"},
+        {"child", NULL, "20003", NULL, NULL, "20002", NULL},
+        {"column", "1", "20003", "1", "c", "25", "Tu"},
+        {"column", "3", "20002", "2", "a", "23", "Nu"},
+        {"table", NULL, "20003", "s", "u", "r", ""},
+        {"child", NULL, "20003", NULL, NULL, "20001", NULL},
+        {"table", "2", "20001", "s", "v", "v", ""},
+        {"column", "1", "666", "1", "of no table", "25", "Tu"},
+        {"child", NULL, "666", NULL, NULL, "20001", NULL},
+    };
+    struct hd_catalog_answer a;
+
+    CU_ASSERT_EQUAL(judge("select 1 from t", rows, HD_ARRAY_LEN(rows), &a), HD_OK);
+    CU_ASSERT_EQUAL_FATAL(a.count, 3);
+    CU_ASSERT_EQUAL_FATAL(a.column_count, 3);
+    CU_ASSERT_EQUAL(a.tables[0].flags, HD_RELATION_NAMED | HD_RELATION_CASCADED);
+    CU_ASSERT_EQUAL(a.tables[0].parent, 0);
+    CU_ASSERT_EQUAL_FATAL(a.tables[0].columns, 2);
+    CU_ASSERT_EQUAL(a.tables[0].first_column, 0);
+    CU_ASSERT_STRING_EQUAL(a.columns[0].name.ptr, "a");
+    CU_ASSERT_EQUAL(a.columns[0].attnum, 3);
+    CU_ASSERT_EQUAL(a.columns[0].position, 2);
+    CU_ASSERT_EQUAL(a.columns[0].type, 23);
+    CU_ASSERT_EQUAL(a.columns[0].canonical, HD_CANONICAL_INTEGER);
+    CU_ASSERT_EQUAL(a.columns[0].flags, HD_COLUMN_UNIQUE);
+    CU_ASSERT_STRING_EQUAL(a.columns[1].name.ptr, "b");
+    CU_ASSERT_EQUAL(a.columns[1].canonical, HD_CANONICAL_UUID);
+    CU_ASSERT_EQUAL(a.columns[1].flags, HD_COLUMN_IDENTITY | HD_COLUMN_NOT_NULL | HD_COLUMN_DEFAULT);
+    CU_ASSERT_EQUAL(a.tables[1].flags, HD_RELATION_PARENTS);
+    CU_ASSERT_EQUAL(a.tables[1].parent, 20001);
+    CU_ASSERT_EQUAL(a.tables[1].first_column, 2);
+    CU_ASSERT_EQUAL(a.tables[1].columns, 1);
+    CU_ASSERT_EQUAL(a.columns[2].canonical, HD_CANONICAL_TEXT);
+    CU_ASSERT_EQUAL(a.tables[2].columns, 0);
+    hd_catalog_answer_free(&a);
+}
+
 static void only_plain_reads_are_proved(void)
 {
     static const char *const rows[][COLUMNS] = {PATH};
@@ -312,6 +354,7 @@ static void no_memory(void)
 
 UNIT_MAIN("sql catalog", {"names become arrays", names_become_arrays}, {"rows are judged", rows_are_judged},
           {"tables are listed", tables_are_listed},
+          {"columns and parents are given out", columns_and_parents_are_given_out},
           {"only plain reads are proved", only_plain_reads_are_proved},
           {"footprints are judged", footprints_are_judged}, {"nonsense is refused", nonsense_is_refused},
           {"no memory", no_memory})

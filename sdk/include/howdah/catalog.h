@@ -77,6 +77,10 @@ struct hd_dependencies_info {
 #define HD_RELATION_UNLOGGED 2u /* no change of it is in the WAL */
 #define HD_RELATION_IDENTITY 4u /* changes of it can be told by its replica identity */
 #define HD_RELATION_WRITTEN  8u /* may be written: named so, or by a view, partition or foreign key */
+/* WRITTEN, and by a foreign key's action: of rows that the text does not tell, though it may name the table
+ */
+#define HD_RELATION_CASCADED 16u
+#define HD_RELATION_PARENTS  32u /* child or partition of several that are listed; `parent` is one of them */
 
 /* A relation that is read or written. Since ABI 0.1. */
 struct hd_dependency {
@@ -88,6 +92,33 @@ struct hd_dependency {
     uint32_t reserved;
     struct hd_str schema; /* these live as long as the dependencies */
     struct hd_str name;
+    uint32_t parent;  /* oid of the listed relation that it is a child or partition of; 0: of none */
+    uint32_t columns; /* for the call below */
+};
+
+/* What of a column's values can be told equal by their bytes in one form. Since ABI 0.1. */
+#define HD_CANONICAL_OTHER   0 /* nothing is said */
+#define HD_CANONICAL_INTEGER 1 /* smallint, integer, bigint: the number */
+#define HD_CANONICAL_UUID    2 /* its 16 bytes */
+#define HD_CANONICAL_TEXT    3 /* text, varchar under a deterministic collation: the text as it is */
+
+/* Flags of a column. Since ABI 0.1. */
+#define HD_COLUMN_IDENTITY 1u /* of the replica identity: changes of it are told with its old value */
+#define HD_COLUMN_UNIQUE   2u /* no two rows of this relation, its children aside, have the same value */
+#define HD_COLUMN_NOT_NULL 4u
+#define HD_COLUMN_DEFAULT  8u /* has a default, or makes its own values */
+
+/* A column by which rows can be told apart: of the replica identity or a unique key, of a type that has a
+ * canonical form, compared by PostgreSQL's own operators, and not generated. Others are not listed. Since ABI
+ * 0.1. */
+struct hd_dependency_column {
+    uint32_t size;
+    int32_t attnum;     /* its number, which stays while columns before it are dropped */
+    uint32_t position;  /* among the columns that there are, from 1: where an INSERT without a list puts it */
+    uint32_t type;      /* OID */
+    uint32_t canonical; /* HD_CANONICAL_… */
+    uint32_t flags;     /* HD_COLUMN_… */
+    struct hd_str name; /* lives as long as the dependencies */
 };
 
 /* Service "howdah.catalog/1". Since ABI 0.1. */
@@ -114,6 +145,9 @@ struct hd_catalog_v1 {
      * it finds a change that was made around it, which it looks for every ten seconds while the database is
      * in use. [any] */
     void (*changed)(hd_host *host, struct hd_str node, struct hd_str dbname);
+    /* The i-th column listed of the table with that number. Copies min(size) bytes; HD_ENOENT past the end.
+     * [any] */
+    int32_t (*column)(const hd_dependencies *d, uint32_t table, uint32_t i, struct hd_dependency_column *out);
 };
 
 #ifdef __cplusplus

@@ -7,10 +7,13 @@
  *
  *     PROBLEMS|REASON|GENERATION|FOOTPRINT|REASON|SCHEMA.NAME:KIND:FLAGS:MENTION SCHEMA.NAME:…
  *
- * or a code's number where that is not known (yet). A plugin's mark `/ * current * /` says whether what was
- * told last on this worker still stands; `/ * setting NAME * /` what the statement would find set, or
- * "unsure" where that is not known.
- * With `/ * by default * /` the catalog is not told the search_path.
+ * or a code's number where that is not known (yet). A text with a mark `/ * columns * /` is answered with
+ *
+ *     SCHEMA.NAME<PARENT NUMBER@POSITION:NAME:CANONICAL:FLAGS …|SCHEMA.NAME< …
+ *
+ * The mark `/ * current * /` says whether what was told last on this worker still stands; `/ * setting NAME * /`
+ * what the statement would find set, or "unsure" where that is not known. With `/ * by default * /` the catalog
+ * is not told the search_path.
  */
 #include "skeleton.h"
 
@@ -18,6 +21,7 @@
 #include <strings.h>
 
 #define DEPENDS    "/* depends */"
+#define COLUMNS    "/* columns */"
 #define CURRENT    "/* current */"
 #define CHANGED    "/* changed */"
 #define BY_DEFAULT "/* by default */"
@@ -93,6 +97,35 @@ static void print(struct base *b, struct worker *w)
                               t.mention);
 }
 
+/* The name of the table with that oid. */
+static struct hd_str name_of(struct base *b, struct worker *w, uint32_t oid)
+{
+    struct hd_dependency t = {.size = sizeof(t)};
+
+    for (uint32_t i = 0; b->catalog->table(w->last, i, &t) == HD_OK; i++)
+        if (t.oid == oid)
+            return t.name;
+    return (struct hd_str){"", 0};
+}
+
+static void print_columns(struct base *b, struct worker *w)
+{
+    struct hd_dependency t = {.size = sizeof(t)};
+    size_t n = 0, cap = sizeof(w->text) - 300;
+
+    w->text[0] = 0;
+    for (uint32_t i = 0; b->catalog->table(w->last, i, &t) == HD_OK && n < cap; i++) {
+        struct hd_dependency_column c = {.size = sizeof(c)};
+        struct hd_str parent = name_of(b, w, t.parent);
+
+        n += (size_t)snprintf(w->text + n, 300, "%s%.*s.%.*s<%.*s", i ? "|" : "", (int)t.schema.len,
+                              t.schema.ptr, (int)t.name.len, t.name.ptr, (int)parent.len, parent.ptr);
+        for (uint32_t k = 0; k < t.columns && n < cap && !b->catalog->column(w->last, i, k, &c); k++)
+            n += (size_t)snprintf(w->text + n, 300, " %d@%u:%.*s:%u:%u", c.attnum, c.position,
+                                  (int)c.name.len, c.name.ptr, c.canonical, c.flags);
+    }
+}
+
 static void tell(struct base *b, struct worker *w, const struct hd_statement *st)
 {
     const struct hd_catalog_scope scope = {.size = sizeof(scope),
@@ -106,7 +139,9 @@ static void tell(struct base *b, struct worker *w, const struct hd_statement *st
     b->catalog->release(w->last);
     w->last = NULL;
     code = b->catalog->dependencies(b->host, st->tmpl, &scope, &w->last);
-    if (code == HD_OK)
+    if (code == HD_OK && after_mark(st, COLUMNS))
+        print_columns(b, w);
+    else if (code == HD_OK)
         print(b, w);
     else
         snprintf(w->text, sizeof(w->text), "%d", code);
@@ -135,7 +170,7 @@ static int32_t statement(void *self, void *ws, void *plan, const struct hd_state
     (void)plan;
     if (after_mark(st, SETTING))
         tell_setting(w, st, after_mark(st, SETTING));
-    else if (after_mark(st, DEPENDS))
+    else if (after_mark(st, DEPENDS) || after_mark(st, COLUMNS))
         tell(b, w, st);
     else if (after_mark(st, CURRENT))
         snprintf(w->text, sizeof(w->text), "%d", w->last ? b->catalog->current(w->last) : -1);
