@@ -5,48 +5,24 @@
  * handler, until it has answered or finished. A pending call stands in one process-wide list, so that a
  * finish that comes twice, or after its call is over, is recognised by the list and dropped.
  */
-#include "plug/commands.h"
+#include "plug/commands_parts.h"
 
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/error.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "base/thread.h"
 #include "base/units.h"
-#include "plug/nearest.h"
 #include "plug/result.h"
-#include "plug/words.h"
 
 #include <ctype.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_WORDS   3
-#define NAME_BYTES   64
 #define SWEEP_MS     1000
 #define CALL_SECONDS 600 /* a command that has not finished by then never will */
-
-struct command {
-    struct command *next;
-    const void *owner;
-    char name[NAME_BYTES];
-    char *usage, *doc;
-    size_t words; /* in the name */
-    uint32_t flags;
-    hd_command_fn *fn;
-    void *arg;
-};
-
-struct hd_commands {
-    struct hd_loop *control;
-    struct command *first;      /* by name */
-    struct hd_list calls;       /* under way: asked and not answered */
-    struct hd_loop_timer sweep; /* runs while calls are under way */
-    int sweeping;
-};
 
 /* What a call is waiting for. Only `advance` changes it. */
 enum stage {
@@ -70,7 +46,7 @@ struct hd_command_call {
     hd_command_done *done; /* NULL: the asker is gone */
     void *arg;
     const void *owner;
-    char name[NAME_BYTES];
+    char name[HD_COMMAND_BYTES];
     enum stage stage;
     uint64_t deadline_ns;
     int code;
@@ -85,7 +61,7 @@ static struct hd_list pending = {&pending, &pending};
 /* --- the registry -----------------------------------------------------------------------------------------
  */
 
-static void free_command(struct command *cmd)
+static void free_command(struct hd_command *cmd)
 {
     hd_free(cmd->usage);
     hd_free(cmd->doc);
@@ -97,7 +73,7 @@ static size_t name_words(const char *name)
 {
     size_t words = 1;
 
-    if (!name[0] || strlen(name) >= NAME_BYTES)
+    if (!name[0] || strlen(name) >= HD_COMMAND_BYTES)
         return 0;
     for (const char *p = name; *p; p++) {
         if (*p == ' ' && (p == name || p[1] == ' ' || !p[1]))
@@ -107,12 +83,12 @@ static size_t name_words(const char *name)
         else if (!isupper((unsigned char)*p) && !isdigit((unsigned char)*p) && *p != '_' && *p != '-')
             return 0;
     }
-    return words <= NAME_WORDS ? words : 0;
+    return words <= HD_COMMAND_WORDS ? words : 0;
 }
 
-static struct command *make_command(const char *name, const char *usage, const char *doc)
+static struct hd_command *make_command(const char *name, const char *usage, const char *doc)
 {
-    struct command *cmd = hd_calloc(1, sizeof(*cmd));
+    struct hd_command *cmd = hd_calloc(1, sizeof(*cmd));
 
     if (!cmd)
         return NULL;
@@ -129,7 +105,7 @@ static struct command *make_command(const char *name, const char *usage, const c
 int hd_commands_add(struct hd_commands *c, const void *owner, const char *name, const char *usage,
                     const char *doc, uint32_t flags, hd_command_fn *fn, void *arg, struct hd_error *err)
 {
-    struct command **at = &c->first, *cmd;
+    struct hd_command **at = &c->first, *cmd;
     size_t words = name_words(name);
 
     if (!words)
@@ -325,105 +301,8 @@ static void start_sweep(struct hd_commands *c)
 /* --- finding and calling ----------------------------------------------------------------------------------
  */
 
-/* The first n words, upper case, a blank between; NULL when they cannot be a name. */
-static const char *join_words(const struct hd_words *w, size_t n, char *out)
-{
-    size_t len = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        if (w->quoted[i] || len + w->word[i].len + 2 > NAME_BYTES)
-            return NULL;
-        if (i)
-            out[len++] = ' ';
-        for (size_t k = 0; k < w->word[i].len; k++)
-            out[len++] = (char)toupper((unsigned char)w->word[i].ptr[k]);
-    }
-    out[len] = 0;
-    return out;
-}
-
-/* The command whose name has the most words of this line. */
-static const struct command *find(const struct hd_commands *c, const struct hd_words *w)
-{
-    char name[NAME_BYTES];
-
-    for (size_t n = w->count < NAME_WORDS ? w->count : NAME_WORDS; n; n--) {
-        if (!join_words(w, n, name))
-            continue;
-        for (const struct command *cmd = c->first; cmd; cmd = cmd->next) {
-            if (strcmp(cmd->name, name) == 0)
-                return cmd;
-        }
-    }
-    return NULL;
-}
-
-/* The command nearest to what was typed, comparing as many words as each has. */
-static const char *suggestion(const struct hd_commands *c, const struct hd_words *w)
-{
-    const char *best = NULL;
-    size_t distance = 0;
-
-    for (const struct command *cmd = c->first; cmd; cmd = cmd->next) {
-        char typed[NAME_BYTES];
-        struct hd_nearest n;
-
-        if (cmd->words > w->count || !join_words(w, cmd->words, typed))
-            continue;
-        n = hd_nearest_start(typed);
-        hd_nearest_offer(&n, cmd->name);
-        if (hd_nearest_end(&n) && (!best || n.distance < distance)) {
-            best = cmd->name;
-            distance = n.distance;
-        }
-    }
-    return best;
-}
-
-/* "SHOW" alone: lists what it could have been. */
-static void list_longer(const struct hd_commands *c, const char *typed, struct hd_strbuf *out)
-{
-    size_t len = strlen(typed);
-
-    for (const struct command *cmd = c->first; cmd; cmd = cmd->next) {
-        if (strncmp(cmd->name, typed, len) == 0 && cmd->name[len] == ' ')
-            hd_strbuf_printf(out, "%s%s", out->len ? ", " : "", cmd->name + len + 1);
-    }
-}
-
-static int refuse_unknown(const struct hd_commands *c, const struct hd_words *w, struct hd_error *err)
-{
-    struct hd_strbuf more = HD_STRBUF_INIT;
-    const char *nearest = suggestion(c, w);
-    char typed[NAME_BYTES];
-    size_t words = w->count < NAME_WORDS ? w->count : NAME_WORDS;
-
-    while (words && !join_words(w, words, typed))
-        words--;
-    if (!words)
-        return hd_fail(err, HD_ENOENT, "there is no such command; HELP lists them all");
-    list_longer(c, typed, &more);
-    if (more.len)
-        hd_fail(err, HD_ENOENT, "%s what? One of: %s", typed, hd_strbuf_str(&more));
-    else if (nearest)
-        hd_fail(err, HD_ENOENT, "there is no command \"%s\"; did you mean %s?", typed, nearest);
-    else
-        hd_fail(err, HD_ENOENT, "there is no command \"%s\"; HELP lists them all", typed);
-    hd_strbuf_free(&more);
-    return HD_ENOENT;
-}
-
-/* A command whose usage names no argument takes none. */
-static int refuse_arguments(const struct command *cmd, const struct hd_words *w, struct hd_error *err)
-{
-    if (cmd->usage[0] || w->count == cmd->words)
-        return HD_OK;
-    return hd_fail(err, HD_EINVAL, "%s takes no arguments, found \"%.40s\"", cmd->name,
-                   w->word[cmd->words].ptr);
-}
-
 /* Hands the call to the command's handler and takes what it says. */
-static void invoke(struct hd_command_call *call, const struct command *cmd, const struct hd_words *w)
+static void invoke(struct hd_command_call *call, const struct hd_command *cmd, const struct hd_words *w)
 {
     struct hd_call asked = {.size = sizeof(asked),
                             .arg_count = (uint32_t)(w->count - cmd->words),
@@ -458,14 +337,19 @@ static void run(struct hd_command_call *call)
 {
     struct hd_commands *c = call->commands;
     struct hd_words words;
-    const struct command *cmd = NULL;
+    const struct hd_command *cmd;
 
     hd_list_push_back(&c->calls, &call->node);
     call->code = hd_words_parse(&words, &call->arena, call->text, call->len, &call->err);
-    if (!call->code && words.count) {
-        cmd = find(c, &words);
-        call->code = cmd ? refuse_arguments(cmd, &words, &call->err) : refuse_unknown(c, &words, &call->err);
-    }
+    cmd = hd_command_find(c, &words);
+    if (cmd && (cmd->flags & HD_CMDF_RAW))
+        call->code = hd_command_take_rest(cmd->words, call->text, call->len, !call->code, &words,
+                                          &call->arena, &call->err);
+    else if (call->code)
+        cmd = NULL;
+    else if (words.count)
+        call->code = cmd ? hd_command_refuse_arguments(cmd, &words, &call->err)
+                         : hd_command_refuse_unknown(c, &words, &call->err);
     if (cmd)
         memcpy(call->name, cmd->name, sizeof(call->name));
     if (cmd && !call->code) {
@@ -604,8 +488,8 @@ void hd_commands_drop_loop(struct hd_commands *c, const struct hd_loop *loop)
 
 void hd_commands_drop_owner(struct hd_commands *c, const void *owner)
 {
-    for (struct command **at = &c->first; *at;) {
-        struct command *cmd = *at;
+    for (struct hd_command **at = &c->first; *at;) {
+        struct hd_command *cmd = *at;
 
         if (cmd->owner != owner) {
             at = &cmd->next;
@@ -628,7 +512,7 @@ static int32_t show_help(void *arg, const struct hd_call *call, struct hd_error 
     (void)err;
     hd_result_columns(call->result, "command", HD_COL_TEXT, "arguments", HD_COL_TEXT, "description",
                       HD_COL_TEXT, NULL);
-    for (const struct command *cmd = c->first; cmd; cmd = cmd->next) {
+    for (const struct hd_command *cmd = c->first; cmd; cmd = cmd->next) {
         if (call->arg_count && strncasecmp(cmd->name, call->args[0].ptr, call->args[0].len) != 0)
             continue;
         hd_result_cstr(call->result, cmd->name);
@@ -667,7 +551,7 @@ void hd_commands_free(struct hd_commands *c)
     while ((n = hd_list_pop_front(&c->calls)))
         ; /* their answers are on the way and need nothing of us */
     while (c->first) {
-        struct command *next = c->first->next;
+        struct hd_command *next = c->first->next;
 
         free_command(c->first);
         c->first = next;

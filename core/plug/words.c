@@ -130,6 +130,7 @@ int hd_words_parse(struct hd_words *w, struct hd_arena *arena, const char *text,
         code = (quoted ? read_quoted : read_plain)(&c, arena, &w->word[w->count], err);
         if (code)
             return code;
+        w->end[w->count] = (size_t)(c.at - text);
         w->quoted[w->count++] = (unsigned char)quoted;
     }
     return code ? code : read_end(&c, err);

@@ -16,10 +16,11 @@ struct hd_words {
     size_t count;
     struct hd_str word[HD_WORDS_MAX]; /* NUL-terminated behind their length; quotes are taken off */
     unsigned char quoted[HD_WORDS_MAX];
+    size_t end[HD_WORDS_MAX]; /* where in the line the word ends */
 };
 
-/* Words live in the arena. HD_EINVAL, with what is wrong, for an unclosed quote or comment, more than one
- * command, a NUL byte, too many words or too long a line. */
+/* Words live in the arena; those before what is wrong are there in any case. HD_EINVAL, with what is wrong,
+ * for an unclosed quote or comment, more than one command, a NUL byte, too many words or too long a line. */
 int hd_words_parse(struct hd_words *w, struct hd_arena *arena, const char *text, size_t len,
                    struct hd_error *err);
 

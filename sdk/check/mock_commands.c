@@ -12,6 +12,7 @@
 
 struct mock_command_entry {
     char *name;
+    uint32_t flags;
     int32_t (*fn)(void *arg, const struct hd_call *call, struct hd_error *err);
     void *arg;
 };
@@ -38,7 +39,7 @@ static int32_t add(hd_host *host, const char *name, const char *usage, const cha
     struct mock *m = mock_of(host);
     struct mock_command_entry *e;
 
-    (void)usage, (void)doc, (void)flags;
+    (void)usage, (void)doc;
     for (unsigned i = 0; i < m->command_count; i++)
         if (strcasecmp(m->commands[i].name, name) == 0) {
             snprintf(err->text, sizeof(err->text), "command %s is taken", name);
@@ -47,6 +48,7 @@ static int32_t add(hd_host *host, const char *name, const char *usage, const cha
     m->commands = mock_grow(m->commands, m->command_count, sizeof(*m->commands));
     e = &m->commands[m->command_count++];
     e->name = mock_copy(name, strlen(name));
+    e->flags = flags;
     e->fn = fn;
     e->arg = arg;
     return HD_OK;
@@ -126,6 +128,19 @@ static const struct mock_command_entry *find(const struct mock *m, const char *l
     return NULL;
 }
 
+/* What stands behind the name: words, or all of it as one. */
+static void take_words(struct hd_call *call, struct hd_str *words, const char *line, uint32_t flags)
+{
+    line += strspn(line, " ");
+    while (*line && call->arg_count < WORDS_MAX) {
+        size_t len = flags & HD_CMDF_RAW ? strlen(line) : strcspn(line, " ");
+
+        words[call->arg_count++] = (struct hd_str){line, len};
+        line += len;
+        line += strspn(line, " ");
+    }
+}
+
 int32_t mock_command(struct mock *m, const char *line)
 {
     const struct mock_command_entry *c = find(m, line);
@@ -140,12 +155,7 @@ int32_t mock_command(struct mock *m, const char *line)
     m->result = mock_zalloc(sizeof(*m->result));
     m->result->code = HD_PENDING;
     call.result = m->result;
-    for (line += strlen(c->name); *line && call.arg_count < WORDS_MAX; line += strcspn(line, " ")) {
-        line += strspn(line, " ");
-        words[call.arg_count].ptr = line;
-        words[call.arg_count].len = strcspn(line, " ");
-        call.arg_count += words[call.arg_count].len > 0;
-    }
+    take_words(&call, words, line + strlen(c->name), c->flags);
     code = c->fn(c->arg, &call, &err);
     if (code != HD_PENDING)
         finish(m->result, code, &err);

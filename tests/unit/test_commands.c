@@ -636,10 +636,52 @@ static void test_asking_loop_ends(void)
     tear_down();
 }
 
-UNIT_MAIN("commands", {"words", test_words}, {"bounds of a line", test_words_bounds},
-          {"longest name wins", test_call}, {"unknown commands get a hint", test_unknown},
-          {"names that are refused", test_add_refusals}, {"help", test_help}, {"types of cells", test_types},
-          {"misuse of a result", test_misuse}, {"no memory", test_no_memory}, {"pending", test_pending},
+static void check_rest(const char *line, const char *expected)
+{
+    struct told t;
+
+    heard[0] = 0;
+    t = ask(line);
+    CU_ASSERT_EQUAL(t.code, HD_OK);
+    CU_ASSERT_STRING_EQUAL(heard, expected);
+}
+
+/* All behind the name as one argument, whatever it is. */
+static void test_rest_of_the_line(void)
+{
+    struct hd_error err = HD_ERROR_INIT;
+    char many[400] = "CACHE EXPLAIN", rest[420];
+
+    set_up();
+    CU_ASSERT_EQUAL(hd_commands_add(commands, NULL, "CACHE EXPLAIN", "[STATEMENT]", "", HD_CMDF_RAW,
+                                    listen_to, "raw", &err),
+                    HD_OK);
+    add("CACHE", listen_to, "words");
+    check_rest("cache explain select 'a''b', \"C\" -- d ; \n from /* e */ t",
+               "select 'a''b', \"C\" -- d ; \n from /* e */ t|ann");
+    check_rest("/* x */ cache /* y */ explain\n\tselect 1 ; ; ", "select 1|ann");
+    check_rest("cache explain 'it''s'", "it's|ann");
+    check_rest("cache explain 'a' 'b'", "'a' 'b'|ann");
+    check_rest("cache explain select 'open", "select 'open|ann");
+    check_rest("cache explain 'open", "'open|ann");
+    check_rest("cache explain select 1; select 2", "select 1; select 2|ann");
+    check_rest("cache explain", "ann");
+    check_rest("cache explain ;", "ann");
+    check_rest("cache 'it''s' x", "it's|x|ann");
+    for (int i = 0; i < 80; i++)
+        strcat(many, " a");
+    snprintf(rest, sizeof(rest), "%s|ann", many + strlen("CACHE EXPLAIN "));
+    check_rest(many, rest);
+    CU_ASSERT_EQUAL(ask("cache 'open").code, HD_EINVAL);
+    CU_ASSERT_EQUAL(ask("explain 'open").code, HD_EINVAL);
+    tear_down();
+}
+
+UNIT_MAIN("commands", {"words", test_words}, {"the rest of the line", test_rest_of_the_line},
+          {"bounds of a line", test_words_bounds}, {"longest name wins", test_call},
+          {"unknown commands get a hint", test_unknown}, {"names that are refused", test_add_refusals},
+          {"help", test_help}, {"types of cells", test_types}, {"misuse of a result", test_misuse},
+          {"no memory", test_no_memory}, {"pending", test_pending},
           {"finish and return", test_finish_and_return}, {"the asker is gone", test_forget},
           {"the owner goes", test_owner_goes}, {"the owner goes inside", test_owner_goes_inside},
           {"the registry goes", test_free_with_pending}, {"finish elsewhere", test_finish_elsewhere},

@@ -21,6 +21,9 @@ extern "C" {
 
 /* Flags of a command. Since ABI 0.1. */
 #define HD_CMDF_READ_ONLY 1u /* changes nothing; GET over HTTP */
+/* All that stands behind the name is one argument, whatever is in it, but for blanks around it and semicolons
+ * at its end: a statement in SQL. Where it is one quoted word, without the quotes. */
+#define HD_CMDF_RAW 2u
 
 /* A call of a command; borrowed for the call. Since ABI 0.1. */
 struct hd_call {
