@@ -83,7 +83,7 @@ extern "C" {
 #define HD_FACT_UNSURE          (UINT64_C(1) << 15) /* not parsed, or cut at a bound: nothing here is proved */
 #define HD_FACT_LIMIT           (UINT64_C(1) << 16) /* a LIMIT or OFFSET */
 #define HD_FACT_AGGREGATE       (UINT64_C(1) << 17)
-#define HD_FACT_GROUP_BY        (UINT64_C(1) << 18)
+#define HD_FACT_GROUP_BY        (UINT64_C(1) << 18) /* GROUP BY or HAVING */
 #define HD_FACT_ORDER_BY        (UINT64_C(1) << 19)
 #define HD_FACT_DISTINCT        (UINT64_C(1) << 20)
 #define HD_FACT_WINDOW          (UINT64_C(1) << 21)
