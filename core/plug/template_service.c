@@ -255,10 +255,10 @@ static uint32_t comparison_op(const struct hd_fact_comparison *c)
 }
 
 /* The $n that a value is, in the client's numbering, literals behind parameters; 0: neither. A value that is
- * cast is another one than its $n. */
+ * cast is another one than its $n, unless that only says its type. */
 static uint32_t value_number(const hd_template *t, const struct hd_fact_value *v)
 {
-    if (v->cast)
+    if (v->cast && !v->typed)
         return 0;
     if (v->kind == HD_VALUE_PARAM)
         return v->index;
@@ -270,9 +270,12 @@ static uint32_t first_number(const hd_template *t, struct hd_range values)
 {
     uint32_t first = values.n ? value_number(t, &t->facts->values[values.first]) : 0;
 
-    for (uint32_t i = 1; first && i < values.n; i++)
-        if (value_number(t, &t->facts->values[values.first + i]) != first + i)
+    for (uint32_t i = 1; first && i < values.n; i++) {
+        const struct hd_fact_value *v = &t->facts->values[values.first + i];
+
+        if (value_number(t, v) != first + i || v->typed != t->facts->values[values.first].typed)
             return 0;
+    }
     return first;
 }
 
@@ -292,6 +295,7 @@ static int32_t get_comparison(const hd_template *t, uint32_t i, struct hd_templa
     c.conjunctive = from->conjunctive && !from->query && f->n_statements == 1;
     c.param_first = first_number(t, from->values);
     c.param_count = from->values.n;
+    c.cast = c.param_first ? f->values[from->values.first].typed : HD_CAST_NONE;
     return hd_service_give(out, out->size, &c, sizeof(c));
 }
 
@@ -299,7 +303,7 @@ static int32_t get_comparison(const hd_template *t, uint32_t i, struct hd_templa
 
 static uint32_t assigned(const struct hd_fact_value *v)
 {
-    if (v->cast)
+    if (v->cast && !v->typed)
         return HD_ASSIGN_OTHER;
     switch ((enum hd_value_kind)v->kind) {
     case HD_VALUE_PARAM:
@@ -339,6 +343,7 @@ static int32_t get_assignment(const hd_template *t, uint32_t i, struct hd_templa
     a.position = k + 1;
     a.value = assigned(v);
     a.param = a.value == HD_ASSIGN_VALUE ? value_number(t, v) : 0;
+    a.cast = a.param ? v->typed : HD_CAST_NONE;
     return hd_service_give(out, out->size, &a, sizeof(a));
 }
 

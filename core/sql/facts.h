@@ -173,6 +173,7 @@ struct hd_fact_value {
     uint32_t index;
     const char *text;
     const char *cast; /* the type that it is cast to, its last name; or NULL */
+    uint8_t typed;    /* HD_CAST_*: of a literal or parameter whose cast only says as what it is read */
 };
 
 enum hd_compare {

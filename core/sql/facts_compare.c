@@ -92,6 +92,45 @@ static struct hd_fact_value constant(const struct hd_facts_builder *b, const PgQ
     return literal_at(b, c->location);
 }
 
+/* A cast to an integer, uuid or text without a length changes nothing of a string, an integer or a parameter
+ * but the type. HD_CAST_… */
+static uint8_t only_types(const struct hd_facts_builder *b, const PgQuery__TypeName *type,
+                          struct hd_fact_value v)
+{
+    static const struct {
+        const char *name;
+        uint8_t cast;
+    } types[] = {
+        {"int2", HD_CAST_INTEGER}, {"int4", HD_CAST_INTEGER}, {"int8", HD_CAST_INTEGER},
+        {"uuid", HD_CAST_UUID},    {"text", HD_CAST_TEXT},    {"varchar", HD_CAST_TEXT},
+    };
+    const char *name = hd_facts_last_name(type->names, type->n_names);
+    const char *schema = type->n_names == 2 ? hd_facts_string(type->names[0]) : NULL;
+
+    if (!name || type->n_names > 2 || (schema && strcmp(schema, "pg_catalog") != 0) || type->n_array_bounds ||
+        type->n_typmods || type->setof || type->pct_type ||
+        (v.kind != HD_VALUE_LITERAL && v.kind != HD_VALUE_PARAM) ||
+        (v.kind == HD_VALUE_LITERAL && b->scan->literals[v.index].kind == HD_LITERAL_NUMERIC))
+        return HD_CAST_NONE;
+    for (size_t i = 0; i < HD_ARRAY_LEN(types); i++)
+        if (strcmp(types[i].name, name) == 0)
+            return types[i].cast;
+    return HD_CAST_NONE;
+}
+
+static struct hd_fact_value cast_value(struct hd_facts_builder *b, const PgQuery__TypeCast *cast)
+{
+    struct hd_fact_value v = hd_facts_value(b, cast->arg);
+    const PgQuery__TypeName *type = cast->type_name;
+
+    if (!type)
+        return v;
+    v.typed = only_types(b, type, v);
+    v.cast =
+        type->n_array_bounds ? "array" : hd_facts_copy(b, hd_facts_last_name(type->names, type->n_names));
+    return v;
+}
+
 struct hd_fact_value hd_facts_value(struct hd_facts_builder *b, const PgQuery__Node *node)
 {
     struct hd_fact_value v = {.kind = HD_VALUE_OTHER};
@@ -116,22 +155,11 @@ struct hd_fact_value hd_facts_value(struct hd_facts_builder *b, const PgQuery__N
             v.text = hd_facts_copy(b, c.name);
         }
         break;
-    case PG_QUERY__NODE__NODE_TYPE_CAST: {
-        const PgQuery__TypeCast *cast = node->type_cast;
-        const PgQuery__Node *arg = cast->arg;
-
-        /* one cast of a constant or parameter; a cast column is an expression */
-        if (arg && (arg->node_case == PG_QUERY__NODE__NODE_A_CONST ||
-                    arg->node_case == PG_QUERY__NODE__NODE_PARAM_REF)) {
-            v = hd_facts_value(b, arg);
-            if (cast->type_name)
-                v.cast = cast->type_name->n_array_bounds
-                             ? "array"
-                             : hd_facts_copy(
-                                   b, hd_facts_last_name(cast->type_name->names, cast->type_name->n_names));
-        }
+    case PG_QUERY__NODE__NODE_TYPE_CAST: /* one, of a constant or parameter; a cast column is an expression */
+        if (node->type_cast->arg && (node->type_cast->arg->node_case == PG_QUERY__NODE__NODE_A_CONST ||
+                                     node->type_cast->arg->node_case == PG_QUERY__NODE__NODE_PARAM_REF))
+            v = cast_value(b, node->type_cast);
         break;
-    }
     default:
         break;
     }

@@ -221,6 +221,17 @@ static void add_target(struct builder *b, const struct hd_dependency *d, int32_t
 
 /* --- comparisons --------------------------------------------------------------------------------------- */
 
+/* A cast to another kind of type may give another value to a column, as '007'::int does to one of text. */
+static int may_cast(const struct builder *b, uint32_t source, uint32_t cast)
+{
+    static const uint32_t to[] = {[HD_CAST_INTEGER] = HD_CANONICAL_INTEGER,
+                                  [HD_CAST_UUID] = HD_CANONICAL_UUID,
+                                  [HD_CAST_TEXT] = HD_CANONICAL_TEXT};
+
+    return cast == HD_CAST_NONE ||
+           (cast < sizeof(to) / sizeof(to[0]) && to[cast] == b->rows->sources[source].canonical);
+}
+
 /* Adds the values that a column of a mention is compared with, where each row must meet that. */
 static int add_compared(struct builder *b, uint32_t source, int32_t mention, struct hd_str column)
 {
@@ -228,7 +239,8 @@ static int add_compared(struct builder *b, uint32_t source, int32_t mention, str
 
     for (uint32_t i = 0; b->from->templates->comparison(b->from->tmpl, i, &c) == HD_OK; i++) {
         if (c.table != mention || !c.conjunctive || (c.op != HD_CMP_EQ && c.op != HD_CMP_IN) ||
-            !c.param_first || c.param_count > CACHE_ROWS_VALUES || !same(c.column, column))
+            !c.param_first || c.param_count > CACHE_ROWS_VALUES || !same(c.column, column) ||
+            !may_cast(b, source, c.cast))
             continue;
         for (uint32_t k = 0; k < c.param_count; k++)
             add_number(b, source, c.param_first + k);
@@ -390,7 +402,8 @@ static int add_assigned(struct builder *b, uint32_t source, uint32_t root, int c
     for (uint32_t i = 0; b->from->templates->assignment(b->from->tmpl, i, &a) == HD_OK; i++) {
         if ((a.row == HD_ROW_CONFLICT) != conflicts || !assigns(b, root, &a, column))
             continue;
-        if (a.value != HD_ASSIGN_NULL && (a.value != HD_ASSIGN_VALUE || !a.param))
+        if (a.value != HD_ASSIGN_NULL &&
+            (a.value != HD_ASSIGN_VALUE || !a.param || !may_cast(b, source, a.cast)))
             return 0;
         if (a.value == HD_ASSIGN_VALUE)
             add_number(b, source, a.param);
@@ -523,7 +536,7 @@ struct asker {
 static int find_hashes(const struct cache_rows *rows, const struct source *s, const struct asker *who,
                        uint64_t *hashes, uint32_t *count)
 {
-    int utf8 = s->canonical == HD_CANONICAL_TEXT && is_utf8(who->st);
+    int utf8 = s->count && s->canonical == HD_CANONICAL_TEXT && is_utf8(who->st);
 
     *count = 0;
     for (uint32_t i = 0; i < s->count; i++) {

@@ -292,32 +292,45 @@ static void names_are_told(void)
 
 struct comparison {
     const char *sql;
-    uint32_t op, conjunctive, first, count;
+    uint32_t op, conjunctive, first, count, cast;
 };
 
 static void comparisons_are_told(void)
 {
     static const struct comparison cases[] = {
-        {"select * from t where a = $2 and $1 is null", HD_CMP_EQ, 1, 2, 1},
-        {"select * from t where a = 7", HD_CMP_EQ, 1, 1, 1},
-        {"select $3 from t where a = 'x'", HD_CMP_EQ, 1, 4, 1}, /* literals come behind parameters */
-        {"select * from t where a < 7 or b = 1", HD_CMP_LT, 0, 1, 1},
-        {"select * from t where 7 < a", HD_CMP_GT, 1, 1, 1},
-        {"select * from t where a in (1, 2, 3)", HD_CMP_IN, 1, 1, 3},
-        {"select * from t where a in (1, $1, 3)", HD_CMP_IN, 1, 0, 3}, /* not one after the other */
-        {"select * from t where a not in (1, 2)", HD_CMP_OTHER, 1, 1, 2},
-        {"select * from t where a between 1 and 2", HD_CMP_BETWEEN, 1, 1, 2},
-        {"select * from t where a = -5", HD_CMP_EQ, 1, 1, 1}, /* $1 with its minus */
-        {"select * from t where a in (1, - 2)", HD_CMP_IN, 1, 1, 2},
-        {"select * from t where a = 1 - 5", HD_CMP_EQ, 1, 0, 1},
-        {"select * from t where a = '5'::int", HD_CMP_EQ, 1, 0, 1},
-        {"select * from t where a = b", HD_CMP_EQ, 1, 0, 1},
-        {"select * from t where a like 'x%'", HD_CMP_LIKE, 1, 1, 1},
-        {"select * from t where a is null", HD_CMP_ISNULL, 1, 0, 0},
-        {"select * from t where a is not null", HD_CMP_OTHER, 1, 0, 0},
-        {"select * from t where a = any($1)", HD_CMP_OTHER, 1, 1, 1},
-        {"select * from (select * from t where a = 1) x", HD_CMP_EQ, 0, 1, 1},
-        {"delete from t where a = 1; select 1", HD_CMP_EQ, 0, 1, 1},
+        {"select * from t where a = $2 and $1 is null", HD_CMP_EQ, 1, 2, 1, 0},
+        {"select * from t where a = 7", HD_CMP_EQ, 1, 1, 1, 0},
+        {"select $3 from t where a = 'x'", HD_CMP_EQ, 1, 4, 1, 0}, /* literals come behind parameters */
+        {"select * from t where a < 7 or b = 1", HD_CMP_LT, 0, 1, 1, 0},
+        {"select * from t where 7 < a", HD_CMP_GT, 1, 1, 1, 0},
+        {"select * from t where a in (1, 2, 3)", HD_CMP_IN, 1, 1, 3, 0},
+        {"select * from t where a in (1, $1, 3)", HD_CMP_IN, 1, 0, 3, 0}, /* not one after the other */
+        {"select * from t where a not in (1, 2)", HD_CMP_OTHER, 1, 1, 2, 0},
+        {"select * from t where a between 1 and 2", HD_CMP_BETWEEN, 1, 1, 2, 0},
+        {"select * from t where a = -5", HD_CMP_EQ, 1, 1, 1, 0}, /* $1 with its minus */
+        {"select * from t where a in (1, - 2)", HD_CMP_IN, 1, 1, 2, 0},
+        {"select * from t where a = 1 - 5", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a = '5'::int", HD_CMP_EQ, 1, 1, 1, HD_CAST_INTEGER},
+        {"select * from t where a = $1::bigint", HD_CMP_EQ, 1, 1, 1, HD_CAST_INTEGER},
+        {"select * from t where a = smallint '5'", HD_CMP_EQ, 1, 1, 1, HD_CAST_INTEGER},
+        {"select * from t where a = cast(-5 as pg_catalog.int8)", HD_CMP_EQ, 1, 1, 1, HD_CAST_INTEGER},
+        {"select * from t where a = $1::uuid", HD_CMP_EQ, 1, 1, 1, HD_CAST_UUID},
+        {"select * from t where a in ('x'::text, 'y'::varchar)", HD_CMP_IN, 1, 1, 2, HD_CAST_TEXT},
+        {"select * from t where a in (1::int, 2)", HD_CMP_IN, 1, 0, 2, 0},
+        {"select * from t where a = 5.5::int", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a = 'x'::varchar(3)", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a = N'x'", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a = 'x'::text[]", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a = '5'::own.int4", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a = '5'::int::int", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a = b::int", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a = b", HD_CMP_EQ, 1, 0, 1, 0},
+        {"select * from t where a like 'x%'", HD_CMP_LIKE, 1, 1, 1, 0},
+        {"select * from t where a is null", HD_CMP_ISNULL, 1, 0, 0, 0},
+        {"select * from t where a is not null", HD_CMP_OTHER, 1, 0, 0, 0},
+        {"select * from t where a = any($1)", HD_CMP_OTHER, 1, 1, 1, 0},
+        {"select * from (select * from t where a = 1) x", HD_CMP_EQ, 0, 1, 1, 0},
+        {"delete from t where a = 1; select 1", HD_CMP_EQ, 0, 1, 1, 0},
     };
 
     begin();
@@ -334,6 +347,7 @@ static void comparisons_are_told(void)
         CU_ASSERT_EQUAL(c.conjunctive, cases[i].conjunctive);
         CU_ASSERT_EQUAL(c.param_first, cases[i].first);
         CU_ASSERT_EQUAL(c.param_count, cases[i].count);
+        CU_ASSERT_EQUAL(c.cast, cases[i].cast);
         CU_ASSERT_EQUAL(c.table, 0);
         CU_ASSERT_EQUAL(service->comparison(t, 99, &c), HD_ENOENT);
         hd_template_release(t);
@@ -362,7 +376,7 @@ static void dump_writes(const char *sql, char *out, size_t cap)
         n += (size_t)snprintf(out + n, cap - n, "%u %d.%.*s=%s", a.position, a.table, (int)a.column.len,
                               a.column.len ? a.column.ptr : "", values[a.value]);
         if (a.param)
-            n += (size_t)snprintf(out + n, cap - n, "%u", a.param);
+            n += (size_t)snprintf(out + n, cap - n, a.cast ? "%u::%u" : "%u", a.param, a.cast);
     }
     CU_ASSERT_EQUAL(service->assignment(t, info.assignments, &a), HD_ENOENT);
     hd_template_release(t);
@@ -376,7 +390,8 @@ static void assignments_are_told(void)
         {"insert into t (a, b) values (1, $1)", "1/1 0.1 0.a=$2 0.2 0.b=$1"},
         {"insert into t values (1, 'x'), (-2, null)", "1/2 0.1 0.=$1 0.2 0.=$2 1.1 0.=$3 1.2 0.=null"},
         {"insert into t (a, b, c) values (default, now(), '5'::int)",
-         "1/1 0.1 0.a=default 0.2 0.b=? 0.3 0.c=?"},
+         "1/1 0.1 0.a=default 0.2 0.b=? 0.3 0.c=$1::1"},
+        {"insert into t values ($1::uuid, 'x'::text, 5.5::int)", "1/1 0.1 0.=$1::2 0.2 0.=$2::3 0.3 0.=?"},
         {"insert into t (a) values ((select 1))", "1/1 0.1 0.a=?"},
         {"insert into t as x (a) overriding user value values (1)", "5/1 0.1 0.a=$1"},
         {"insert into t (a) overriding system value values (1)", "1/1 0.1 0.a=$1"},

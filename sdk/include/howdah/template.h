@@ -153,7 +153,7 @@ struct hd_template_info {
 #define HD_WRITES_IGNORED  4u /* … OVERRIDING USER VALUE: values for identity columns are not used */
 
 /* What a column is given. Since ABI 0.1. */
-#define HD_ASSIGN_OTHER   0 /* an expression, or a value that is cast */
+#define HD_ASSIGN_OTHER   0 /* an expression, or a value that is cast in another way */
 #define HD_ASSIGN_VALUE   1 /* a parameter or literal */
 #define HD_ASSIGN_NULL    2
 #define HD_ASSIGN_DEFAULT 3 /* the word */
@@ -168,8 +168,15 @@ struct hd_template_table {
     struct hd_str name;
 };
 
+/* A cast that only says as what a value is read: of a string, an integer or a parameter to such a type, with
+ * no length. Since ABI 0.1. */
+#define HD_CAST_NONE    0
+#define HD_CAST_INTEGER 1 /* smallint, integer, bigint */
+#define HD_CAST_UUID    2
+#define HD_CAST_TEXT    3 /* text, varchar */
+
 /* A column compared with a parameter or constant. The $n of a number behind a minus stands for both, as
- * value() gives it; one that is cast has none. Since ABI 0.1. */
+ * value() gives it; a value that is cast in another way has none. Since ABI 0.1. */
 struct hd_template_comparison {
     uint32_t size;
     int32_t table; /* index among the tables; -1: not known which */
@@ -178,6 +185,8 @@ struct hd_template_comparison {
     uint32_t conjunctive; /* 1: every row that the statement touches meets it */
     uint32_t param_first; /* $n of the value (of a list: the first); 0: neither parameter nor constant */
     uint32_t param_count; /* values in the list; 1 for a plain comparison, 2 for BETWEEN */
+    uint32_t cast;        /* HD_CAST_… of them all */
+    uint32_t reserved;
 };
 
 /* A column that a write gives a value. Columns of an INSERT's table that are not told get their defaults.
@@ -190,6 +199,8 @@ struct hd_template_assignment {
     uint32_t row;         /* of VALUES, from 0; of UPDATE 0; or HD_ROW_CONFLICT */
     uint32_t value;       /* HD_ASSIGN_… */
     uint32_t param;       /* VALUE: $n, as in comparisons */
+    uint32_t cast;        /* VALUE: HD_CAST_… */
+    uint32_t reserved;
 };
 
 /* A function that the text calls. Since ABI 0.1. */
