@@ -203,6 +203,11 @@ enum cache_value_form cache_value_form(const struct cache_value_place *at, int u
     return known ? CACHE_FORM_HASH : CACHE_FORM_UNKNOWN;
 }
 
+uint64_t cache_column(struct hd_str name)
+{
+    return XXH3_64bits(name.ptr, name.len);
+}
+
 int cache_row_hash_text(uint32_t canonical, struct hd_str text, uint64_t *hash)
 {
     const struct cache_value_place at = {.canonical = canonical};

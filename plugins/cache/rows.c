@@ -28,7 +28,7 @@ struct source {
 /* A row column of a table. */
 struct target {
     uint32_t oid;
-    int32_t attnum;
+    uint64_t column;
     uint32_t source; /* NONE: its values cannot be told */
     int unless_rows; /* see cache_mark */
 };
@@ -209,10 +209,10 @@ static void begin_table(struct builder *b, const struct hd_dependency *d)
     PUSH(b->rows, tables, table_count, t);
 }
 
-static void add_target(struct builder *b, const struct hd_dependency *d, int32_t attnum, uint32_t source,
-                       int unless_rows)
+static void add_target(struct builder *b, const struct hd_dependency *d, struct hd_str column,
+                       uint32_t source, int unless_rows)
 {
-    const struct target t = {d->oid, attnum, source, unless_rows};
+    const struct target t = {d->oid, cache_column(column), source, unless_rows};
 
     PUSH(b->rows, targets, target_count, t);
     if (!b->rows->failed)
@@ -316,7 +316,7 @@ static void read_table(struct builder *b, uint32_t table, uint32_t root, uint32_
         return;
     }
     begin_table(b, d);
-    add_target(b, d, c.attnum, source, proves_row(b, root, source));
+    add_target(b, d, c.name, source, proves_row(b, root, source));
 }
 
 /* Which root a table hangs on; NONE: on none, or it may be reached by a view. */
@@ -461,7 +461,7 @@ static void write_table(struct builder *b, uint32_t table, uint32_t root)
     begin_table(b, d);
     for (uint32_t i = 0; i < d->columns && !b->rows->failed; i++)
         if (b->from->catalog->column(b->from->deps, table, i, &c) == HD_OK)
-            add_target(b, d, c.attnum, written_source(b, root, &c), 0);
+            add_target(b, d, c.name, written_source(b, root, &c), 0);
 }
 
 static int write_all(struct builder *b)
@@ -502,13 +502,13 @@ struct marks {
     uint32_t cap, count;
 };
 
-static struct cache_mark *put(struct marks *m, enum cache_mark_kind kind, uint32_t oid, int32_t attnum)
+static struct cache_mark *put(struct marks *m, enum cache_mark_kind kind, uint32_t oid, uint64_t column)
 {
     static _Thread_local struct cache_mark nowhere;
     struct cache_mark *mark = m->count < m->cap ? &m->out[m->count] : &nowhere;
 
     m->count++;
-    *mark = (struct cache_mark){.kind = kind, .oid = oid, .attnum = attnum};
+    *mark = (struct cache_mark){.kind = kind, .oid = oid, .column = column};
     return mark;
 }
 
@@ -558,7 +558,7 @@ static int find_hashes(const struct cache_rows *rows, const struct source *s, co
 static void put_values(struct marks *m, const struct target *t, const uint64_t *hashes, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        put(m, CACHE_MARK_VALUE, t->oid, t->attnum)->hash = hashes[i];
+        put(m, CACHE_MARK_VALUE, t->oid, t->column)->hash = hashes[i];
 }
 
 static void mark_target(const struct cache_rows *rows, const struct target *t, const struct asker *who,
@@ -569,13 +569,13 @@ static void mark_target(const struct cache_rows *rows, const struct target *t, c
     int told = t->source != NONE && find_hashes(rows, &rows->sources[t->source], who, hashes, &count);
 
     if (!told) {
-        put(m, rows->write ? rows->unknown : CACHE_MARK_WRITTEN, t->oid, rows->write ? t->attnum : 0);
+        put(m, rows->write ? rows->unknown : CACHE_MARK_WRITTEN, t->oid, rows->write ? t->column : 0);
         return;
     }
     if (!rows->write) {
         put(m, CACHE_MARK_WHOLE, t->oid, 0);
-        put(m, CACHE_MARK_COLUMN, t->oid, t->attnum);
-        put(m, CACHE_MARK_ADDED, t->oid, t->attnum)->unless_rows = (uint32_t)t->unless_rows;
+        put(m, CACHE_MARK_COLUMN, t->oid, t->column);
+        put(m, CACHE_MARK_ADDED, t->oid, t->column)->unless_rows = (uint32_t)t->unless_rows;
     }
     put_values(m, t, hashes, count);
 }

@@ -32,11 +32,12 @@ enum cache_mark_kind {
 struct cache_mark {
     uint32_t kind; /* enum cache_mark_kind */
     uint32_t oid;
-    int32_t attnum; /* COLUMN, ADDED, VALUE */
+    uint64_t column; /* COLUMN, ADDED, VALUE: cache_column() of its name */
+    uint64_t hash;   /* VALUE */
     /* ADDED, of a read: an answer that has rows does not hang on it. Its row is there, and there can be no
      * other with that value. */
     uint32_t unless_rows;
-    uint64_t hash; /* VALUE */
+    uint32_t reserved;
 };
 
 /* Values of one column that a statement names; of more it is as if they could not be told. */
@@ -68,8 +69,18 @@ uint32_t cache_rows_marks(const struct cache_rows *rows, hd_host *host,
 /* The same about tables alone: WRITTEN of each, of a write WHOLE, too. [any] */
 uint32_t cache_rows_tables(const struct cache_rows *rows, struct cache_mark *out, uint32_t cap);
 
-/* The hash of a value of a column with that HD_CANONICAL_…, as text in UTF-8, for what the change stream
- * tells. 0: it has no form, and counts as any value. [any] */
+/* --- changes that the stream tells --- */
+
+/* The marks of a change, as of a write: of the relation WRITTEN, and for each column whose type may be a row
+ * column's COLUMN or VALUEs. The stream's values are UTF-8. Returns as cache_rows_marks(); where there are
+ * too many, WRITTEN and WHOLE say it, too. [any] */
+uint32_t cache_rows_change(const struct hd_stream_row *row, struct cache_mark *out, uint32_t cap);
+
+/* What stands for a column's name in marks. */
+uint64_t cache_column(struct hd_str name);
+
+/* The hash of a value of a column with that HD_CANONICAL_…, as text in UTF-8. 0: it has no form, and counts
+ * as any value. */
 int cache_row_hash_text(uint32_t canonical, struct hd_str text, uint64_t *hash);
 
 #endif

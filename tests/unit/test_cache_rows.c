@@ -185,6 +185,17 @@ static const char *text_of(uint64_t hash)
     return "??";
 }
 
+/* The number of the relation's column that stands in a mark. */
+static int number_of(const struct cache_mark *m)
+{
+    const struct relation *r = &schema[m->oid - 100];
+
+    for (int i = 0; i < 3 && r->columns[i].name; i++)
+        if (cache_column(str(r->columns[i].name)) == m->column)
+            return r->columns[i].attnum;
+    return 0;
+}
+
 /* Of each table: W written, H whole, C4 column, A1 added, a1 added unless rows, 1=5 a value. */
 static void dump(const struct cache_mark *marks, uint32_t n, char *out, size_t cap)
 {
@@ -199,10 +210,12 @@ static void dump(const struct cache_mark *marks, uint32_t n, char *out, size_t c
                                     schema[marks[i].oid - 100].name);
         oid = marks[i].oid;
         if (marks[i].kind == CACHE_MARK_VALUE)
-            len += (size_t)snprintf(out + len, cap - len, " %d=%s", marks[i].attnum, text_of(marks[i].hash));
-        else if (marks[i].attnum)
-            len += (size_t)snprintf(out + len, cap - len, " %c%d",
-                                    marks[i].unless_rows ? 'a' : letters[marks[i].kind], marks[i].attnum);
+            len += (size_t)snprintf(out + len, cap - len, " %d=%s", number_of(&marks[i]),
+                                    text_of(marks[i].hash));
+        else if (marks[i].column)
+            len +=
+                (size_t)snprintf(out + len, cap - len, " %c%d",
+                                 marks[i].unless_rows ? 'a' : letters[marks[i].kind], number_of(&marks[i]));
         else
             len += (size_t)snprintf(out + len, cap - len, " %c", letters[marks[i].kind]);
     }
@@ -526,7 +539,73 @@ static void uuids_in_all_forms(void)
     CU_ASSERT_EQUAL(cache_row_hash_text(HD_CANONICAL_OTHER, str("5"), &hash), 0);
 }
 
+/* --- changes ------------------------------------------------------------------------------------------- */
+
+#define NEW HD_STREAM_INSERT
+#define CHG HD_STREAM_UPDATE
+#define DEL HD_STREAM_DELETE
+
+/* A value by a word: NULL, "=" unchanged, "-" not told, else its text. */
+static struct hd_stream_value word(const char *w)
+{
+    if (!w)
+        return (struct hd_stream_value){.kind = HD_STREAM_NULL};
+    if (*w == '=' || *w == '-')
+        return (struct hd_stream_value){.kind = *w == '=' ? HD_STREAM_UNCHANGED : HD_STREAM_ABSENT};
+    return (struct hd_stream_value){.kind = HD_STREAM_TEXT, .text = str(w)};
+}
+
+static void changes_touch_rows(void)
+{
+    static const struct hd_stream_column columns[] = {{{"id", 2}, 23, -1, HD_STREAM_COLUMN_KEY, 0},
+                                                      {{"at", 2}, 1184, -1, 0, 0},
+                                                      {{"email", 5}, 1043, -1, 0, 0}};
+    static const struct hd_stream_relation relation = {
+        .size = sizeof(relation), .oid = 100, .identity = 'd', .column_count = 3, .columns = columns};
+    static const struct {
+        uint32_t kind;
+        int has_old;
+        const char *old[3], *new[3], *marks;
+    } cases[] = {
+        {NEW, 0, {0}, {"5", "x", "a"}, "t W 1=5 4=a"},
+        {NEW, 0, {0}, {"5", "x", NULL}, "t W 1=5"},
+        {NEW, 0, {0}, {"5", "x", "a "}, "t W 1=5 C4"},
+        {CHG, 0, {0}, {"5", "x", "a"}, "t W 1=5 C4"},
+        {CHG, 1, {"6", "-", "-"}, {"5", "x", "a"}, "t W 1=6 1=5 C4"},
+        {CHG, 1, {"5", "y", "b"}, {"5", "x", "a"}, "t W 1=5 4=b 4=a"},
+        {CHG, 1, {"5", "y", NULL}, {"5", "x", "a"}, "t W 1=5 4=a"},
+        {CHG, 0, {0}, {"5", "x", "="}, "t W 1=5 C4"},
+        {DEL, 1, {"5", "-", "-"}, {0}, "t W 1=5 C4"},
+        {DEL, 1, {"5", "x", "a"}, {0}, "t W 1=5 4=a"},
+    };
+    struct cache_mark marks[10];
+    char text[200];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct hd_stream_value old[3], new[3];
+        const struct hd_stream_row row = {.size = sizeof(row),
+                                          .kind = cases[i].kind,
+                                          .relation = &relation,
+                                          .old = cases[i].has_old ? old : NULL,
+                                          .new_row = cases[i].kind == DEL ? NULL : new};
+        uint32_t n;
+
+        for (int k = 0; k < 3; k++) {
+            old[k] = word(cases[i].old[k]);
+            new[k] = word(cases[i].new[k]);
+        }
+        n = cache_rows_change(&row, marks, 10);
+        CU_ASSERT_FATAL(n <= 10);
+        dump(marks, n, text, sizeof(text));
+        if (strcmp(text, cases[i].marks) != 0)
+            printf("# change %zu gives %s, not %s\n", i, text, cases[i].marks);
+        CU_ASSERT_STRING_EQUAL(text, cases[i].marks);
+        CU_ASSERT_EQUAL(cache_rows_change(&row, marks, 1), n);
+    }
+}
+
 UNIT_MAIN("cache rows", {"reads hang on rows", reads_hang_on_rows},
           {"reads hang on tables", reads_hang_on_tables}, {"writes touch rows", writes_touch_rows},
           {"writes touch tables", writes_touch_tables}, {"long lists are whole", long_lists_are_whole},
-          {"parameters in all forms", parameters_in_all_forms}, {"uuids in all forms", uuids_in_all_forms})
+          {"changes touch rows", changes_touch_rows}, {"parameters in all forms", parameters_in_all_forms},
+          {"uuids in all forms", uuids_in_all_forms})

@@ -4,7 +4,7 @@
  *
  *     / * marks * /        (without the blanks)
  *
- * is not run: it is refused, and the message has a line "KIND OID ATTNUM HASH UNLESS_ROWS" for each mark;
+ * is not run: it is refused, and the message has a line "KIND OID COLUMN HASH UNLESS_ROWS" for each mark;
  * or it is "code N" where the catalog does not answer (yet), "unproved" of a read, "anything" of a write.
  */
 #include "skeleton.h"
@@ -39,9 +39,9 @@ static void print(struct base *b, struct worker *w, const struct hd_statement *s
         n = cache_rows_tables(rows, w->marks, MARKS_MAX);
     w->text[0] = 0;
     for (uint32_t i = 0; i < n && i < MARKS_MAX; i++)
-        len += (size_t)snprintf(w->text + len, sizeof(w->text) - len, "%u %u %d %llu %u\n", w->marks[i].kind,
-                                w->marks[i].oid, w->marks[i].attnum, (unsigned long long)w->marks[i].hash,
-                                w->marks[i].unless_rows);
+        len += (size_t)snprintf(w->text + len, sizeof(w->text) - len, "%u %u %llu %llu %u\n",
+                                w->marks[i].kind, w->marks[i].oid, (unsigned long long)w->marks[i].column,
+                                (unsigned long long)w->marks[i].hash, w->marks[i].unless_rows);
     cache_rows_free(rows);
 }
 
