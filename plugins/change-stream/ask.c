@@ -277,8 +277,8 @@ static int take_position(struct stream *s, const PGresult *res, char *why)
     }
     if (code)
         return code;
-    cs_cover_snapshot(s);
     cs_holds_snapshot(s);
+    cs_cover_snapshot(s);
     wait_for_position(s, flushed, written);
     if (s->settle_step_ns < SETTLE_MAX)
         s->settle_step_ns *= 2;

@@ -14,6 +14,7 @@
 
 #define BATCH_MAX 200
 #define RETRY_NS  (UINT64_C(30000) * NS_PER_MS)
+#define AGAIN_NS  (UINT64_C(1000) * NS_PER_MS)
 #define POLL_MS   10
 
 static const char no_memory[] = "no memory";
@@ -68,12 +69,24 @@ static struct table *find(const struct stream *s, uint32_t oid)
     return at < s->table_count && s->tables[at].oid == oid ? &s->tables[at] : NULL;
 }
 
+/* Somebody asks for a table that was refused: not more often than so. */
+static int32_t ask_again(struct stream *s, struct table *t)
+{
+    uint64_t now = cs_now();
+
+    if (t->state == COVER_REFUSED && now + RETRY_NS >= t->retry_ns + AGAIN_NS) {
+        t->retry_ns = now;
+        s->tables_new = 1;
+    }
+    return HD_OK;
+}
+
 static int32_t add(struct stream *s, uint32_t oid)
 {
     uint32_t at = place(s, oid);
 
     if (at < s->table_count && s->tables[at].oid == oid)
-        return HD_OK;
+        return ask_again(s, &s->tables[at]);
     if (s->table_count >= (uint32_t)s->plugin->conf->max_tables)
         return HD_EFULL;
     if (s->table_count == s->table_room) {

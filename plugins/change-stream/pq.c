@@ -18,11 +18,12 @@
 /* Copies the first line. */
 const char *cs_pq_reason(const char *message, char *why)
 {
-    static const char level[] = "ERROR:  ";
+    static const char *const levels[] = {"ERROR:  ", "FATAL:  "};
     int len;
 
-    if (!strncmp(message, level, sizeof(level) - 1))
-        message += sizeof(level) - 1;
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+        if (!strncmp(message, levels[i], strlen(levels[i])))
+            message += strlen(levels[i]);
     len = (int)strcspn(message, "\n");
 
     snprintf(why, 200, "%.*s", len ? len : 16, len ? message : "connection lost");

@@ -14,7 +14,7 @@ import psycopg
 import harness
 from harness import Host, Postgres, comment, equal, main, test, wait_for
 
-OK, ETIMEOUT, EIO = 0, -6, -8
+OK, ENOENT, ETIMEOUT, ECANCELLED, EIO = 0, -3, -6, -7, -8
 
 pg = Postgres({"max_wal_senders": 10, "max_replication_slots": 10, "max_prepared_transactions": 10})
 for _statement in """
@@ -270,6 +270,409 @@ def no_slot_left():
     equal(slots(), 1)
     host.kill()
     wait_for(lambda: slots() == 0, what="the slot to go with the process")
+
+
+@test("waits for positions: those that are there, those that come, and those that do not")
+def waits():
+    with streaming("item") as (_, s):
+        there = int(s.mine("POSITION"))
+        equal(s.wait(there), OK)
+        pg.execute("TRUNCATE item")
+        xid = pg.execute("INSERT INTO item VALUES (1) RETURNING pg_current_xact_id()")[0][0]
+        end = lsn_number(pg.execute("SELECT pg_current_wal_flush_lsn()")[0][0])
+        equal(s.wait(end), OK)
+        assert "commit %s" % xid in s.read(), s.events
+        assert int(s.mine("POSITION")) >= end
+        equal(s.wait(end + (1 << 40), 100), ETIMEOUT)
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(s.wait(end + (1 << 40), 60000)))
+        waiting.start()
+        wait_for(lambda: int(show(s.host)["unsettled"]) == 0)
+        time.sleep(0.2)
+        s.close()
+        waiting.join(20)
+        assert not waiting.is_alive()
+        assert answers in ([ECANCELLED], [ENOENT]), answers
+
+
+def checked(s, xid, statement="commit"):
+    """A check that starts now ends well, and soon, and by then the transaction was told."""
+    started = time.monotonic()
+    equal(s.check()[0], OK)
+    took = time.monotonic() - started
+    assert "%s %s" % (statement, xid) in s.read(), (xid, s.events[-20:])
+    return took
+
+
+@test("a check ends when all that was acknowledged was told: log idle, transactions open, commits asynchronous")
+def checks():
+    with streaming("item") as (host, s):
+        pg.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        pg.execute("SELECT pg_reload_conf()")
+        pg.execute("TRUNCATE item")
+        with pg.connect() as c, pg.connect(autocommit=False) as open_one:
+            for i in range(20):
+                xid = c.execute("INSERT INTO item VALUES (%d) RETURNING pg_current_xact_id()" % i).fetchone()[0]
+                checked(s, xid)
+                checked(s, xid)  # nothing has been written since
+            for i in range(20, 40):
+                open_one.execute("INSERT INTO item VALUES (%d)" % (1000 + i))
+                xid = c.execute("INSERT INTO item VALUES (%d) RETURNING pg_current_xact_id()" % i).fetchone()[0]
+                checked(s, xid)
+            open_one.rollback()
+            c.execute("SET synchronous_commit = off")
+            slowest = 0
+            before = int(show(host)["flushes"])
+            for i in range(40, 60):
+                xid = c.execute("INSERT INTO item VALUES (%d) RETURNING pg_current_xact_id()" % i).fetchone()[0]
+                slowest = max(slowest, checked(s, xid))
+            assert slowest < 5, slowest
+            assert int(show(host)["flushes"]) > before
+        pg.execute("ALTER SYSTEM RESET wal_writer_delay")
+        pg.execute("SELECT pg_reload_conf()")
+
+
+@test("a check ends where a page or a file of the log has just begun")
+def borders():
+    with streaming("item") as (_, s):
+        pg.execute("TRUNCATE item")
+        with pg.connect() as c:
+            for _ in range(5):
+                c.execute("SELECT pg_switch_wal()")
+                equal(s.check()[0], OK)
+                c.execute("CHECKPOINT")
+                equal(s.check()[0], OK)
+            # Messages that fill the page to its end, or to some bytes before it.
+            found = 0
+            for i in range(60):
+                at = lsn_number(c.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]) % 8192
+                left = 8192 - at
+                # Header of the record, of the message, the prefix, and the alignment.
+                length = left - 24 - 2 - 5 - 21 - 7 - (i % 4) * 8
+                if length < 300:
+                    c.execute("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 2000))")
+                    continue
+                c.execute("SELECT pg_logical_emit_message(false, 'filler', repeat('x', %s))" % length)
+                at = lsn_number(c.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]) % 8192
+                found += at in (24, 40)
+                equal(s.check()[0], OK)
+            assert found, "no record ended with its page"
+
+
+@test("many checks share questions")
+def shared():
+    with streaming("item") as (host, s):
+        before = show(host)
+        answers = []
+
+        def ask():
+            for _ in range(10):
+                answers.append(s.check()[0])
+
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        equal(answers, [OK] * 160)
+        after = show(host)
+        equal(int(after["checks"]) - int(before["checks"]), 160)
+
+
+def waits_for_standby(pid):
+    return pg.execute("SELECT wait_event FROM pg_stat_activity WHERE pid = %d" % pid) == [("SyncRep",)]
+
+
+def stall_commits():
+    """From here on a commit waits for a standby that never comes; those with synchronous_commit = local do not."""
+    pg.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    pg.execute("SELECT pg_reload_conf()")
+    with pg.connect() as c:
+        pid = c.info.backend_pid
+
+        def stalls():
+            trial = threading.Thread(target=lambda: c.execute("INSERT INTO nokey VALUES (3)"))
+            trial.start()
+            while trial.is_alive() and not waits_for_standby(pid):
+                time.sleep(harness.POLL)
+            stalled = trial.is_alive()
+            while trial.is_alive():
+                pg.execute("SELECT pg_cancel_backend(%d)" % pid)
+                trial.join(harness.POLL)
+            return stalled
+
+        wait_for(stalls, what="commits to stall")
+
+
+@test("a commit that is stalled by a standby is told, and settled only when others see it")
+def stalled():
+    with streaming("item") as (_, s):
+        pg.execute("TRUNCATE item")
+        pg.execute("INSERT INTO item VALUES (1, 'old')")
+        stall_commits()
+        try:
+            with pg.connect() as writer:
+                pid = writer.info.backend_pid
+                stuck = threading.Thread(target=lambda: writer.execute("UPDATE item SET name = 'new'"))
+                stuck.start()
+                xid = s.expect("update (\\d+) item .*name=new.*").group(1)
+                s.expect("commit %s" % xid)
+                wait_for(lambda: waits_for_standby(pid), what="the writer to wait for its standby")
+                equal(pg.execute("SELECT name FROM item"), [("old",)])
+                for _ in range(5):  # each question takes a snapshot
+                    equal(s.check()[0], OK)
+                assert "settled %s" % xid not in s.read(), s.events
+                equal(s.mine("INFO").split()[2], "1")
+                # Others', which are visible, are settled meanwhile.
+                with pg.connect() as c:
+                    c.execute("SET synchronous_commit = local")
+                    other = c.execute("INSERT INTO item VALUES (2) RETURNING pg_current_xact_id()").fetchone()[0]
+                s.expect("settled %s" % other)
+                assert "settled %s" % xid not in s.read(), s.events
+                # A stream that begins now does not run before the stalled one is over.
+                pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
+                s.expect("lost .*")
+                s.expect("state starting")
+                time.sleep(0.5)
+                assert "state running" not in s.read()[s.seen :], s.events
+                pg.execute("ALTER SYSTEM RESET synchronous_standby_names")
+                pg.execute("SELECT pg_reload_conf()")
+                stuck.join(20)
+                s.expect("state running")
+        finally:
+            pg.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            pg.execute("SELECT pg_reload_conf()")
+
+
+@test("a killed walsender is a gap: lost, and then again")
+def killed():
+    with streaming("item", "whole") as (host, s):
+        pg.execute("TRUNCATE item")
+        pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
+        s.expect("lost terminating connection.*")
+        s.expect("state starting")
+        s.expect("state running")
+        wait_for(lambda: s.mine("COVERED", oid("item")) == s.mine("COVERED", oid("whole")) == "1", what="the tables")
+        equal(s.told("INSERT INTO item VALUES (5)"), ["insert item [] [id=5,name=NULL,price=NULL]"])
+        equal(show(host)["restarts"], 1)
+        equal(show(host)["state"], "running")
+        pg.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'howdah change-stream' AND backend_type = 'client backend'"
+        )
+        s.expect("lost .*")
+        s.expect("state running")
+        equal(slots(), 1)
+
+
+@test("a server that restarts is a gap, too, and waiting ends")
+def restarted():
+    own = Postgres()
+    with Host(own, config()) as host:
+        s = Stream(host).running()
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(s.wait(1 << 60, 60000)))
+        waiting.start()
+        wait_for(lambda: int(show(host)["checks"]) == 0 and waiting.is_alive())
+        own.stop("immediate")
+        s.expect("lost .*")
+        waiting.join(20)
+        equal(answers, [EIO])
+        equal(s.mine("POSITION"), "0")
+        equal(s.check()[0], EIO)
+        own.start()
+        s.expect("state running")
+        equal(s.check()[0], OK)
+
+
+@test("a table that is asked for late is covered when those who were writing it have ended")
+def late():
+    with streaming("item") as (_, s):
+        with pg.connect(autocommit=False) as writer:
+            writer.execute("INSERT INTO later VALUES (1)")
+            s.mine("COVER", oid("later"))
+            wait_for(
+                lambda: pg.execute("SELECT 1 FROM pg_publication_rel WHERE prrelid = 'later'::regclass"),
+                what="the table to be in the publication",
+            )
+            for _ in range(5):
+                equal(s.check()[0], OK)
+            equal(s.mine("COVERED", oid("later")), "0")
+            writer.execute("INSERT INTO later VALUES (2)")
+            writer.commit()
+        s.expect("coverage %d yes" % oid("later"))
+        equal(s.told("DELETE FROM later WHERE id = 1"), ["delete later [id=1] []"])
+        # Who comes second is told what is covered, and runs.
+        t = Stream(s.host).running()
+        equal({e for e in t.read() if e.startswith("coverage")}, {"coverage %d yes" % oid(x) for x in ("item", "later")})
+        equal(t.told("INSERT INTO later VALUES (3)"), ["insert later [] [id=3]"])
+
+
+@test("finds out when a table leaves the publication, if only for a moment, and when it is dropped")
+def tampered():
+    pg.execute("CREATE TABLE dropped (id int PRIMARY KEY)")
+    with streaming("item", "later", "dropped") as (_, s):
+        gone = oid("dropped")
+        with pg.connect() as c:
+            c.execute("ALTER PUBLICATION howdah DROP TABLE later")
+            c.execute("INSERT INTO later VALUES (100)")
+            c.execute("ALTER PUBLICATION howdah ADD TABLE later")
+        equal(s.check()[0], OK)
+        s.expect("coverage %d no: it was taken out of the publication" % oid("later"))
+        equal(s.mine("COVERED", oid("item")), "1")
+        pg.execute("DROP TABLE dropped")
+        equal(s.check()[0], OK)
+        s.expect("coverage %d no: .*" % gone)
+        equal(s.mine("COVERED", oid("item")), "1")
+        wait_for(
+            lambda: (s.mine("COVER", oid("later")), s.mine("COVERED", oid("later")))[1] == "1",
+            what="the table to be covered again",
+        )
+        equal(s.told("DELETE FROM later WHERE id = 100"), ["delete later [id=100] []"])
+        pg.execute("ALTER PUBLICATION howdah SET (publish = 'insert')")
+        code, _ = s.check()
+        equal(code, EIO)
+        s.expect("lost the publication was changed")
+        wait_for(lambda: "has to publish" in show(s.host)["reason"], what="the reason to be shown")
+        pg.execute("ALTER PUBLICATION howdah SET (publish = 'insert, update, delete, truncate')")
+        s.expect("state running")
+
+
+@test("reads a publication that somebody else manages, and adds nothing to it")
+def managed():
+    pg.execute("DROP PUBLICATION IF EXISTS theirs")
+    with Host(pg, config(publication="theirs", manage_publication="no")) as host:
+        s = Stream(host)
+        wait_for(lambda: "there is no publication" in show(host)["reason"], what="the reason to be shown")
+        pg.execute("CREATE PUBLICATION theirs FOR TABLE item, later WHERE (id > 5)")
+        s.running()
+        s.mine("COVER", oid("item"), oid("later"), oid("other"))
+        s.expect("coverage %d no: it is not in the publication" % oid("other"))
+        wait_for(lambda: s.mine("COVERED", oid("item")) == "1", what="the listed table to be covered")
+        assert any("filter" in e and str(oid("later")) in e for e in s.read()), s.events
+        equal(pg.execute("SELECT count(*) FROM pg_publication_tables WHERE pubname = 'theirs'")[0][0], 2)
+        pg.execute("ALTER PUBLICATION theirs ADD TABLE other")
+        wait_for(
+            lambda: (s.mine("COVER", oid("other")), s.mine("COVERED", oid("other")))[1] == "1",
+            what="the added table to be covered",
+        )
+        equal(s.told("INSERT INTO other VALUES (1)"), ["insert other [] [id=1]"])
+    pg.execute("DROP PUBLICATION theirs")
+
+
+@test("gives up its slot when the server has to keep too much for it")
+def too_much():
+    with Host(pg, config(max_lag="2M")) as host:
+        s = Stream(host).running()
+        with pg.connect(autocommit=False) as holds:
+            holds.execute("INSERT INTO nokey VALUES (1)")
+            for _ in range(4):
+                pg.execute("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1000000))")
+            pg.execute("CHECKPOINT")
+            s.expect("lost the server holds more of its log than max_lag")
+        s.expect("state running")
+
+
+@test("tells of DDL around the host once the event triggers are set up, and of roles")
+def ddl():
+    with streaming("item") as (_, s):
+        setup, unsetup = s.ask("SETUP"), s.ask("UNSETUP")
+        equal(s.mine("INFO").split()[1], "0")
+        for _ in range(2):  # it may be run again
+            with pg.connect() as c:
+                for statement in re.split(r";\n(?=CREATE|DROP|ALTER)", setup):
+                    c.execute(statement)
+        equal(s.check()[0], OK)
+        s.expect("changed ddl")
+        equal(s.mine("INFO").split()[1], "1")
+
+        def messages(*statements):
+            with pg.connect(autocommit=False) as c:
+                for statement in statements:
+                    c.execute(statement)
+            start = len(s.read())
+            equal(s.check()[0], OK)
+            told = [e.split(" ", 3) for e in s.read() if e.startswith("message")]
+            s.seen = start
+            del s.events[:]
+            s.seen = 0
+            return [w[3] for w in told if w[2] == "howdah-ddl"]
+
+        messages()
+        told = messages("CREATE TABLE made (id int)")
+        equal(told, ["CREATE TABLE %d" % oid("made")])
+        equal(messages("ALTER TABLE made ADD more text"), ["ALTER TABLE %d" % oid("made")])
+        told = messages("ALTER TABLE made ALTER id TYPE bigint")
+        equal(sorted(told), ["ALTER TABLE %d" % oid("made")] * 2)
+        equal(messages("GRANT SELECT ON made TO app"), ["GRANT"])
+        equal(messages("CREATE TEMP TABLE mine (id int)", "DROP TABLE mine"), [])
+        equal(messages("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"), ["CREATE FUNCTION"])
+        equal(messages("DROP TABLE made"), ["DROP TABLE"])
+        pg.execute("CREATE ROLE fresh")
+        equal(s.check()[0], OK)
+        s.expect("changed roles")
+        pg.execute("GRANT fresh TO app")
+        equal(s.check()[0], OK)
+        s.expect("changed roles")
+        pg.execute("ALTER ROLE app SET work_mem = '5MB'")
+        equal(s.check()[0], OK)
+        s.expect("changed roles")
+        with pg.connect() as c:
+            for statement in unsetup.split(";\n"):
+                if statement:
+                    c.execute(statement)
+        equal(s.check()[0], OK)
+        s.expect("changed ddl")
+        equal(s.mine("INFO").split()[1], "0")
+        pg.execute("DROP ROLE fresh")
+
+
+@test("publishes row.changed to whoever subscribes")
+def bus():
+    with streaming("item") as (host, s):
+        number = s.ask("BUS")
+        pg.execute("TRUNCATE item")
+        xid = pg.execute("INSERT INTO item VALUES (3) RETURNING pg_current_xact_id()")[0][0]
+        told = []
+
+        def events():
+            told.extend(r["event"] for r in host.console("FOLLOW EVENTS " + number))
+            return told
+
+        wait_for(lambda: len(events()) >= 2, what="the events to come")
+        equal(told[0].split()[0], "truncate")
+        equal(told[1], "insert %s main shop public.item %d" % (xid, oid("item")))
+        pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
+        wait_for(lambda: events()[-1].startswith("gap"), what="the gap to be told")
+
+
+@test("says why there is no stream: a server that is not set up, a user who may not, a database that is not there")
+def reasons():
+    own = Postgres({"wal_level": "replica"})
+    own.execute("CREATE ROLE reader LOGIN PASSWORD 'reader-secret'", "postgres")
+    with Host(own, config()) as host:
+        Stream(host)
+        wait_for(lambda: "wal_level" in show(host)["reason"], what="wal_level to be named")
+    own.settings["wal_level"] = "logical"
+    own._configure()
+    own.restart()
+    with Host(own, config(user="reader", password="reader-secret")) as host:
+        Stream(host)
+        wait_for(lambda: show(host)["reason"], what="a reason")
+        reason = wait_for(lambda: show(host)["reason"])
+        assert "superuser or replication role" in reason or "no pg_hba.conf entry" in reason, reason
+        assert "reader-secret" not in host.log_text()
+        own.execute("ALTER ROLE reader REPLICATION", "postgres")
+        s = Stream(host).running()
+        own.execute("CREATE TABLE item (id int PRIMARY KEY)")
+        number = own.execute("SELECT 'item'::regclass::oid")[0][0]
+        s.mine("COVER", number)
+        s.expect("coverage %d yes" % number)
+        equal(s.check()[0], OK)
+        t = Stream(host, "nowhere")
+        wait_for(lambda: "does not exist" in show(host, "nowhere")["reason"], what="the reason to be shown")
+        t.close()
+        wait_for(lambda: len(host.console("SHOW STREAMS")) == 1, what="the stream to go")
 
 
 main()

@@ -156,10 +156,11 @@ struct hd_change_stream_v1 {
     int32_t (*open)(void *self, struct hd_str node, struct hd_str dbname,
                     const struct hd_stream_consumer *consumer, void *arg, hd_stream **out,
                     struct hd_error *err);
-    /* After it returns no callback comes, and no `done`: those that are due have come with HD_ECANCELLED. Not
-     * from a callback. [any] */
+    /* After it returns no callback comes, and no `done`: those that are due have come with HD_ECANCELLED. Due
+     * before the caller's plugin has stopped. Not from a callback. [any] */
     void (*close)(hd_stream *s);
-    /* Asks for tables to be covered; what comes of it says coverage(). They are added to the publication
+    /* Asks for tables to be covered; what comes of it says coverage(). One that was refused is looked at
+     * again, also by itself now and then. They are added to the publication
      * where that is managed. A table must be an ordinary one (of a partitioned one, name the leaves), logged,
      * and have an identity. HD_EFULL past max_tables. [any] */
     int32_t (*cover)(hd_stream *s, const uint32_t *oids, uint32_t count);

@@ -331,6 +331,31 @@ static int32_t do_events(void *arg, const struct hd_call *call, struct hd_error 
     return HD_OK;
 }
 
+/* What the bus tells goes to a number of its own. */
+static void on_event(void *arg, const struct hd_event *ev)
+{
+    static const char *const kinds[] = {"?", "insert", "update", "delete", "truncate", "gap"};
+    const struct hd_event_row *row = ev->data;
+
+    if (ev->overflow)
+        note(arg, "overflow");
+    else
+        note(arg, "%s %u %s %s %s.%s %u", kinds[row->kind], row->xid, row->node, row->database, row->schema,
+             row->table, row->oid);
+}
+
+static int32_t do_bus(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    struct self *s = arg;
+    struct followed *f = &s->followed[MAX_FOLLOWED - 1];
+    const struct hd_bus_v1 *bus = hd_host_api(s->base.host)->service(s->base.host, HD_SERVICE_BUS);
+    int64_t id;
+
+    *f = (struct followed){.self = s, .number = MAX_FOLLOWED - 1};
+    id = bus->subscribe(s->base.host, HD_TOPIC_ROW_CHANGED, on_event, f, err);
+    return id < 0 ? (int32_t)id : answer_number(s, call, (uint64_t)f->number);
+}
+
 static int32_t do_setup(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     struct self *s = arg;
@@ -375,6 +400,7 @@ static const struct {
     {"FOLLOW SETUP", "", do_setup},
     {"FOLLOW UNSETUP", "", do_unsetup},
     {"FOLLOW INFO", "n", do_info},
+    {"FOLLOW BUS", "", do_bus},
 };
 
 /* --- life ---------------------------------------------------------------------------------------------- */
