@@ -21,6 +21,7 @@
 #define SHORT_HEADER 24
 #define LONG_HEADER  40
 
+/* clang-format off: the texts are laid out as SQL */
 static const char session_sql[] =
     "SET search_path = pg_catalog; SET synchronous_commit = local; SET statement_timeout = 0;"
     "SET idle_session_timeout = 0; SET lock_timeout = 0; SET jit = off;"
@@ -28,26 +29,47 @@ static const char session_sql[] =
 
 #define PRINT(alias) "hashtextextended(" alias ".oid::text || ' ' || " alias ".xmin::text, 0)"
 
+/* $5: a snapshot in which nobody writes. While it is still the present one, nothing has been changed since.
+ */
+#define UNLESS_QUIET(expression) " CASE WHEN pg_current_snapshot()::text <> $5::text THEN " expression " END"
+#define OF_PUBLICATION                                                                                       \
+    " FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = $1::text::name"
+
 static const char position_sql[] =
-    "SELECT pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn(), pg_current_snapshot()::text,"
-    " (SELECT p.oid::text || ' ' || p.xmin::text FROM pg_publication p WHERE p.pubname = $1::text::name),"
-    " CASE WHEN $4::text = '1' THEN"
-    " (SELECT coalesce(bit_xor(hashtextextended(m::text, 0)), 0) FROM pg_auth_members m)::text"
-    " || ' ' || (SELECT coalesce(bit_xor(hashtextextended(r::text, 0)), 0) FROM pg_roles r)"
-    " || ' ' || (SELECT coalesce(bit_xor(hashtextextended(d::text, 0)), 0) FROM pg_db_role_setting d) END,"
-    " (SELECT string_agg(e.evtname || ' ' || e.evtenabled::text || ' ' || e.xmin::text, ',' ORDER BY "
-    "e.evtname)"
-    " FROM pg_event_trigger e WHERE e.evtname IN ('howdah_ddl', 'howdah_drop', 'howdah_rewrite')),"
-    " CASE WHEN $2::text <> '{}' THEN (SELECT count(*) || ' ' || coalesce(bit_xor(" PRINT(
-        "r") "), 0)"
-             " FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = "
-             "$1::text::name"
-             " WHERE r.prrelid = ANY ($2::text::oid[])) END,"
-             " CASE WHEN $3::text <> '{}' THEN (SELECT string_agg(r.prrelid::text || ' ' || " PRINT(
-                 "r") ", ',')"
-                      " FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid AND p.pubname = "
-                      "$1::text::name"
-                      " WHERE r.prrelid = ANY ($3::text::oid[])) END";
+    "SELECT pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn(), "
+    "pg_current_snapshot()::text," UNLESS_QUIET(
+        "(SELECT p.oid::text || ' ' || p.xmin::text FROM pg_publication p WHERE p.pubname = "
+        "$1::text::name)") ","
+                           " CASE WHEN $4::text = '1' AND pg_current_snapshot()::text <> $5::text THEN"
+                           " (SELECT coalesce(bit_xor(hashtextextended(m::text, 0)), 0) FROM "
+                           "pg_auth_members m)::text"
+                           " || ' ' || (SELECT coalesce(bit_xor(hashtextextended(r::text, 0)), 0) FROM "
+                           "pg_roles r)"
+                           " || ' ' || (SELECT coalesce(bit_xor(hashtextextended(d::text, 0)), 0) FROM "
+                           "pg_db_role_setting d) END," UNLESS_QUIET(
+                               "(SELECT string_agg(e.evtname || ' ' || e.evtenabled::text || ' ' || "
+                               "e.xmin::text, ',' ORDER BY e.evtname)"
+                               " FROM pg_event_trigger e WHERE e.evtname IN ('howdah_ddl', "
+                               "'howdah_drop', 'howdah_rewrite'))") ","
+                                                                    " CASE WHEN $2::text <> '{}' AND "
+                                                                    "pg_current_snapshot()::text <> "
+                                                                    "$5::text THEN"
+                                                                    " (SELECT count(*) || ' ' || "
+                                                                    "coalesce(bit_xor(" PRINT(
+                                                                        "r") "), 0)" OF_PUBLICATION
+                                                                             " WHERE r.prrelid = ANY "
+                                                                             "($2::text::oid[])) END,"
+                                                                             " CASE WHEN $3::text <> "
+                                                                             "'{}' THEN (SELECT "
+                                                                             "string_agg(r.prrelid::text "
+                                                                             "|| ' ' || " PRINT(
+                                                                                 "r") ", "
+                                                                                      "','"
+                                                                                      ")" OF_PUBLICATION
+                                                                                      " WHERE r.prrelid "
+                                                                                      "= ANY "
+                                                                                      "($3::text::oid[]))"
+                                                                                      " END";
 
 static const char flush_sql[] = "SELECT pg_logical_emit_message(true, 'howdah', '')";
 
@@ -59,6 +81,8 @@ static const char monitor_sql[] =
 static const char server_sql[] =
     "SELECT current_setting('server_version_num'), current_setting('wal_level'), pg_is_in_recovery(),"
     " current_setting('wal_block_size'), (SELECT setting FROM pg_settings WHERE name = 'wal_segment_size')";
+
+/* clang-format on */
 
 /* --- start --------------------------------------------------------------------------------------------- */
 
@@ -113,6 +137,7 @@ void cs_ask_reset(struct stream *s)
     s->publication_print[0] = s->roles_print[0] = s->ddl_print[0] = 0;
     s->xmin = s->xmax = 0;
     s->reverify = 0;
+    s->quiet[0] = 0;
 }
 
 /* --- transactions' ends -------------------------------------------------------------------------------- */
@@ -252,6 +277,23 @@ static void wait_for_position(struct stream *s, uint64_t flushed, uint64_t writt
     }
 }
 
+/* Publication, roles and triggers: what the question has found, unless nothing can have changed. */
+static int take_prints(struct stream *s, const PGresult *res, const struct snapshot *snap, char *why)
+{
+    const char *text = PQgetvalue(res, 0, 2);
+    int code;
+
+    if (s->quiet[0] && !strcmp(s->quiet, text))
+        return HD_OK;
+    s->quiet[0] = 0;
+    code = look_at_prints(s, res, why);
+    if (!code)
+        code = cs_cover_answer(s, PQgetvalue(res, 0, 6), PQgetvalue(res, 0, 7));
+    if (!code && snap->xmin == snap->xmax)
+        snprintf(s->quiet, sizeof(s->quiet), "%s", text);
+    return code;
+}
+
 static int take_position(struct stream *s, const PGresult *res, char *why)
 {
     uint64_t flushed = cs_lsn(PQgetvalue(res, 0, 0)), now = cs_now();
@@ -263,15 +305,12 @@ static int take_position(struct stream *s, const PGresult *res, char *why)
         snprintf(why, 200, "a snapshot that cannot be read");
         return code;
     }
-    code = look_at_prints(s, res, why);
-    if (code)
-        return code;
     s->xmin = snap.xmin;
     s->xmax = snap.xmax;
     atomic_store(&s->server_lsn, written);
     settle(s, &snap);
-    code = cs_cover_answer(s, PQgetvalue(res, 0, 6), PQgetvalue(res, 0, 7), why);
-    if (code == HD_EBUSY) {
+    code = take_prints(s, res, &snap, why);
+    if (code == HD_PENDING) {
         cs_checks_again(s);
         return HD_OK;
     }
@@ -340,7 +379,7 @@ static char *array_of(const struct ids *ids)
 static int send_position(struct stream *s)
 {
     const struct conf *c = s->plugin->conf;
-    const char *params[4];
+    const char *params[5];
     char *watched, *fresh;
     int sent;
 
@@ -351,7 +390,10 @@ static int send_position(struct stream *s)
     params[1] = watched;
     params[2] = fresh;
     params[3] = c->watch_roles ? "1" : "0";
-    sent = watched && fresh && PQsendQueryPrepared(s->ask, "position", 4, params, NULL, NULL, 0);
+    if (s->fresh.count)
+        s->quiet[0] = 0;
+    params[4] = s->quiet;
+    sent = watched && fresh && PQsendQueryPrepared(s->ask, "position", 5, params, NULL, NULL, 0);
     free(watched);
     free(fresh);
     atomic_fetch_add_explicit(&s->questions, 1, memory_order_relaxed);

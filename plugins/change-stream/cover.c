@@ -602,12 +602,11 @@ static void take_fresh(struct stream *s, uint32_t oid, const char *answer)
         set_state(s, oid, COVER_REFUSED, "it was taken out of the publication");
 }
 
-int cs_cover_answer(struct stream *s, const char *watched, const char *fresh, char *why)
+int cs_cover_answer(struct stream *s, const char *watched, const char *fresh)
 {
-    (void)why;
     if (!watched_as_ever(s, watched)) {
         s->reverify = 1;
-        return HD_EBUSY;
+        return HD_PENDING;
     }
     for (size_t i = 0; i < s->fresh.count; i++)
         take_fresh(s, s->fresh.list[i], fresh);

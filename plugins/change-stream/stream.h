@@ -170,7 +170,8 @@ struct stream {
     struct ids initial;         /* members before the slot was made */
     int reverify;               /* ask for the fingerprint of each */
     char publication_print[96], roles_print[64], ddl_print[256];
-    uint64_t xmin, xmax;                                                      /* of the last snapshot */
+    char quiet[64];      /* a snapshot in which nobody writes, to which the fingerprints belong; or empty */
+    uint64_t xmin, xmax; /* of the last snapshot */
     uint64_t metrics_ns, told_commits, told_rows, told_restarts, told_checks; /* in metrics */
     int more; /* there may be more to receive */
 
@@ -242,9 +243,9 @@ int32_t cs_covered(hd_stream *h, uint32_t oid);
 int cs_cover_begin(struct stream *s, char *why); /* before the slot is made */
 int cs_cover_step(struct stream *s, char *why);
 void cs_cover_ask(struct stream *s); /* fills `watched` and `fresh` for a question */
-/* Its answer: of the watched, how many there are and their fingerprint; of the fresh, each. HD_EBUSY: ask
- * again. */
-int cs_cover_answer(struct stream *s, const char *watched, const char *fresh, char *why);
+/* Its answer: of the watched, how many there are and their fingerprint; of the fresh, each. HD_PENDING:
+ * ask again. */
+int cs_cover_answer(struct stream *s, const char *watched, const char *fresh);
 void cs_cover_snapshot(struct stream *s); /* xmin and xmax are fresh */
 int cs_cover_want_snapshot(struct stream *s);
 void cs_cover_lost(struct stream *s);
