@@ -144,26 +144,32 @@ uint32_t cs_cover_count(struct stream *s)
     return n;
 }
 
+/* The next table from that OID on that there is something to say of; 0: none. */
+static uint32_t next_told(struct stream *s, uint32_t oid, uint32_t *covered, const char **reason)
+{
+    uint32_t found = 0;
+
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t at = place(s, oid); at < s->table_count && !found; at++) {
+        const struct table *t = &s->tables[at];
+
+        if (t->state != COVERED && t->state != COVER_REFUSED)
+            continue;
+        found = t->oid;
+        *covered = t->state == COVERED;
+        *reason = t->reason;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
 void cs_cover_tell(struct stream *s, const struct hd_stream *h)
 {
-    uint32_t next = 0;
+    uint32_t oid = 0, covered = 0;
+    const char *reason = "";
 
-    if (!h->consumer->coverage)
-        return;
-    for (;;) {
-        uint32_t at, oid = 0;
-
-        pthread_mutex_lock(&s->lock);
-        for (at = place(s, next); at < s->table_count && s->tables[at].state != COVERED; at++)
-            ;
-        if (at < s->table_count)
-            oid = s->tables[at].oid;
-        pthread_mutex_unlock(&s->lock);
-        if (!oid)
-            return;
-        h->consumer->coverage(h->arg, oid, 1, "");
-        next = oid + 1;
-    }
+    while (h->consumer->coverage && (oid = next_told(s, oid, &covered, &reason)))
+        h->consumer->coverage(h->arg, oid++, covered, reason);
 }
 
 /* Changes a table's state, and tells of it where consumers see that. [the stream's thread] */
@@ -190,15 +196,19 @@ static void set_state(struct stream *s, uint32_t oid, enum cover_state state, co
 
 /* --- looking at tables, on a control connection -------------------------------------------------------- */
 
+/* As the server finds a table's replica identity: one that a deferrable primary key had does not count. */
+#define HAS_IDENTITY                                                                                         \
+    "(c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid"      \
+    " AND i.indisunique AND i.indimmediate AND i.indpred IS NULL"                                            \
+    " AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident)))"
+
 /* Adds what can be added; one that fails does not keep the others out. */
 static const char add_sql[] =
     "DO $howdah$ DECLARE t oid; BEGIN"
     " IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = %1$s) THEN"
     " EXECUTE format('CREATE PUBLICATION %%I', %1$s); END IF;"
     " FOR t IN SELECT c.oid FROM pg_class c WHERE c.oid = ANY ('{%2$s}'::oid[]) AND c.oid >= 16384"
-    " AND c.relkind = 'r' AND c.relpersistence = 'p'"
-    " AND (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indislive"
-    " AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident)))"
+    " AND c.relkind = 'r' AND c.relpersistence = 'p' AND " HAS_IDENTITY
     " AND NOT EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid"
     " WHERE r.prrelid = c.oid AND p.pubname = %1$s)"
     " LOOP BEGIN EXECUTE format('ALTER PUBLICATION %%I ADD TABLE ONLY %%s', %1$s, t::regclass);"
@@ -207,9 +217,7 @@ static const char add_sql[] =
 static const char look_sql[] =
     "SELECT w.oid::text, CASE WHEN c.oid IS NULL THEN 'g' WHEN c.relkind = 'p' THEN 'p'"
     " WHEN c.relkind <> 'r' OR c.oid < 16384 THEN 'k' WHEN c.relpersistence <> 'p' THEN 'u'"
-    " WHEN NOT (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid"
-    " AND i.indislive"
-    " AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident))) THEN 'i'"
+    " WHEN NOT " HAS_IDENTITY " THEN 'i'"
     " WHEN r.oid IS NULL THEN 'n' WHEN %3$s THEN 'f' ELSE 'm' END"
     " FROM unnest('{%2$s}'::oid[]) w(oid) LEFT JOIN pg_class c ON c.oid = w.oid"
     " LEFT JOIN (SELECT r.* FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid"
@@ -224,7 +232,7 @@ static const struct {
     {'k', "it is no ordinary table"},
     {'u', "it is unlogged or temporary"},
     {'i', "it has no replica identity: no primary key, say"},
-    {'n', "it is not in the publication"},
+    {'n', "it is not in the publication, and could not be added by control_user"},
     {'f', "the publication has a filter or a list of columns for it"},
 };
 
@@ -464,7 +472,9 @@ static int look_at_all(struct stream *s, char *why)
             snprintf(why, 200, "%.160s", s->errand.message);
             code = s->errand.code;
         }
+        pthread_mutex_lock(&s->calling);
         take_batch(s, why);
+        pthread_mutex_unlock(&s->calling);
     } while (!code && s->tables_new);
     return code;
 }

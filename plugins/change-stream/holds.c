@@ -146,7 +146,8 @@ void cs_holds_join(struct stream *s)
         h->until_xid = 0;
         if (!h->told)
             tell_state(h, HD_STREAM_STARTING, 0);
-        cs_cover_tell(s, h);
+        if (h->joined)
+            cs_cover_tell(s, h);
     }
 }
 
@@ -202,6 +203,7 @@ void cs_holds_begin(struct stream *s)
     for (struct hd_stream *h = s->holds; h; h = h->next) {
         h->joined = 1;
         h->until_xid = 0;
+        cs_cover_tell(s, h);
     }
 }
 

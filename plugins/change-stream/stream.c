@@ -243,7 +243,7 @@ static void lose(struct stream *s, int code, const char *why)
         atomic_fetch_add(&s->restarts, 1);
         cs_publish_gap(s);
     }
-    s->told_start = 0;
+    s->told_start = s->in_transaction = 0;
     cs_ask_reset(s);
     cs_metrics_set(s);
     pthread_mutex_unlock(&s->calling);
@@ -342,14 +342,23 @@ int32_t cs_stream_run(struct stream *s, struct hd_error *err)
     return HD_OK;
 }
 
+/* Those that were never closed. */
+static void free_holds(struct hd_stream *h)
+{
+    while (h) {
+        struct hd_stream *next = h->next;
+
+        free(h);
+        h = next;
+    }
+}
+
 void cs_stream_free(struct stream *s)
 {
     cs_waiters_free(s);
     cs_cover_free(s);
-    for (struct hd_stream *h = s->holds, *next; h; h = next) {
-        next = h->next;
-        free(h);
-    }
+    free_holds(s->holds);
+    free_holds(s->joining);
     free(s->unsettled.list);
     pgo_free(s->parser);
     free(s->node);

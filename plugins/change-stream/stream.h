@@ -251,7 +251,7 @@ int cs_cover_want_snapshot(struct stream *s);
 void cs_cover_lost(struct stream *s);
 void cs_cover_end(struct stream *s); /* waits for what is under way */
 void cs_cover_free(struct stream *s);
-/* Tells a new consumer of what is covered already. */
+/* Tells a new consumer of what is known already. */
 void cs_cover_tell(struct stream *s, const struct hd_stream *h);
 uint32_t cs_cover_count(struct stream *s);
 
