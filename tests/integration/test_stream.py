@@ -438,6 +438,12 @@ def stalled():
                     other = c.execute("INSERT INTO item VALUES (2) RETURNING pg_current_xact_id()").fetchone()[0]
                 s.expect("settled %s" % other)
                 assert "settled %s" % xid not in s.read(), s.events
+                # Who follows from now on has missed that commit: he is not told RUNNING before it is over.
+                late = Stream(s.host)
+                late.expect("state starting")
+                for _ in range(5):
+                    equal(s.check()[0], OK)
+                assert "state running" not in late.read(), late.events
                 # A stream that begins now does not run before the stalled one is over.
                 pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
                 s.expect("lost .*")
