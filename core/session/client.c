@@ -198,15 +198,13 @@ void hd_session_adopted(struct hd_session *s)
 /* --- the end
  * ------------------------------------------------------------------------------------------------- */
 
-/* Makes a server clean for the next one: ends the batch, the transaction, the session's state. */
-static int clean(struct hd_server *v, uint32_t pins, int unsynced)
+/* Makes a server clean for the next one: ends the transaction, and the session's state. */
+static int clean(struct hd_server *v, uint32_t pins)
 {
     static const char rollback[] = "ROLLBACK", discard[] = "DISCARD ALL";
     int code = HD_OK;
 
-    if (unsynced)
-        code = hd_server_inject_sync(v);
-    if (!code && (v->txn != HD_TXN_IDLE || unsynced || v->orphan))
+    if (v->txn != HD_TXN_IDLE || v->orphan)
         code = hd_server_inject_query(v, rollback, sizeof(rollback) - 1, HD_EXPECT_MUST);
     if (!code && pins)
         code = hd_server_inject_query(v, discard, sizeof(discard) - 1, HD_EXPECT_MUST);
@@ -226,7 +224,7 @@ static void leave_running(struct hd_session *s)
         return;
     leaving = hd_settle_begin(s);
     hd_server_orphan(v);
-    if (clean(v, pins, 0))
+    if (clean(v, pins))
         hd_server_close(v, "out of memory");
     else
         hd_pool_put_cleaning(v);
@@ -234,32 +232,29 @@ static void leave_running(struct hd_session *s)
 }
 
 /* The session leaves its server. In the middle of something the statement is cancelled and the connection
- * ended: what it still has to say is nobody's. */
-static void leave_server(struct hd_session *s)
+ * ended: what it still has to say is nobody's. A batch without its Sync is taken back by the end of its
+ * connection alone: a Sync would commit it. Returns HD_END_…: what becomes of a transaction that is open. */
+static uint32_t leave_server(struct hd_session *s)
 {
     struct hd_server *v = s->server;
     uint32_t pins = s->pins;
-    int busy, unsynced = s->unsynced > 0;
+    int busy;
 
     if (!v)
-        return;
+        return HD_END_ABANDONED;
     busy = v->expects.count || s->pass_rest || v->copy_in || v->link.out_count;
     hd_server_unlink(v);
     if (busy && v->expects.count)
         hd_cancel_server(v);
-    if (busy || v->must_close || v->broken || (pins & UNCLEAN)) {
+    if (busy || s->unsynced || v->must_close || v->broken || (pins & UNCLEAN))
         hd_server_close(v, "its client has left");
-        return;
-    }
-    if (!pins && !unsynced && v->txn == HD_TXN_IDLE) {
+    else if (!pins && v->txn == HD_TXN_IDLE)
         hd_pool_put(v);
-        return;
-    }
-    if (clean(v, pins, unsynced)) {
+    else if (clean(v, pins))
         hd_server_close(v, "out of memory");
-        return;
-    }
-    hd_pool_put_cleaning(v);
+    else
+        hd_pool_put_cleaning(v);
+    return busy ? HD_END_ABANDONED : HD_END_ROLLED_BACK;
 }
 
 static void leave_queue(struct hd_session *s)
@@ -273,6 +268,7 @@ static void leave_queue(struct hd_session *s)
 static void let_go(struct hd_session *s)
 {
     struct hd_leaving leaving;
+    uint32_t end;
 
     if (s->logged_in)
         hd_client_log_closed(s);
@@ -280,8 +276,8 @@ static void let_go(struct hd_session *s)
     if (s->pending)
         hd_finish_pending(s, 2, "08006");
     leaving = hd_settle_begin(s);
-    leave_server(s);
-    hd_ending_lost(s, HD_END_ABANDONED, leaving);
+    end = leave_server(s);
+    hd_ending_lost(s, end, leaving);
     hd_extended_free(s);
     hd_console_free(s);
     hd_tunnel_close(s);

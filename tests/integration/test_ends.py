@@ -188,7 +188,16 @@ def abandoned():
     with client() as w:
         w.query("BEGIN")
         w.query(INSERT)
+    wait_for(lambda: ends() == ["rolled back"], what="the end to be told")
+    with client() as w:
+        w.query("BEGIN")
+        w.query(INSERT)
+        w.send(query("SELECT pg_sleep(30)"))
     wait_for(lambda: ends() == ["abandoned"], what="the end to be told")
+    with client() as w:  # a batch without its Sync
+        w.send(parse("", INSERT), bind(), execute(), flush())
+        w.recv_until("C")
+    wait_for(lambda: ends() == ["rolled back"], what="the end to be told")
     with client() as w:  # the pool is whole
         with client() as other:
             w.query("BEGIN")

@@ -236,7 +236,7 @@ LEFT = {
     "in the middle of one large row": (query("SELECT repeat('x', 50000000)"),),
     "while its statement runs": (query("SELECT pg_sleep(60)"),),
     "while its statement runs in a transaction": (query("BEGIN"), query("SELECT pg_sleep(60)")),
-    "without a Sync": (parse("", "SELECT 1"), bind(), execute(), flush()),
+    "without a Sync": (parse("", "INSERT INTO sink VALUES (1, 'vanished')"), bind(), execute(), flush()),
     "with a portal open": (query("BEGIN"), parse("", "SELECT i FROM generate_series(1, 1000) i"), bind(), execute("", 1), sync()),
     "with a pipeline to come": (run("SELECT pg_sleep(0.02)") * 30,),
     "in COPY in": (query("COPY sink FROM STDIN"), copy_data("1\tvanished\n")),

@@ -11,9 +11,9 @@
  *
  *     SCHEMA.NAME<PARENT NUMBER@POSITION:NAME:CANONICAL:FLAGS …|SCHEMA.NAME< …
  *
- * The mark `/ * current * /` says whether what was told last on this worker still stands; `/ * setting NAME * /`
- * what the statement would find set, or "unsure" where that is not known. With `/ * by default * /` the catalog
- * is not told the search_path.
+ * The mark `/ * current * /` says whether what was told last on this worker still stands; `/ * setting NAME *
+ * /` what the statement would find set, or "unsure" where that is not known. With `/ * by default * /` the
+ * catalog is not told the search_path.
  */
 #include "skeleton.h"
 
