@@ -24,10 +24,19 @@
 #define SMALLEST     8 /* slots of a ring */
 #define SHARED_SLOTS 1024
 
+/* Where events of a must-know topic were lost. */
+#define LOST_HERE   1u
+#define LOST_BEFORE 2u /* on their way from other hosts */
+
+/* What an event is, and whether another host has published it. */
+struct stamp {
+    int32_t topic;
+    uint32_t remote;
+};
+
 struct record {
     int64_t wall_us;
-    int32_t topic;
-    uint32_t reserved;
+    struct stamp stamp;
     _Alignas(8) unsigned char data[HD_EVENT_MAX];
 };
 
@@ -56,7 +65,7 @@ struct topic {
     uint32_t data_size, overflow;
     struct hd_list subscriptions;
     _Atomic uint32_t listeners; /* live subscriptions, and one for the history */
-    _Atomic uint32_t lost;      /* must-know: events were lost since the last mark */
+    _Atomic uint32_t lost;      /* must-know: events were lost since the last mark: LOST_… */
     _Atomic uint64_t dropped;
     uint64_t published, delivered, marks; /* [control] */
 };
@@ -110,7 +119,7 @@ static struct ring *make_ring(size_t cap)
 }
 
 /* Copies an event in; HD_EFULL when there is no slot. One thread at a time. */
-static int push(struct ring *r, const struct topic *t, int number, const void *data, uint32_t size)
+static int push(struct ring *r, const struct topic *t, struct stamp stamp, const void *data, uint32_t size)
 {
     size_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
     struct record *slot = &r->slots[head % r->cap];
@@ -120,7 +129,7 @@ static int push(struct ring *r, const struct topic *t, int number, const void *d
     if (size > t->data_size)
         size = t->data_size;
     slot->wall_us = hd_wall_us();
-    slot->topic = number;
+    slot->stamp = stamp;
     memcpy(slot->data, data, size);
     memset(slot->data + size, 0, t->data_size - size);
     atomic_store_explicit(&r->head, head + 1, memory_order_release);
@@ -163,16 +172,17 @@ static struct topic *topic_at(struct hd_bus *bus, int number)
 }
 
 /* An event did not fit: it is counted, and where that matters, told. */
-static int overflow(struct hd_bus *bus, struct topic *t)
+static int overflow(struct hd_bus *bus, struct topic *t, uint32_t where)
 {
     atomic_fetch_add_explicit(&t->dropped, 1, memory_order_relaxed);
-    if (t->overflow == HD_TOPIC_MUST_KNOW && !atomic_exchange_explicit(&t->lost, 1, memory_order_acq_rel))
+    if (t->overflow == HD_TOPIC_MUST_KNOW && !atomic_fetch_or_explicit(&t->lost, where, memory_order_acq_rel))
         wake(bus);
     return HD_EFULL;
 }
 
-int hd_bus_publish(struct hd_bus *bus, int topic, const void *data, uint32_t data_size)
+static int publish(struct hd_bus *bus, int topic, uint32_t remote, const void *data, uint32_t data_size)
 {
+    const struct stamp stamp = {topic, remote};
     struct topic *t = topic_at(bus, topic);
     struct ring *r;
     int code;
@@ -181,15 +191,35 @@ int hd_bus_publish(struct hd_bus *bus, int topic, const void *data, uint32_t dat
         return HD_EINVAL;
     if (hd_thread_role() == HD_THREAD_OTHER) {
         pthread_mutex_lock(&bus->lock);
-        code = push(bus->shared, t, topic, data, data_size);
+        code = push(bus->shared, t, stamp, data, data_size);
         pthread_mutex_unlock(&bus->lock);
     } else {
         r = own_ring(bus);
-        code = r ? push(r, t, topic, data, data_size) : HD_EFULL;
+        code = r ? push(r, t, stamp, data, data_size) : HD_EFULL;
     }
     if (code)
-        return overflow(bus, t);
+        return overflow(bus, t, remote ? LOST_BEFORE : LOST_HERE);
     wake(bus);
+    return HD_OK;
+}
+
+int hd_bus_publish(struct hd_bus *bus, int topic, const void *data, uint32_t data_size)
+{
+    return publish(bus, topic, 0, data, data_size);
+}
+
+int hd_bus_relay(struct hd_bus *bus, int topic, const void *data, uint32_t data_size)
+{
+    return publish(bus, topic, 1, data, data_size);
+}
+
+int hd_bus_lost(struct hd_bus *bus, int topic)
+{
+    struct topic *t = topic_at(bus, topic);
+
+    if (!t)
+        return HD_ENOENT;
+    overflow(bus, t, LOST_BEFORE);
     return HD_OK;
 }
 
@@ -410,20 +440,21 @@ static void remember(struct hd_bus *bus, const struct record *r)
 {
     struct history *h;
 
-    if (r->topic > HOST_TOPICS)
+    if (r->stamp.topic > HOST_TOPICS)
         return;
-    h = &bus->history[r->topic - 1];
+    h = &bus->history[r->stamp.topic - 1];
     h->seen[h->count % HISTORY] = ++bus->seen;
     h->events[h->count++ % HISTORY] = *r;
 }
 
 static void deliver_record(struct hd_bus *bus, const struct record *r)
 {
-    struct topic *t = &bus->topics[r->topic - 1];
+    struct topic *t = &bus->topics[r->stamp.topic - 1];
     struct hd_event ev = {.size = sizeof(ev),
                           .topic = t->name,
                           .data = r->data,
                           .data_size = t->data_size,
+                          .remote = r->stamp.remote,
                           .wall_us = r->wall_us};
 
     t->published++;
@@ -451,10 +482,12 @@ static void deliver_marks(struct hd_bus *bus)
     for (int i = 0; i < n; i++) {
         struct topic *t = &bus->topics[i];
         struct hd_event ev = {.size = sizeof(ev), .overflow = 1, .topic = t->name};
+        uint32_t lost = atomic_load_explicit(&t->lost, memory_order_relaxed);
 
-        if (!atomic_load_explicit(&t->lost, memory_order_relaxed) ||
-            !atomic_exchange_explicit(&t->lost, 0, memory_order_acq_rel))
+        if (!lost)
             continue;
+        lost = atomic_exchange_explicit(&t->lost, 0, memory_order_acq_rel);
+        ev.remote = !(lost & LOST_HERE);
         ev.wall_us = hd_wall_us();
         deliver(t, &ev);
     }
@@ -570,6 +603,6 @@ void hd_bus_history(struct hd_bus *bus,
     while ((h = oldest_next(bus, at))) {
         const struct record *r = &h->events[at[h - bus->history]++ % HISTORY];
 
-        fn(arg, r->topic, bus->topics[r->topic - 1].name, r->wall_us, r->data);
+        fn(arg, r->stamp.topic, bus->topics[r->stamp.topic - 1].name, r->wall_us, r->data);
     }
 }

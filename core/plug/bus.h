@@ -41,6 +41,8 @@ int hd_bus_declare(struct hd_bus *bus, const char *topic, uint32_t data_size, ui
 int hd_bus_find(struct hd_bus *bus, const char *topic);
 int hd_bus_wanted(struct hd_bus *bus, int topic);
 int hd_bus_publish(struct hd_bus *bus, int topic, const void *data, uint32_t data_size);
+int hd_bus_relay(struct hd_bus *bus, int topic, const void *data, uint32_t data_size);
+int hd_bus_lost(struct hd_bus *bus, int topic);
 int64_t hd_bus_subscribe(struct hd_bus *bus, const void *owner, const char *topic,
                          void (*fn)(void *arg, const struct hd_event *ev), void *arg, struct hd_error *err);
 void hd_bus_unsubscribe(struct hd_bus *bus, int64_t id);

@@ -15,6 +15,8 @@ static int32_t publish(hd_host *host, int32_t topic, const void *data, uint32_t 
 static int64_t subscribe(hd_host *host, const char *topic, void (*fn)(void *arg, const struct hd_event *ev),
                          void *arg, struct hd_error *err);
 static void unsubscribe(hd_host *host, int64_t id);
+static int32_t relay(hd_host *host, int32_t topic, const void *data, uint32_t data_size);
+static int32_t lost(hd_host *host, int32_t topic);
 static void on_gone(hd_host *host);
 
 static const struct hd_bus_v1 vtable = {
@@ -25,6 +27,8 @@ static const struct hd_bus_v1 vtable = {
     .publish = publish,
     .subscribe = subscribe,
     .unsubscribe = unsubscribe,
+    .relay = relay,
+    .lost = lost,
 };
 
 static struct hd_bus *served;
@@ -74,6 +78,18 @@ static void unsubscribe(hd_host *host, int64_t id)
 {
     (void)host;
     hd_bus_unsubscribe(served, id);
+}
+
+static int32_t relay(hd_host *host, int32_t topic, const void *data, uint32_t data_size)
+{
+    (void)host;
+    return hd_bus_relay(served, topic, data, data_size);
+}
+
+static int32_t lost(hd_host *host, int32_t topic)
+{
+    (void)host;
+    return hd_bus_lost(served, topic);
 }
 
 int hd_bus_serve(struct hd_bus *bus)

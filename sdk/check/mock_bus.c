@@ -100,6 +100,17 @@ static int32_t publish(hd_host *host, int32_t id, const void *data, uint32_t dat
     return HD_OK;
 }
 
+static int32_t relay(hd_host *host, int32_t id, const void *data, uint32_t data_size)
+{
+    return publish(host, id, data, data_size);
+}
+
+/* Nobody is marked here. */
+static int32_t lost(hd_host *host, int32_t id)
+{
+    return id > 0 && (unsigned)id <= mock_of(host)->topic_count ? HD_OK : HD_ENOENT;
+}
+
 static int64_t subscribe(hd_host *host, const char *name, void (*fn)(void *arg, const struct hd_event *ev),
                          void *arg, struct hd_error *err)
 {
@@ -196,4 +207,6 @@ const struct hd_bus_v1 mock_bus = {
     .publish = publish,
     .subscribe = subscribe,
     .unsubscribe = unsubscribe,
+    .relay = relay,
+    .lost = lost,
 };

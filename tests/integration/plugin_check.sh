@@ -44,10 +44,12 @@ fails_with() {
     report $code "a plugin that is wrong ($1) is found out"
 }
 
-echo "1..12"
 passes plugins.d/statements.so
 passes plugins.d/guard.so
 passes plugins.d/change-stream.so
+passes plugins.d/cache-memory.so
+passes plugins.d/cache-redis.so
+passes plugins.d/bus-redis.so
 
 build template
 passes "$work/template/hello.so" -c "$work/template/hello.ini"
@@ -68,4 +70,5 @@ build early 's/^    \*out = self;$/    *out = self; dup(1);/; s/#include <stdio.
 fails_with early "it left descriptors open"
 build stop '/^static int32_t stop/,/^}/s/HD_OK/HD_PENDING/'
 fails_with stop "stopped() is due once"
+echo "1..$n"
 exit $status

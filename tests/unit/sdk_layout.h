@@ -776,16 +776,21 @@ AT(hd_event_row, database, 88, char[HD_EVENT_NAME])
 AT(hd_event_row, schema, 152, char[HD_EVENT_NAME])
 AT(hd_event_row, table, 216, char[HD_EVENT_NAME])
 
+SIZE(hd_event_link, 136)
+AT(hd_event_link, size, 0, uint32_t)
+AT(hd_event_link, up, 4, uint32_t)
+AT(hd_event_link, reason, 8, char[128])
+
 SIZE(hd_event, 40)
 AT(hd_event, size, 0, uint32_t)
 AT(hd_event, overflow, 4, uint32_t)
 AT(hd_event, topic, 8, const char *)
 AT(hd_event, data, 16, const void *)
 AT(hd_event, data_size, 24, uint32_t)
-AT(hd_event, reserved, 28, uint32_t)
+AT(hd_event, remote, 28, uint32_t)
 AT(hd_event, wall_us, 32, int64_t)
 
-SIZE(hd_bus_v1, 56)
+SIZE(hd_bus_v1, 72)
 AT(hd_bus_v1, size, 0, uint32_t)
 AT(hd_bus_v1, reserved, 4, uint32_t)
 AT(hd_bus_v1, declare, 8, int32_t (*)(hd_host *host, const char *topic, uint32_t data_size, uint32_t overflow, struct hd_error *err))
@@ -794,6 +799,8 @@ AT(hd_bus_v1, wanted, 24, int32_t (*)(hd_host *host, int32_t topic))
 AT(hd_bus_v1, publish, 32, int32_t (*)(hd_host *host, int32_t topic, const void *data, uint32_t data_size))
 AT(hd_bus_v1, subscribe, 40, int64_t (*)(hd_host *host, const char *topic, void (*fn)(void *arg, const struct hd_event *ev), void *arg, struct hd_error *err))
 AT(hd_bus_v1, unsubscribe, 48, void (*)(hd_host *host, int64_t id))
+AT(hd_bus_v1, relay, 56, int32_t (*)(hd_host *host, int32_t topic, const void *data, uint32_t data_size))
+AT(hd_bus_v1, lost, 64, int32_t (*)(hd_host *host, int32_t topic))
 
 /* jobs.h */
 

@@ -162,6 +162,61 @@ static void test_overflow(void)
     tear_down();
 }
 
+/* --- what other hosts have published -------------------------------------------------------------------- */
+
+struct remote_seen {
+    uint64_t own, remote, marks, remote_marks;
+};
+
+static void on_remote(void *arg, const struct hd_event *ev)
+{
+    struct remote_seen *s = arg;
+
+    if (ev->overflow) {
+        s->marks++;
+        s->remote_marks += ev->remote;
+    } else {
+        s->own += !ev->remote;
+        s->remote += ev->remote;
+    }
+}
+
+static void test_remote(void)
+{
+    struct remote_seen seen = {0};
+    struct hd_error err = HD_ERROR_INIT;
+    struct number n = {.size = sizeof(n)};
+    int must, lossy;
+
+    set_up(8);
+    must = declare("must/1", HD_TOPIC_MUST_KNOW);
+    lossy = declare("lossy/1", HD_TOPIC_LOSSY);
+    CU_ASSERT(hd_bus_subscribe(bus, NULL, "must/1", on_remote, &seen, &err) > 0);
+    CU_ASSERT(hd_bus_subscribe(bus, NULL, "lossy/1", on_remote, &seen, &err) > 0);
+    CU_ASSERT_EQUAL(hd_bus_publish(bus, must, &n, sizeof(n)), HD_OK);
+    CU_ASSERT_EQUAL(hd_bus_relay(bus, must, &n, sizeof(n)), HD_OK);
+    CU_ASSERT_EQUAL(hd_bus_relay(bus, lossy, &n, sizeof(n)), HD_OK);
+    turn();
+    CU_ASSERT(seen.own == 1 && seen.remote == 2 && seen.marks == 0);
+    CU_ASSERT_EQUAL(hd_bus_lost(bus, must), HD_OK);
+    CU_ASSERT_EQUAL(hd_bus_lost(bus, must), HD_OK);
+    CU_ASSERT_EQUAL(hd_bus_lost(bus, lossy), HD_OK);
+    CU_ASSERT_EQUAL(hd_bus_lost(bus, 99), HD_ENOENT);
+    turn();
+    CU_ASSERT(seen.marks == 1 && seen.remote_marks == 1);
+    /* A loss here is not another host's, even if there is one too. */
+    for (int i = 0; i < 9; i++)
+        hd_bus_relay(bus, must, &n, sizeof(n));
+    turn();
+    CU_ASSERT(seen.marks == 2 && seen.remote_marks == 2);
+    for (int i = 0; i < 9; i++)
+        hd_bus_publish(bus, must, &n, sizeof(n));
+    hd_bus_lost(bus, must);
+    turn();
+    CU_ASSERT(seen.marks == 3 && seen.remote_marks == 2);
+    tear_down();
+}
+
 static void on_number_end(void *arg, const struct hd_event *ev)
 {
     struct seen *s = arg;
@@ -433,8 +488,9 @@ static void test_free_with_wake(void)
     hd_loop_close(&loop);
 }
 
-UNIT_MAIN("bus", {"order", test_order}, {"overflow", test_overflow},
-          {"subscribers change", test_subscribers_change}, {"publish inside a delivery", test_publish_inside},
-          {"refusals", test_refusals}, {"sizes of structs", test_sizes}, {"show events", test_show_events},
+UNIT_MAIN("bus", {"order", test_order}, {"what other hosts publish", test_remote},
+          {"overflow", test_overflow}, {"subscribers change", test_subscribers_change},
+          {"publish inside a delivery", test_publish_inside}, {"refusals", test_refusals},
+          {"sizes of structs", test_sizes}, {"show events", test_show_events},
           {"a text for every event", test_every_event_text}, {"threads", test_threads},
           {"freed while awake", test_free_with_wake})

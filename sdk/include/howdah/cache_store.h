@@ -29,7 +29,8 @@ struct hd_cache_key {
     struct hd_str bytes; /* binary */
 };
 
-/* A value. To put(): borrowed for the call. From get(): valid until release(). Since ABI 0.1. */
+/* A value. To put(): borrowed for the call. From get(): valid until release(), and aligned to nothing. Since
+ * ABI 0.1. */
 struct hd_cache_value {
     uint32_t size;
     uint32_t reserved;

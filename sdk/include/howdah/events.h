@@ -37,6 +37,7 @@ extern "C" {
 #define HD_TOPIC_CONFIG_RELOADED   "config.reloaded/1"   /* lossy; struct hd_event_reload */
 #define HD_TOPIC_PLUGIN_STATE      "plugin.state/1"      /* lossy; struct hd_event_plugin */
 #define HD_TOPIC_ROW_CHANGED       "row.changed/1"       /* must-know; struct hd_event_row */
+#define HD_TOPIC_BUS_LINK          "bus.link/1"          /* must-know; struct hd_event_link */
 
 /* A client has logged in, or left. Texts here and below are NUL-terminated and cut to fit. Since ABI 0.1. */
 struct hd_event_session {
@@ -127,6 +128,14 @@ struct hd_event_row {
     char table[HD_EVENT_NAME];
 };
 
+/* The way to the other hosts' buses has come up, or was lost: until it is up nothing is heard of what they
+ * publish. From the plugin `bus-redis`. Since ABI 0.1. */
+struct hd_event_link {
+    uint32_t size;
+    uint32_t up;      /* 1 or 0 */
+    char reason[128]; /* why it was lost; empty when it is up */
+};
+
 /* An event as a subscriber gets it; borrowed for the call. Since ABI 0.1. */
 struct hd_event {
     uint32_t size;
@@ -134,7 +143,7 @@ struct hd_event {
     const char *topic; /* NUL-terminated */
     const void *data;  /* the topic's struct */
     uint32_t data_size;
-    uint32_t reserved;
+    uint32_t remote; /* 1: another host has published or lost it; see relay() */
     int64_t wall_us; /* when it was published, microseconds since 1970 */
 };
 
@@ -157,6 +166,12 @@ struct hd_bus_v1 {
     int64_t (*subscribe)(hd_host *host, const char *topic, void (*fn)(void *arg, const struct hd_event *ev),
                          void *arg, struct hd_error *err);
     void (*unsubscribe)(hd_host *host, int64_t id); /* [control] */
+    /* For plugins that carry topics between hosts: as publish(), of what another host has published. Whoever
+     * carries them on knows by `remote` that it came from there. [any] */
+    int32_t (*relay)(hd_host *host, int32_t topic, const void *data, uint32_t data_size);
+    /* Events of that topic were lost on their way here from other hosts: what an overflow means happens.
+     * HD_ENOENT: there is no such topic. [any] */
+    int32_t (*lost)(hd_host *host, int32_t topic);
 };
 
 #ifdef __cplusplus

@@ -1,0 +1,61 @@
+/*
+ * The account of errands, and small helpers; see env.h.
+ */
+#include "redis/env.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+int32_t rds_fail(struct hd_error *err, int32_t code, const char *format, ...)
+{
+    va_list args;
+
+    if (!err)
+        return code;
+    err->code = code;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof(err->text), format, args);
+    va_end(args);
+    return code;
+}
+
+int32_t rds_env_start(struct rds_env *e, hd_host *host, struct hd_error *err)
+{
+    const struct hd_host_v1 *api = hd_host_api(host);
+
+    e->host = host;
+    e->loop = api->service(host, HD_SERVICE_LOOP);
+    e->jobs = api->service(host, HD_SERVICE_JOBS);
+    if (!e->loop || !e->jobs)
+        return rds_fail(err, HD_EVERSION, "this host has no service %s",
+                        e->loop ? HD_SERVICE_JOBS : HD_SERVICE_LOOP);
+    atomic_store(&e->errands, 1);
+    return HD_OK;
+}
+
+void rds_errand_begin(struct rds_env *e)
+{
+    atomic_fetch_add_explicit(&e->errands, 1, memory_order_relaxed);
+}
+
+void rds_errand_end(struct rds_env *e)
+{
+    hd_host *host = e->host;
+
+    if (atomic_fetch_sub_explicit(&e->errands, 1, memory_order_acq_rel) == 1)
+        hd_host_api(host)->stopped(host);
+}
+
+int32_t rds_env_stop(struct rds_env *e)
+{
+    return atomic_fetch_sub_explicit(&e->errands, 1, memory_order_acq_rel) == 1 ? HD_OK : HD_PENDING;
+}
+
+uint64_t rds_now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}

@@ -1,0 +1,264 @@
+"""Topics of the bus between hosts: each event once, none back to its sender, and every gap is told."""
+
+# Runs under TSan too.
+
+import contextlib
+import os
+import time
+
+import harness
+from harness import Host, Postgres, equal, main, test, wait_for
+from redisserver import Redis, Sentinels
+
+pg = Postgres()
+redis = Redis()
+
+RADIO = os.path.abspath(os.path.join(harness.BUILDDIR, "tests/integration/plugins/.libs/radio.so"))
+HEARTBEAT = 0.5
+
+
+def config(url=None, **keys):
+    return {
+        "host": {"workers": 1},
+        "plugin radio": {"enabled": "yes", "library": RADIO},
+        "plugin bus-redis": {
+            "enabled": "yes",
+            "url": url or redis.url,
+            "topics": "radio.number/1",
+            "heartbeat": "500ms",
+            "max_retry": "200ms",
+            **keys,
+        },
+    }
+
+
+def radio(host):
+    return {k: int(v) for k, v in host.console("SHOW RADIO")[0].items()}
+
+
+def bus(host):
+    return host.console("SHOW BUS REDIS")
+
+
+def send(host, count=1):
+    host.console("RADIO SEND %d" % count)
+
+
+def wait_here(host, here=True):
+    wait_for(lambda: (bus(host)[0]["state"] == "here") == here, what="the bus is %s" % ("here" if here else "lost"))
+
+
+def wait_radio(host, **wanted):
+    deadline = time.monotonic() + 10
+    while True:
+        now = radio(host)
+        if {k: now[k] for k in wanted} == wanted:
+            return
+        if time.monotonic() > deadline:
+            equal(now, wanted)
+        time.sleep(harness.POLL)
+
+
+def host_topic(host):
+    return [r for r in host.console("SHOW TOPICS") if r["topic"] == "radio.number/1"][0]
+
+
+@contextlib.contextmanager
+def hosts(count, url=None, **keys):
+    """Hosts that have heard of each other, and the marks that each has by then."""
+    with contextlib.ExitStack() as stack:
+        all_hosts = [stack.enter_context(Host(pg, config(url, **keys))) for _ in range(count)]
+        for host in all_hosts:
+            wait_here(host)
+        for host in all_hosts:
+            # Each has said once that it has not carried the topic before.
+            wait_for(
+                lambda: [r["number"] for r in bus(host)] == [1] * count and host_topic(host)["subscribers"] == 2,
+                what="it knows the others",
+            )
+        yield all_hosts
+
+
+@test("an event comes to every other host, once, and not back")
+def events():
+    with hosts(3) as (a, b, c):
+        before = [radio(h) for h in (a, b, c)]
+        send(a)
+        for h in (b, c):
+            wait_radio(h, remote=1, last=1, own=0, wrong=0)
+        send(b, 2)
+        wait_radio(a, remote=2, last=2, own=1)
+        wait_radio(c, remote=3, own=0)
+        time.sleep(3 * HEARTBEAT)  # an echo would have come by then
+        equal([(radio(h)["own"], radio(h)["remote"]) for h in (a, b, c)], [(1, 2), (2, 1), (0, 3)])
+        equal([radio(h)["marks"] for h in (a, b, c)], [r["marks"] for r in before])
+        equal([radio(h)["own_marks"] for h in (a, b, c)], [0, 0, 0])
+        equal([r["state"] for r in bus(a)], ["here", "heard", "heard"])
+
+
+@test("thousands of events keep their order, and none is missed")
+def order():
+    with hosts(2) as (a, b):
+        marks, dropped = radio(b)["marks"], bus(a)[0]["dropped"]
+        for _ in range(10):
+            send(a, 1000)
+        wait_radio(b, remote=10000, last=10000, jumps=0, wrong=0, marks=marks)
+        equal(bus(a)[0]["dropped"], dropped)
+
+
+@test("hosts of another namespace are not heard")
+def namespaces():
+    with hosts(1) as (a,), hosts(1, namespace="other") as (b,):
+        send(a)
+        send(b)
+        time.sleep(3 * HEARTBEAT)
+        equal((radio(a)["remote"], radio(b)["remote"], len(bus(a))), (0, 0, 1))
+
+
+@test("while Redis is gone nothing is heard: that is told when it goes and when it is back")
+def killed():
+    own = Redis()
+    with hosts(2, own.url) as (a, b):
+        before = radio(b)
+        own.kill()
+        for h in (a, b):
+            wait_here(h, False)
+        wait_for(lambda: radio(b)["marks"] == before["marks"] + 1, what="a mark for the loss")
+        equal(radio(b)["downs"], before["downs"] + 1)
+        dropped = bus(a)[0]["dropped"]
+        send(a, 3)
+        wait_for(lambda: bus(a)[0]["dropped"] == dropped + 3, what="they are dropped")
+        own.start()
+        for h in (a, b):
+            wait_here(h)
+        wait_for(lambda: radio(b)["marks"] >= before["marks"] + 2, what="a mark for what was not heard")
+        equal(radio(b)["ups"], before["ups"] + 1)
+        wait_for(lambda: len(bus(b)) == 2, what="they know each other again")
+        wait_for(lambda: bus(a)[0]["number"] == 4 and bus(b)[1]["number"] == 4, what="b knows what it has missed")
+        send(a)
+        wait_radio(b, remote=1, last=4)
+        equal(radio(a)["own_marks"], 0)
+
+
+@test("a Redis that stands still: told after four heartbeats, and the host goes on")
+def frozen():
+    own = Redis()
+    with hosts(2, own.url, max_pending=16) as (a, b):
+        before = [radio(h) for h in (a, b)]
+        own.freeze()
+        began = time.monotonic()
+        send(a, 100)
+        for h, r in zip((a, b), before):
+            wait_for(lambda: radio(h)["marks"] > r["marks"] and radio(h)["downs"] > r["downs"], what="it is told")
+        assert time.monotonic() - began < 20 * HEARTBEAT
+        assert int(bus(a)[0]["dropped"]) >= 84, bus(a)
+        own.thaw()
+        for h in (a, b):
+            wait_here(h)
+        marks = radio(b)["marks"]
+        wait_for(lambda: len(bus(b)) == 2 and bus(b)[1]["number"] == 101, what="b knows how many there were")
+        last = radio(b)["remote"]
+        send(a)
+        wait_for(lambda: radio(b)["remote"] == last + 1 and radio(b)["last"] == 101, what="the next one")
+        assert radio(b)["marks"] >= marks
+
+
+@test("a message that is missing is noticed by the next one, or by the next beat")
+def gaps():
+    with hosts(1) as (b,):
+        with redis.client() as r:
+            host = bytes(range(16))
+
+            def message(kind, number, topic=b"", data=b"", version=1):
+                header = b"HDBM" + version.to_bytes(2, "little") + kind.to_bytes(2, "little") + host
+                header += number.to_bytes(8, "little") + b"\x08\x02\0\0"
+                header += len(topic).to_bytes(2, "little") + len(data).to_bytes(2, "little")
+                return r.command("PUBLISH", "howdah:default:bus", header + topic + data)
+
+            topic = b"radio.number/1"
+            data = (56).to_bytes(4, "little") + bytes(4) + (1).to_bytes(8, "little") + b"number 1".ljust(40, b"\0")
+            marks = radio(b)["marks"]
+            message(2, 0)
+            message(1, 1, topic, data)
+            wait_radio(b, remote=1, wrong=0, marks=marks)
+            message(1, 3, topic, data)  # 2 is missing
+            wait_radio(b, remote=2, marks=marks + 1)
+            message(2, 3)
+            message(1, 3, topic, data)  # an old one
+            message(2, 5)  # 4 and 5 are missing
+            wait_radio(b, remote=2, marks=marks + 2)
+            message(3, 6, topic)  # the sender has lost some
+            wait_radio(b, remote=2, marks=marks + 3)
+            message(1, 7, b"some.other/1", data)
+            message(1, 8, topic, data[:20])  # a shorter struct, as an older host has
+            wait_radio(b, remote=3, marks=marks + 3)
+            message(1, 9, version=2)
+            wait_radio(b, remote=3, marks=marks + 4)
+            wrong = int(bus(b)[0]["wrong"])
+            for bad in (b"", b"HDBM", b"x" * 40, b"HDBM" + b"\1\0\1\0" + bytes(32) + b"more", b"x" * 5000):
+                r.command("PUBLISH", "howdah:default:bus", bad)
+            wait_for(lambda: int(bus(b)[0]["wrong"]) == wrong + 5, what="they are counted")
+            # It is never heard again.
+            wait_for(lambda: bus(b)[1]["state"] == "silent", what="its silence is noticed")
+            wait_for(lambda: radio(b)["marks"] >= marks + 5, what="a mark")
+
+
+@test("a host that is killed is missed; when it is back it is another one")
+def host_killed():
+    with hosts(2) as (a, b):
+        marks = radio(b)["marks"]
+        a.kill()
+        wait_for(lambda: radio(b)["marks"] == marks + 1, what="a mark for the silence")
+        equal(bus(b)[1]["state"], "silent")
+        a.start()
+        wait_for(lambda: sorted(r["state"] for r in bus(b)) == ["heard", "here", "silent"], what="it is heard")
+        wait_for(lambda: host_topic(a)["subscribers"] == 2, what="it carries the topic")
+        send(a)
+        wait_radio(b, remote=1, last=1)
+
+
+@test("a topic that is declared later, and plugins that come and go")
+def later():
+    with hosts(2) as (a, b):
+        equal(b.control("plugin", "radio", "disable").returncode, 0)
+        send(a)
+        equal(b.control("plugin", "radio", "enable").returncode, 0)
+        wait_for(lambda: (send(a), radio(b)["remote"])[1] > 0, what="it is heard again")
+        for command in ("disable", "enable"):
+            equal(b.control("plugin", "bus-redis", command).returncode, 0)
+        wait_here(b)
+        heard = radio(b)["remote"]
+        wait_for(lambda: (send(a), radio(b)["remote"])[1] > heard, what="it is heard again")
+
+
+@test("a failover of the sentinels' master")
+def failover():
+    s = Sentinels()
+    with hosts(2, s.url) as (a, b):
+        s.master.kill()
+        for h in (a, b):
+            wait_here(h, False)
+        wait_for(lambda: s.master_port() == s.replica.port, 30, "the sentinels have promoted the replica")
+        for h in (a, b):
+            wait_for(lambda: bus(h)[0]["state"] == "here", 20, "the new master is found")
+        heard = radio(b)["remote"]
+        wait_for(lambda: (send(a), radio(b)["remote"])[1] > heard, what="it is heard again")
+
+
+@test("a wrong configuration is told before anything starts")
+def wrong_configurations():
+    for keys, text in (
+        (dict(url="redis+cluster://a:1"), "one server of the cluster"),
+        (dict(url="http://a"), "expected redis://"),
+        (dict(topics=""), "1 to 32"),
+        (dict(topics="what is this"), "is none"),
+        (dict(namespace="a b"), "without blanks"),
+        (dict(url="redis://:secret@a", password="secret"), "leave one"),
+    ):
+        host = Host(pg, config(**keys), start=False)
+        result = host.run("-t")
+        said = result.stdout + result.stderr
+        assert result.returncode != 0 and text in said and "secret" not in said, (keys, said)
+
+
+main()
