@@ -203,14 +203,15 @@ struct hd_leaving hd_settle_begin(struct hd_session *s)
 void hd_settle_tell(struct hd_session *s, struct hd_leaving l, struct hd_transaction *t)
 {
     struct hd_settling *st = l.settling;
+    int open = l.open && t->end != HD_END_ROLLED_BACK && !(st && st->state == OVER);
 
-    if (l.open && !(st && st->state == OVER))
+    if (open)
         t->flags |= HD_TRANSACTION_OPEN;
     if (st) {
         t->node = str_of(st->node_name);
         t->dbname = str_of(st->dbname);
     }
-    hd_chain_lost(s->w->chain, &s->chain, t, st ? st->told : NULL);
+    hd_chain_lost(s->w->chain, &s->chain, t, st && open ? st->told : NULL);
     if (!st)
         return;
     st->is_told = 1;

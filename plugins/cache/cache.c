@@ -17,6 +17,7 @@
  */
 #include "cache.h"
 #include "follow.h"
+#include "writes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ static int32_t create(hd_host *host, void **self, struct hd_error *err)
         return cache_fail(err, HD_ENOMEM, "no memory");
     c->host = host;
     pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->left_lock, NULL);
     cache_flights_init(&c->flights);
     cache_epochs_init(&c->epochs);
     *self = c;
@@ -187,6 +189,8 @@ static void destroy(void *arg)
     struct cache *self = arg;
 
     cache_rules_unref(self->rules);
+    cache_writes_forget_left(self);
+    pthread_mutex_destroy(&self->left_lock);
     cache_epochs_free(&self->epochs);
     cache_flights_free(&self->flights);
     pthread_mutex_destroy(&self->lock);

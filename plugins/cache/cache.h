@@ -19,6 +19,8 @@ struct cache_tier {
     char name[HD_EVENT_NAME];
 };
 
+struct cache_left;
+
 struct cache {
     hd_host *host;
     const struct hd_template_v1 *template;
@@ -35,6 +37,8 @@ struct cache {
     uint64_t nonce; /* of this instance: heads of another's values point to nothing */
     struct cache_epochs epochs;
     struct cache_flights flights;
+    pthread_mutex_t left_lock;
+    struct cache_left *left; /* guarded by left_lock */
     struct cache_stats stats;
     pthread_mutex_t lock; /* guards `rules`: workers take a reference while a reload exchanges them */
     struct cache_rules *rules;

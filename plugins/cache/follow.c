@@ -33,26 +33,6 @@ struct cache_follow {
 
 /* --- callbacks ----------------------------------------------------------------------------------------- */
 
-static void mark(struct cache_follow *f, const struct cache_footprint *what, int32_t change)
-{
-    if (what->flags & CACHE_TXN_ANYTHING)
-        atomic_fetch_add_explicit(&f->db->unsettled, (uint32_t)change, memory_order_acq_rel);
-    for (uint32_t i = 0; i < what->count && !(what->flags & CACHE_TXN_ANYTHING); i++) {
-        struct cache_table *t = cache_database_find(f->db, what->oids[i]);
-
-        if (t)
-            atomic_fetch_add_explicit(&t->unsettled, (uint32_t)change, memory_order_acq_rel);
-    }
-}
-
-/* What hangs on such a table for the first time in a moment must find it unsettled, too. */
-static void note_tables(struct cache_follow *f, struct cache_footprint *what)
-{
-    for (uint32_t i = 0; i < what->count; i++)
-        if (!cache_database_table(f->db, what->oids[i], f->cache->epochs.max_tables))
-            what->flags |= CACHE_TXN_ANYTHING;
-}
-
 static void bump(struct cache_follow *f, const struct cache_footprint *what)
 {
     if (what->flags & CACHE_TXN_ANYTHING)
@@ -76,7 +56,7 @@ static void forget_all(struct cache_follow *f)
         struct told *t = f->unsettled;
 
         f->unsettled = t->next;
-        mark(f, &t->what, -1);
+        cache_footprint_mark(&t->what, f->db, -1);
         free(t);
     }
     free(f->open);
@@ -176,8 +156,8 @@ static void on_commit(void *arg, uint32_t xid, uint64_t commit_lsn, uint64_t end
         cache_bump(&f->db->written);
         return;
     }
-    note_tables(f, &t->what);
-    mark(f, &t->what, 1);
+    cache_footprint_note(&t->what, f->db, f->cache->epochs.max_tables);
+    cache_footprint_mark(&t->what, f->db, 1);
     bump(f, &t->what);
     t->next = f->unsettled;
     f->unsettled = t;
@@ -198,7 +178,7 @@ static void on_settled(void *arg, uint32_t xid)
     *at = t->next;
     if (t->what.flags & CACHE_TXN_DEFINES)
         schema_changed(f);
-    mark(f, &t->what, -1);
+    cache_footprint_mark(&t->what, f->db, -1);
     free(t);
 }
 

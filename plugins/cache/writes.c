@@ -23,6 +23,27 @@ void cache_footprint_add(struct cache_footprint *to, const struct cache_footprin
     }
 }
 
+void cache_footprint_note(struct cache_footprint *what, struct cache_database *db, uint32_t max_tables)
+{
+    for (uint32_t i = 0; i < what->count; i++)
+        if (!cache_database_table(db, what->oids[i], max_tables))
+            what->flags |= CACHE_TXN_ANYTHING;
+}
+
+void cache_footprint_mark(const struct cache_footprint *what, struct cache_database *db, int32_t change)
+{
+    if (what->flags & CACHE_TXN_ANYTHING) {
+        atomic_fetch_add_explicit(&db->unsettled, (uint32_t)change, memory_order_acq_rel);
+        return;
+    }
+    for (uint32_t i = 0; i < what->count; i++) {
+        struct cache_table *t = cache_database_find(db, what->oids[i]);
+
+        if (t)
+            atomic_fetch_add_explicit(&t->unsettled, (uint32_t)change, memory_order_acq_rel);
+    }
+}
+
 struct cache_write *cache_writes_begin(struct cache_writes *w, uint64_t handle, struct cache_database *db,
                                        const struct cache_footprint *what)
 {
@@ -80,42 +101,98 @@ uint32_t cache_writes_flags(const struct cache_writes *w)
 
 /* --- bumping ------------------------------------------------------------------------------------------- */
 
-static void bump_database(struct cache *self, struct cache_database *db, int unsettled)
+/* What such a transaction may have written, all together. What is on its way has its part in it, or may have.
+ */
+static struct cache_footprint sum_of(const struct cache_writes *w)
 {
-    if (unsettled)
-        atomic_fetch_add_explicit(&db->unsettled, 1, memory_order_acq_rel);
-    cache_bump(&db->written);
-    self->metrics->add(self->host, self->stats.unknown_writes, 1);
-}
+    struct cache_footprint sum = {.flags = CACHE_TXN_WRITES};
 
-static void bump_table(struct cache *self, struct cache_database *db, uint32_t oid, int unsettled)
-{
-    struct cache_table *t =
-        unsettled ? cache_database_table(db, oid, self->epochs.max_tables) : cache_database_find(db, oid);
-
-    if (!t && unsettled) {
-        bump_database(self, db, 1);
-        return;
+    /* Nothing was noted, though something must have been: the plugin was switched on in the midst of the
+     * transaction, or was in quarantine. */
+    if (!w || (!w->done_flags && !w->pending && (!w->done || !w->done->flags)))
+        sum.flags |= CACHE_TXN_ANYTHING;
+    if (!w)
+        return sum;
+    sum.flags |= w->done_flags;
+    if (w->done)
+        cache_footprint_add(&sum, w->done);
+    for (struct cache_write *p = w->pending; p; p = p->next) {
+        check_schema(p);
+        cache_footprint_add(&sum, &p->what);
     }
-    if (!t)
-        return;
-    if (unsettled)
-        atomic_fetch_add_explicit(&t->unsettled, 1, memory_order_acq_rel);
-    cache_bump(&t->written);
-    self->metrics->add(self->host, self->stats.invalidations, 1);
+    return sum;
 }
 
-static void bump(struct cache *self, struct cache_database *db, const struct cache_footprint *what,
-                 int unsettled)
+static void bump(struct cache *self, struct cache_database *db, const struct cache_footprint *what)
 {
-    if (!(what->flags & CACHE_TXN_WRITES))
-        return;
     if (what->flags & CACHE_TXN_ANYTHING) {
-        bump_database(self, db, unsettled);
+        cache_bump(&db->written);
+        self->metrics->add(self->host, self->stats.unknown_writes, 1);
         return;
     }
-    for (uint32_t i = 0; i < what->count; i++)
-        bump_table(self, db, what->oids[i], unsettled);
+    for (uint32_t i = 0; i < what->count; i++) {
+        struct cache_table *t = cache_database_find(db, what->oids[i]);
+
+        if (!t)
+            continue;
+        cache_bump(&t->written);
+        self->metrics->add(self->host, self->stats.invalidations, 1);
+    }
+}
+
+/* --- transactions that are left ------------------------------------------------------------------------ */
+
+static void give_up(struct cache *self)
+{
+    atomic_store_explicit(&self->epochs.broken, 1, memory_order_release);
+}
+
+/* Until it is settled, what it may write is neither kept nor given. */
+static void leave(struct cache *self, const struct hd_transaction *t, const struct cache_footprint *what)
+{
+    struct cache_database *db = cache_epochs_database(&self->epochs, t->node, t->dbname);
+    struct cache_left *left = db ? malloc(sizeof(*left)) : NULL;
+
+    if (!left) {
+        give_up(self);
+        return;
+    }
+    *left = (struct cache_left){.handle = t->handle, .db = db, .what = *what};
+    cache_footprint_note(&left->what, db, self->epochs.max_tables);
+    cache_footprint_mark(&left->what, db, 1);
+    bump(self, db, &left->what);
+    pthread_mutex_lock(&self->left_lock);
+    left->next = self->left;
+    self->left = left;
+    pthread_mutex_unlock(&self->left_lock);
+}
+
+static void settle(struct cache *self, uint64_t handle)
+{
+    struct cache_left **at = &self->left, *left;
+
+    pthread_mutex_lock(&self->left_lock);
+    while (*at && (*at)->handle != handle)
+        at = &(*at)->next;
+    left = *at;
+    if (left)
+        *at = left->next;
+    pthread_mutex_unlock(&self->left_lock);
+    if (!left)
+        return;
+    bump(self, left->db, &left->what);
+    cache_footprint_mark(&left->what, left->db, -1);
+    free(left);
+}
+
+void cache_writes_forget_left(struct cache *self)
+{
+    while (self->left) {
+        struct cache_left *left = self->left;
+
+        self->left = left->next;
+        free(left);
+    }
 }
 
 /* --- schemas ------------------------------------------------------------------------------------------- */
@@ -142,9 +219,6 @@ static void end_defining(struct cache_writes *w)
 
 /* --- ends ---------------------------------------------------------------------------------------------- */
 
-/* Of a session that nothing is known of, or that had no memory. */
-static const struct cache_footprint anything = {.flags = CACHE_TXN_WRITES | CACHE_TXN_ANYTHING};
-
 /* What belongs to the transaction that has ended. */
 static void forget(struct cache_writes *w, const struct hd_transaction *t)
 {
@@ -158,52 +232,32 @@ static void forget(struct cache_writes *w, const struct hd_transaction *t)
     end_defining(w);
 }
 
-/* Where its database has no epochs nothing hangs on it, but what is unsettled must be noted. */
-static struct cache_database *database_of(struct cache *self, const struct hd_transaction *t, int unsettled)
+static void invalidate(struct cache *self, const struct cache_writes *w, const struct hd_transaction *t)
 {
-    struct cache_database *db = unsettled ? cache_epochs_database(&self->epochs, t->node, t->dbname)
-                                          : cache_epochs_find(&self->epochs, t->node, t->dbname);
+    const struct cache_footprint sum = sum_of(w);
+    struct cache_database *db;
 
-    if (!db && unsettled)
-        atomic_store_explicit(&self->epochs.broken, 1, memory_order_release);
-    return db;
-}
-
-/* Nothing was noted, though something must have been: the plugin was switched on in the midst of the
- * transaction, or was in quarantine. */
-static int is_empty(const struct cache_writes *w)
-{
-    return !w || (!w->done_flags && !w->pending && (!w->done || !w->done->flags));
-}
-
-/* What is on its way has its part in it, too, or may have. */
-static void bump_all(struct cache *self, struct cache_database *db, const struct cache_writes *w,
-                     int unsettled)
-{
-    if (is_empty(w) || (w->done_flags & CACHE_TXN_ANYTHING))
-        bump(self, db, &anything, unsettled);
-    if (w && w->done)
-        bump(self, db, w->done, unsettled);
-    for (struct cache_write *p = w ? w->pending : NULL; p; p = p->next) {
-        check_schema(p);
-        bump(self, db, &p->what, unsettled);
+    if (t->end == HD_END_PREPARED)
+        return;
+    /* A procedure may have committed before it was rolled back; and what was not noted may have been one. */
+    if (t->end == HD_END_ROLLED_BACK && !(sum.flags & CACHE_TXN_COMMITS) && !(w && w->done_flags))
+        return;
+    if (t->flags & HD_TRANSACTION_OPEN) {
+        leave(self, t, &sum);
+        return;
     }
-}
-
-/* A procedure may have committed before it was rolled back; and what was not noted may have been one. */
-static int may_have_committed(const struct cache_writes *w)
-{
-    return is_empty(w) || (cache_writes_flags(w) & CACHE_TXN_COMMITS) || w->done_flags;
+    db = cache_epochs_find(&self->epochs, t->node, t->dbname);
+    if (db) /* else nothing hangs on it */
+        bump(self, db, &sum);
 }
 
 void cache_writes_end(struct cache *self, struct cache_writes *w, const struct hd_transaction *t)
 {
-    int unsettled = t->end == HD_END_ABANDONED;
-    int nothing = t->end == HD_END_PREPARED || (t->end == HD_END_ROLLED_BACK && !may_have_committed(w));
-    struct cache_database *db = nothing ? NULL : database_of(self, t, unsettled);
-
-    if (db)
-        bump_all(self, db, w, unsettled);
+    if (t->end == HD_END_SETTLED) {
+        settle(self, t->about);
+        return;
+    }
+    invalidate(self, w, t);
     if (w)
         forget(w, t);
 }

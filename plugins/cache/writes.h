@@ -37,6 +37,14 @@ struct cache_write {
     struct cache_footprint what;
 };
 
+/* A transaction that nobody waits for, while its server may yet commit it. */
+struct cache_left {
+    struct cache_left *next;
+    uint64_t handle; /* of the call that told of it */
+    struct cache_database *db;
+    struct cache_footprint what;
+};
+
 /* A session's. */
 struct cache_writes {
     struct cache_footprint *done; /* of statements that have completed; NULL: of none yet */
@@ -49,6 +57,12 @@ struct cache_writes {
 /* Adds one to the other. */
 void cache_footprint_add(struct cache_footprint *to, const struct cache_footprint *what);
 
+/* Makes epochs for all its tables, so that who reads one of them for the first time in a moment finds what is
+ * marked. Where there is no room it becomes anything. */
+void cache_footprint_note(struct cache_footprint *what, struct cache_database *db, uint32_t max_tables);
+/* Its tables count as unsettled (+1), or no longer (-1). */
+void cache_footprint_mark(const struct cache_footprint *what, struct cache_database *db, int32_t change);
+
 /* Notes that the schema of a database may change until the transaction's end. */
 void cache_writes_define(struct cache_writes *w, struct cache_database *db);
 
@@ -60,6 +74,9 @@ void cache_writes_complete(struct cache_writes *w, struct cache_write *one);
 
 /* CACHE_TXN_… of the transaction so far, and of what is on its way. */
 uint32_t cache_writes_flags(const struct cache_writes *w);
+
+/* The last word on transactions that have been left. Ends all that are still open. */
+void cache_writes_forget_left(struct cache *self);
 
 /* The end of a transaction. `w` may be NULL: nothing is known of it. */
 void cache_writes_end(struct cache *self, struct cache_writes *w, const struct hd_transaction *t);

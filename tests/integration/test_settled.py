@@ -115,7 +115,7 @@ def left():
         with host.wire(database="shop_auto") as w:
             w.query("BEGIN")
             w.query("INSERT INTO item VALUES (21)")
-        told.becomes([("abandoned", 1), ("settled", 0)])
+        told.becomes([("rolled back", 0)])
         equal(items(21), 0)
         told.rows.clear()
         with host.wire(database="shop_auto") as w:  # nothing is left open

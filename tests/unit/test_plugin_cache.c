@@ -110,6 +110,7 @@ static void set_up(struct fixture *f)
 {
     memset(f, 0, sizeof(*f));
     f->cache.metrics = &no_metrics;
+    pthread_mutex_init(&f->cache.left_lock, NULL);
     cache_epochs_init(&f->cache.epochs);
     f->cache.epochs.max_databases = 2;
     f->cache.epochs.max_tables = 2;
@@ -122,6 +123,8 @@ static void set_up(struct fixture *f)
 
 static void tear_down(struct fixture *f)
 {
+    cache_writes_forget_left(&f->cache);
+    pthread_mutex_destroy(&f->cache.left_lock);
     cache_writes_free(&f->w);
     cache_epochs_free(&f->cache.epochs);
 }
@@ -135,10 +138,23 @@ static struct cache_write *begin(struct fixture *f, uint64_t handle, uint32_t fl
 
 static void end(struct fixture *f, uint32_t how, uint64_t behind)
 {
-    const struct hd_transaction t = {
-        .size = sizeof(t), .end = how, .node = str("main"), .dbname = str("shop"), .behind = behind};
+    const struct hd_transaction t = {.size = sizeof(t),
+                                     .end = how,
+                                     .handle = 1,
+                                     .node = str("main"),
+                                     .dbname = str("shop"),
+                                     .behind = behind,
+                                     .flags = how == HD_END_ABANDONED ? HD_TRANSACTION_OPEN : 0};
 
     cache_writes_end(&f->cache, &f->w, &t);
+}
+
+/* What was told as call 1 is over. */
+static void settled(struct fixture *f)
+{
+    const struct hd_transaction t = {.size = sizeof(t), .end = HD_END_SETTLED, .about = 1};
+
+    cache_writes_end(&f->cache, NULL, &t);
 }
 
 /* What has been bumped since: 1 the first table, 2 the second, 4 the database. */
@@ -240,7 +256,8 @@ static void abandoned(void)
                                            .end = HD_END_ABANDONED,
                                            .node = str("main"),
                                            .dbname = str("third"),
-                                           .behind = UINT64_MAX};
+                                           .behind = UINT64_MAX,
+                                           .flags = HD_TRANSACTION_OPEN};
 
     set_up(&f);
     (void)bumped(&f);
@@ -248,6 +265,11 @@ static void abandoned(void)
     end(&f, HD_END_ABANDONED, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 1);
     CU_ASSERT_EQUAL(atomic_load(&f.a->unsettled), 1);
+    settled(&f);
+    CU_ASSERT_EQUAL(bumped(&f), 1);
+    CU_ASSERT_EQUAL(atomic_load(&f.a->unsettled), 0);
+    settled(&f); /* it is no longer known */
+    CU_ASSERT_EQUAL(bumped(&f), 0);
     /* A table that has no room to be noted: its database is. */
     cache_writes_complete(&f.w, begin(&f, 2, 0, 77));
     end(&f, HD_END_ABANDONED, UINT64_MAX);

@@ -219,7 +219,7 @@ static void statements(void)
         {"fetch 5 from c; move all in c; declare d cursor for select 1",
          "READS MULTI | fetch 'c' | fetch 'c' | declare/select 'd' | O ?"},
         {"select pg_try_advisory_xact_lock(1), pg_advisory_unlock_all(), setseed(0.5), query_to_xml('a', true, true, '')",
-         "WRITES SESSION VOLATILE UNSURE_FUNCTION ADVISORY FUNCTION SEED | select | F pg_try_advisory_xact_lock/1v pg_advisory_unlock_all/0v setseed/1v query_to_xml/4? | O f0 f1 f2 f3"},
+         "WRITES LOCKS SESSION VOLATILE UNSURE_FUNCTION ADVISORY FUNCTION SEED | select | F pg_try_advisory_xact_lock/1v pg_advisory_unlock_all/0v setseed/1v query_to_xml/4? | O f0 f1 f2 f3"},
         {"table t; values (1, 'x'), ($1, null)",
          "READS MULTI | select | select | T t:r | O -1.*"},
         {"select * from xmltable('/r' passing x.doc columns a int path 'a'), rows from (f(1), generate_series(1, 2)) g",
