@@ -16,6 +16,8 @@
 #define RETRY_FIRST_MS   50
 #define RETRY_MAX_MS     1000
 #define CONNECTS_AT_ONCE 4
+/* For each such time that somebody has waited, one more is made at once. */
+#define PATIENCE_NS 50000000u
 
 struct pool_connect {
     struct hd_connect c;
@@ -167,21 +169,29 @@ static int start_connect(struct hd_pool *p)
     return HD_OK;
 }
 
-/* How many connections are made at a time: they take threads that others need, too, and where the node does
- * not answer one is enough to see that it does again. */
-static uint32_t at_once(const struct hd_pool *p)
+/* How many connections are made at a time. A login costs the machine as much as hundreds of short statements,
+ * and those who wait for one need a server so briefly that the first that comes may do for all; so it is one,
+ * and more only when that does not help soon. Where the node does not answer, one is enough to see that it
+ * does again. */
+static uint32_t at_once(const struct hd_pool *p, uint64_t now)
 {
-    return p->retry_step ? 1 : CONNECTS_AT_ONCE;
+    const struct hd_session *s = HD_LIST_ITEM(p->waiting.next, struct hd_session, waiting);
+    uint64_t n = p->waiting_count ? 1 + hd_elapsed_ns(now, s->since_ns) / PATIENCE_NS : 1;
+
+    return p->retry_step ? 1 : n < CONNECTS_AT_ONCE ? (uint32_t)n : CONNECTS_AT_ONCE;
 }
 
 void hd_pool_connect_more(struct hd_pool *p, int64_t extra)
 {
+    uint64_t now = hd_now_ns();
+
     p->capped = NULL;
-    if (p->w->stopping || hd_now_ns() < p->retry_ns) {
+    if (p->w->stopping || now < p->retry_ns) {
         hd_pool_waive_room(p); /* others could use it meanwhile */
         return;
     }
-    while (hd_pool_coming(p) < p->waiting_count && p->connecting < at_once(p) && hd_pool_reserve(p, extra)) {
+    while (hd_pool_coming(p) < p->waiting_count && p->connecting < at_once(p, now) &&
+           hd_pool_reserve(p, extra)) {
         p->stats.reserved += hd_pool_total(p) > hd_pool_limit(p);
         if (start_connect(p))
             break;
