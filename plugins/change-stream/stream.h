@@ -3,16 +3,17 @@
  * that does all of its work: it reads the replication connection, puts questions on an ordinary one, and
  * calls consumers. Others only leave it something to do, under its lock, and wake it.
  *
- *     plugin.c   options, services, life; the list of streams
- *     stream.c   a stream's life: connecting, its slot, the loop
- *     receive.c  what the walsender sends, told to consumers
- *     ask.c      questions to the server: positions, snapshots, fingerprints
- *     wait.c     who waits for a position or a check
- *     cover.c    tables and the publication
- *     holds.c    consumers
- *     pq.c       libpq without blocking
- *     show.c     SHOW STREAMS, metrics
- *     setup.c    the SQL that makes a server tell of DDL
+ *     plugin.c      options, services, life; the list of streams
+ *     stream.c      a stream's life: connecting, its slot, the loop
+ *     receive.c     what the walsender sends, told to consumers
+ *     ask.c         questions to the server: positions, snapshots, fingerprints
+ *     wait.c        who waits for a position or a check
+ *     cover.c       tables, and whether they are still published
+ *     cover_look.c  looking at them, and adding them to the publication
+ *     holds.c       consumers
+ *     pq.c          libpq without blocking
+ *     show.c        SHOW STREAMS, metrics
+ *     setup.c       the SQL that makes a server tell of DDL
  */
 #ifndef CHANGE_STREAM_STREAM_H
 #define CHANGE_STREAM_STREAM_H
@@ -251,6 +252,11 @@ int cs_cover_want_snapshot(struct stream *s);
 void cs_cover_lost(struct stream *s);
 void cs_cover_end(struct stream *s); /* waits for what is under way */
 void cs_cover_free(struct stream *s);
+/* Within the two files: a table, or NULL, under the lock; a table's next state, told where consumers see it;
+ * adding to a list, HD_OK or HD_ENOMEM. */
+struct table *cs_cover_find(const struct stream *s, uint32_t oid);
+void cs_cover_set(struct stream *s, uint32_t oid, enum cover_state state, const char *reason);
+int cs_ids_add(struct ids *ids, uint32_t id);
 /* Tells a new consumer of what is known already. */
 void cs_cover_tell(struct stream *s, const struct hd_stream *h);
 uint32_t cs_cover_count(struct stream *s);
