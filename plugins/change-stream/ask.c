@@ -357,6 +357,7 @@ static int take_answer(struct stream *s, const PGresult *res, char *why)
     if (q == ASK_MONITOR)
         return take_monitor(s, res, why);
     s->flush_lsn = 0;
+    s->fences_done = s->fences_sent;
     return HD_OK;
 }
 
@@ -408,6 +409,7 @@ static int send_question(struct stream *s, enum question q, char *why)
     if (q == ASK_POSITION) {
         sent = send_position(s);
     } else if (q == ASK_FLUSH) {
+        s->fences_sent++;
         atomic_fetch_add_explicit(&s->flushes, 1, memory_order_relaxed);
         sent = PQsendQueryPrepared(s->ask, "flush", 0, NULL, NULL, NULL, 0);
     } else {
@@ -428,13 +430,18 @@ static int wants_snapshot(struct stream *s)
     return s->unsettled.count || cs_holds_want_snapshot(s) || cs_cover_want_snapshot(s);
 }
 
+uint64_t cs_next_fence(const struct stream *s)
+{
+    return s->fences_sent + 1;
+}
+
 static enum question next_question(struct stream *s)
 {
     uint64_t now = cs_now();
 
     if (s->flush_lsn && atomic_load(&s->position) >= s->flush_lsn)
         s->flush_lsn = 0;
-    if (s->flush_lsn && now >= s->flush_at_ns)
+    if ((s->flush_lsn && now >= s->flush_at_ns) || cs_holds_want_fence(s) || cs_cover_want_fence(s))
         return ASK_FLUSH;
     if (cs_checks_ask(s) || (wants_snapshot(s) && now >= s->settle_ns))
         return ASK_POSITION;

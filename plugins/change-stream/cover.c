@@ -251,7 +251,7 @@ static void take_fresh(struct stream *s, uint32_t oid, const char *answer)
     if (there && member) {
         t->state = COVER_WATCHED;
         t->print = print;
-        t->until_xid = t->initial ? 0 : s->xmax;
+        t->until_xid = t->initial;
     }
     pthread_mutex_unlock(&s->lock);
     if (!there || (!member && !same))
@@ -270,21 +270,43 @@ int cs_cover_answer(struct stream *s, const char *watched, const char *fresh)
     return HD_OK;
 }
 
+/* Have all ended that may have written the table before its changes were published? Under the lock. */
+static int writers_ended(const struct stream *s, struct table *t)
+{
+    if (!t->until_xid && s->fences_done >= t->fence)
+        t->until_xid = s->xmax;
+    return t->until_xid && s->xmin >= t->until_xid;
+}
+
 void cs_cover_snapshot(struct stream *s)
 {
-    uint32_t done[BATCH_MAX];
+    uint32_t done[64];
     size_t n;
 
     do {
         n = 0;
         pthread_mutex_lock(&s->lock);
-        for (uint32_t i = 0; i < s->table_count && n < BATCH_MAX; i++)
-            if (s->tables[i].state == COVER_WATCHED && s->xmin >= s->tables[i].until_xid)
+        for (uint32_t i = 0; i < s->table_count && n < 64; i++)
+            if (s->tables[i].state == COVER_WATCHED && writers_ended(s, &s->tables[i]))
                 done[n++] = s->tables[i].oid;
         pthread_mutex_unlock(&s->lock);
         for (size_t i = 0; i < n; i++)
             cs_cover_set(s, done[i], COVERED, "");
-    } while (n == BATCH_MAX);
+    } while (n == 64);
+}
+
+int cs_cover_want_fence(struct stream *s)
+{
+    int want = 0;
+
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->table_count && !want; i++) {
+        const struct table *t = &s->tables[i];
+
+        want = t->state == COVER_WATCHED && !t->until_xid && s->fences_done < t->fence;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return want;
 }
 
 int cs_cover_want_snapshot(struct stream *s)

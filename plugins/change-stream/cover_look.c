@@ -206,8 +206,11 @@ static void take_verdict(struct stream *s, uint32_t oid, char verdict, int *adde
     t = cs_cover_find(s, oid);
     if (t)
         t->initial = s->slot_made ? ids_has(&s->initial, oid) : 1;
-    if (t && !t->initial)
-        *added = 1;
+    if (t) {
+        t->until_xid = 0;
+        t->fence = cs_next_fence(s);
+        *added |= !t->initial;
+    }
     pthread_mutex_unlock(&s->lock);
 }
 

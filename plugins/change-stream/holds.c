@@ -144,11 +144,20 @@ void cs_holds_join(struct stream *s)
             return;
         h->joined = s->repl != NULL;
         h->until_xid = 0;
+        h->fence = cs_next_fence(s);
         if (!h->told)
             tell_state(h, HD_STREAM_STARTING, 0);
         if (h->joined)
             cs_cover_tell(s, h);
     }
+}
+
+int cs_holds_want_fence(const struct stream *s)
+{
+    for (const struct hd_stream *h = s->holds; h; h = h->next)
+        if (h->joined && !h->until_xid && s->fences_done < h->fence)
+            return 1;
+    return 0;
 }
 
 int cs_holds_want_snapshot(const struct stream *s)
@@ -164,9 +173,9 @@ void cs_holds_snapshot(struct stream *s)
     for (struct hd_stream *h = s->holds; h; h = h->next) {
         if (!h->joined || atomic_load(&h->running))
             continue;
-        if (!h->until_xid)
+        if (!h->until_xid && s->fences_done >= h->fence)
             h->until_xid = s->xmax;
-        if (s->xmin < h->until_xid)
+        if (!h->until_xid || s->xmin < h->until_xid)
             continue;
         atomic_store(&h->running, 1);
         atomic_store(&s->state, HD_STREAM_RUNNING);
@@ -182,6 +191,7 @@ void cs_holds_lost(struct stream *s, const char *reason)
         atomic_store(&h->running, 0);
         h->joined = 0;
         h->until_xid = 0;
+        h->fence = cs_next_fence(s);
         if (was && h->consumer->lost)
             h->consumer->lost(h->arg, reason);
         if (was)
@@ -203,6 +213,7 @@ void cs_holds_begin(struct stream *s)
     for (struct hd_stream *h = s->holds; h; h = h->next) {
         h->joined = 1;
         h->until_xid = 0;
+        h->fence = cs_next_fence(s);
         cs_cover_tell(s, h);
     }
 }

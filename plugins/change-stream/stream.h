@@ -70,6 +70,7 @@ struct hd_stream {
     struct stream *stream;
     const struct hd_stream_consumer *consumer;
     void *arg;
+    uint64_t fence;      /* its number: until_xid is of a snapshot after it */
     uint64_t until_xid;  /* it runs once all transactions below have ended; 0: not known yet */
     _Atomic int running; /* it was told RUNNING */
     int joined;          /* it is told of changes; the stream's thread alone uses this */
@@ -91,9 +92,10 @@ struct table {
     enum cover_state state;
     const char *reason; /* REFUSED; constant */
     uint64_t retry_ns;  /* REFUSED: when to look again */
-    uint64_t until_xid; /* WATCHED: all transactions below have to end */
-    int64_t print;      /* WATCHED, COVERED: of its row in the publication */
-    int initial;        /* it was in the publication before the slot was made */
+    uint64_t fence;     /* WATCHED: as of a hold, both */
+    uint64_t until_xid;
+    int64_t print; /* WATCHED, COVERED: of its row in the publication */
+    int initial;   /* it was in the publication before the slot was made */
 };
 
 /* A statement on its way through the host's jobs. */
@@ -173,6 +175,10 @@ struct stream {
     char publication_print[96], roles_print[64], ddl_print[256];
     char quiet[64];      /* a snapshot in which nobody writes, to which the fingerprints belong; or empty */
     uint64_t xmin, xmax; /* of the last snapshot */
+    /* A snapshot's xmax says nothing of transactions that have their number, but of which no later one has
+     * ended. So whoever has to wait for all that are under way waits first until a transaction of our own,
+     * begun since, has ended: a fence. These count them. */
+    uint64_t fences_sent, fences_done;
     uint64_t metrics_ns, told_commits, told_rows, told_restarts, told_checks; /* in metrics */
     int more; /* there may be more to receive */
 
@@ -216,6 +222,8 @@ int cs_ask_prepare(struct stream *s, char *why);
 /* Reads an answer, and puts the next question if one is due. */
 int cs_ask_step(struct stream *s, char *why);
 int cs_unsettled_add(struct stream *s, uint32_t xid);
+/* The number of the next fence: all that is under way now has a lower transaction id. */
+uint64_t cs_next_fence(const struct stream *s);
 uint64_t cs_ask_due(const struct stream *s); /* when; UINT64_MAX: not by itself */
 void cs_ask_reset(struct stream *s);
 
@@ -248,6 +256,7 @@ void cs_cover_ask(struct stream *s); /* fills `watched` and `fresh` for a questi
  * ask again. */
 int cs_cover_answer(struct stream *s, const char *watched, const char *fresh);
 void cs_cover_snapshot(struct stream *s); /* xmin and xmax are fresh */
+int cs_cover_want_fence(struct stream *s);
 int cs_cover_want_snapshot(struct stream *s);
 void cs_cover_lost(struct stream *s);
 void cs_cover_end(struct stream *s); /* waits for what is under way */
@@ -267,6 +276,7 @@ int32_t cs_open(void *self, struct hd_str node, struct hd_str dbname,
 void cs_close(hd_stream *h);
 void cs_holds_join(struct stream *s);     /* between transactions */
 void cs_holds_snapshot(struct stream *s); /* xmin and xmax are fresh */
+int cs_holds_want_fence(const struct stream *s);
 int cs_holds_want_snapshot(const struct stream *s);
 void cs_holds_lost(struct stream *s, const char *reason);
 void cs_holds_end(struct stream *s);   /* for good */

@@ -428,6 +428,12 @@ def stalled():
                 s.expect("commit %s" % xid)
                 wait_for(lambda: waits_for_standby(pid), what="the writer to wait for its standby")
                 equal(pg.execute("SELECT name FROM item"), [("old",)])
+                # Who follows from now on has missed that commit: he is not told RUNNING before it is over.
+                late = Stream(s.host)
+                late.expect("state starting")
+                for _ in range(5):
+                    equal(s.check()[0], OK)
+                assert "state running" not in late.read(), late.events
                 for _ in range(5):  # each question takes a snapshot
                     equal(s.check()[0], OK)
                 assert "settled %s" % xid not in s.read(), s.events
@@ -438,12 +444,6 @@ def stalled():
                     other = c.execute("INSERT INTO item VALUES (2) RETURNING pg_current_xact_id()").fetchone()[0]
                 s.expect("settled %s" % other)
                 assert "settled %s" % xid not in s.read(), s.events
-                # Who follows from now on has missed that commit: he is not told RUNNING before it is over.
-                late = Stream(s.host)
-                late.expect("state starting")
-                for _ in range(5):
-                    equal(s.check()[0], OK)
-                assert "state running" not in late.read(), late.events
                 # A stream that begins now does not run before the stalled one is over.
                 pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
                 s.expect("lost .*")
@@ -572,6 +572,26 @@ def managed():
             what="the added table to be covered",
         )
         equal(s.told("INSERT INTO other VALUES (1)"), ["insert other [] [id=1]"])
+    pg.execute("DROP PUBLICATION theirs")
+
+
+@test("waits for a writer whose transaction is younger than the one that has added the table")
+def younger():
+    pg.execute("DROP PUBLICATION IF EXISTS theirs")
+    pg.execute("CREATE PUBLICATION theirs FOR TABLE item")
+    with Host(pg, config(publication="theirs", manage_publication="no")) as host:
+        s = Stream(host).running()
+        with pg.connect(autocommit=False) as adds, pg.connect(autocommit=False) as writes:
+            adds.execute("ALTER PUBLICATION theirs ADD TABLE other")
+            writes.execute("INSERT INTO other VALUES (77)")
+            adds.commit()
+            s.mine("COVER", oid("other"))
+            before = show(host)["questions"]
+            wait_for(lambda: show(host)["questions"] > before + 5, what="questions to be asked")
+            equal(s.mine("COVERED", oid("other")), "0")
+            writes.commit()
+        s.expect("coverage %d yes" % oid("other"))
+        equal(s.told("DELETE FROM other WHERE id = 77"), ["delete other [id=77] []"])
     pg.execute("DROP PUBLICATION theirs")
 
 
