@@ -15,6 +15,7 @@
 #define READ_SIZE    65536
 #define READ_ROUNDS  16 /* then others have their turn */
 #define LOGIN_WAITS  8  /* room for the login beside max_pending */
+#define LATE_MAX     5  /* times in a row that a reply was due and not there */
 
 /* --- the reader: hiredis', with a bound ------------------------------------------------------------------
  */
@@ -150,6 +151,7 @@ void rds_conn_close(struct rds_conn *c, const char *why)
     snprintf(text, sizeof(text), "%s", why);
     c->state = RDS_CLOSED;
     c->life++;
+    c->late = 0;
     c->dropping = 0;
     rds_conn_forget_lookup(c);
     if (c->watch)
@@ -250,6 +252,24 @@ static void tell_late(struct rds_conn *c, uint64_t now)
     }
 }
 
+/* A server that is too slow again and again is no better than one that is silent. */
+static void check_replies(struct rds_conn *c, uint64_t now)
+{
+    uint32_t told = c->told;
+    char why[80];
+
+    tell_late(c, now);
+    if (c->state != RDS_READY)
+        return;
+    c->late += c->told > told;
+    if (c->late >= LATE_MAX) {
+        rds_conn_close(c, "its replies come too late");
+    } else if (c->count && sent_at(c, 0) + c->limits.silent_ms <= now) {
+        snprintf(why, sizeof(why), "no reply within %llu ms", (unsigned long long)c->limits.silent_ms);
+        rds_conn_close(c, why);
+    }
+}
+
 static void on_clock(void *arg)
 {
     struct rds_conn *c = arg;
@@ -259,11 +279,7 @@ static void on_clock(void *arg)
     enter(c);
     c->clock_due = 0;
     if (c->state == RDS_READY) {
-        tell_late(c, now);
-        if (c->count && sent_at(c, 0) + c->limits.silent_ms <= now) {
-            snprintf(why, sizeof(why), "no reply within %llu ms", (unsigned long long)c->limits.silent_ms);
-            rds_conn_close(c, why);
-        }
+        check_replies(c, now);
     } else if (c->state != RDS_CLOSED && c->opened_ms + c->limits.connect_ms <= now) {
         snprintf(why, sizeof(why), "not connected within %llu ms", (unsigned long long)c->limits.connect_ms);
         rds_conn_close(c, why);
@@ -295,6 +311,7 @@ static void deliver(struct rds_conn *c, const redisReply *reply)
     }
     w = c->waits[c->first++ & c->wait_mask];
     c->count--;
+    c->late = c->told ? c->late : 0;
     c->told -= c->told > 0;
     if (w.fn)
         w.fn(w.arg, HD_OK, reply);

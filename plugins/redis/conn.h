@@ -6,7 +6,8 @@
  *
  * Commands of one turn of the loop leave in one write at its end. Every command has its answer within
  * `timeout_ms`: a reply, or HD_ETIMEOUT; a reply that comes later is dropped, and until it has come the
- * connection counts as late and takes nothing. A server that stays silent for `silent_ms` is given up.
+ * connection counts as late and takes nothing. A server that stays silent for `silent_ms`, or is late several
+ * times in a row, is given up.
  */
 #ifndef HD_PLUGINS_REDIS_CONN_H
 #define HD_PLUGINS_REDIS_CONN_H

@@ -29,6 +29,7 @@ struct rds_conn {
     struct rds_wait *waits; /* a ring */
     uint32_t wait_mask, first, count;
     uint32_t told; /* of the first ones it was said that they are late */
+    uint32_t late; /* how often that was so, since one came in time */
     int32_t thread;
     int fd;
     enum rds_conn_state state;

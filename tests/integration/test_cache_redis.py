@@ -364,6 +364,28 @@ def nonsense():
         server.close()
 
 
+@test("a Redis whose replies always come too late is left alone, tried again, and used once it is quicker")
+def always_late():
+    delay = [0.15]
+
+    def answer(words):
+        time.sleep(delay[0])
+        return b":1000\r\n" if words[0] == b"PTTL" else b"$-1\r\n"
+
+    server = fake(answer)
+    with shelf(server.url, timeout="50ms") as s:
+
+        def given_up():
+            equal(s.code("x"), "busy")
+            return any("too late" in r["reason"] for r in servers(s.host))
+
+        wait_for(given_up, what="it is given up")
+        equal(counts(s.host)["misses"], 0)
+        delay[0] = 0
+        wait_for(lambda: s.code("x") == "miss", what="it is asked again")
+    server.close()
+
+
 @test("no more than max_pending commands and max_buffer bytes wait for a Redis that is slow")
 def bounds():
     hold = threading.Event()
