@@ -12,7 +12,7 @@ import pgwire
 import sides
 from answers import Answers
 from harness import wait_for
-from script import AGAIN, MOVE, encode
+from script import AGAIN, MOVE, SETTLE, encode
 
 SETUP = """
 CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO app, clerk; SET search_path = public;
@@ -118,6 +118,10 @@ class Stage:
     def crashes(self):
         return self.oracle.log_text().count("terminated by signal")
 
+    def settle(self):
+        """Waits until the host has nothing left to do by itself: what it asks the server for templates' sake."""
+        wait_for(lambda: not self.host.console("SHOW JOBS"), what="the host's jobs to end")
+
     def reset(self):
         """Both databases as at first, and no connections left of what was played before."""
         ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('shop', 'twin')"
@@ -195,6 +199,8 @@ class Play:
         for at, (number, what) in enumerate(self.script.steps, 1):
             if what == MOVE:
                 self._move(at)
+            elif what == SETTLE:
+                self.stage.settle()
             elif what == AGAIN:
                 self._again(number)
             elif number in self.clients:

@@ -13,7 +13,8 @@ next step. In front of them may stand:
 Messages are ["Q", sql], ["P", name, sql, types], ["B", portal, name, values, formats, result formats], ["D", "S" or
 "P", name], ["E", portal, rows], ["C", "S" or "P", name], ["S"], ["H"], ["d", text], ["c"], ["f", reason] and ["F", oid
 or "name(types)", values]; what is empty at the end may be left out. Instead of messages, "again" lets the client leave and log in anew,
-and "- move" lets others use the servers that are free, so that the next statement finds another one in front.
+and "- move" lets others use the servers that are free, so that the next statement finds another one in front; "- settle"
+waits until the host has nothing left to do by itself.
 """
 
 import json
@@ -39,6 +40,7 @@ ENCODERS = {
 
 AGAIN = "again"
 MOVE = "move"
+SETTLE = "settle"
 
 
 def encode(message):
@@ -46,7 +48,7 @@ def encode(message):
 
 
 class Script:
-    """`steps` are pairs: a client's number and its messages or AGAIN; or None and MOVE."""
+    """`steps` are pairs: a client's number and its messages or AGAIN; or None and MOVE or SETTLE."""
 
     def __init__(self, steps=(), startup=None, asking=False, modes=MODES, title=""):
         self.steps = list(steps)
@@ -69,7 +71,7 @@ class Script:
             lines.append("asking")
         lines += ["startup %d %s" % (c, json.dumps(p)) for c, p in sorted(self.startup.items()) if p]
         for client, what in self.steps:
-            lines.append("- move" if client is None else "%d %s" % (client, _step_text(what)))
+            lines.append("- " + what if client is None else "%d %s" % (client, _step_text(what)))
         return "\n".join(lines) + "\n"
 
 
@@ -105,8 +107,10 @@ def _read_line(script, title, line):
     elif word == "startup":
         client, _, parameters = rest.partition(" ")
         script.startup[int(client)] = json.loads(parameters)
-    elif line == "- move":
-        script.steps.append((None, MOVE))
+    elif word == "-":
+        if rest not in (MOVE, SETTLE):
+            raise ValueError("no such step: %s" % rest)
+        script.steps.append((None, rest))
     elif rest == AGAIN:
         script.steps.append((int(word), AGAIN))
     else:
