@@ -10,6 +10,9 @@ from script import AGAIN, MOVE, SETTLE, Script
 
 MODES = ("auto",)
 
+# Of writes, too, a session has a few that come again: what the first of its kind has written is not known.
+WRITES = 4
+
 # Reads of a session, and how many of them stand between what disturbs them.
 FAMILY = 6
 BURST = (10, 25)
@@ -98,6 +101,7 @@ class _Maker:
         self.startup = {c: self._startup() for c in range(self.clients)}
         self.kinds, self.weights = zip(*rng.choice(DISTURBANCES))
         self.family = [_Read(rng, self._fill, number, "functions" in self.kinds) for number in range(FAMILY)]
+        self.writes = rng.sample(texts.WRITES, WRITES)
         self.prepared = {c: set() for c in range(self.clients)}
         self.in_block = set()
         self.alone = None  # a client that holds what all others would wait for
@@ -113,7 +117,7 @@ class _Maker:
         self._reads()
         for _ in range(self.rounds):
             self._disturb()
-            if self.rng.random() < 0.3:
+            if self.rng.random() < 0.1:
                 self._ask_all()
             self._reads()
         return Script(self.steps, self.startup, False, MODES)
@@ -153,10 +157,12 @@ class _Maker:
     # --- reads ---
 
     def _ask_all(self):
-        """The first time nothing is known of a read yet."""
-        for read in self.family:
-            client = self._client()
-            self._add(client, read.step(self.prepared[client]))
+        """The first time nothing is known of a statement yet."""
+        for client in range(self.clients) if self.alone is None else [self.alone]:
+            for text in self.writes:
+                self._add(client, [["Q", self._fill(text)]])
+            for read in self.family:
+                self._add(client, read.step(self.prepared[client]))
         self.steps.append((None, SETTLE))
 
     def _reads(self):
@@ -195,7 +201,10 @@ class _Maker:
             self._add(client, [["P", "", text], ["B", "", ""], ["D", "P", ""], ["E", "", 0], ["S"]])
 
     def _disturb_write(self, client):
-        self._send(client, self._one_of(texts.WRITES))
+        if self.rng.random() < 0.7:
+            self._add(client, [["Q", self._one_of(self.writes)]])
+        else:
+            self._send(client, self._one_of(texts.WRITES))
 
     def _disturb_functions(self, client):
         self._send(self._caller(client), self._one_of(texts.FUNCTION_WRITES))

@@ -378,7 +378,6 @@ SETTINGS = (
     "SET search_path = '$user', nowhere",
     "SET lc_monetary = 'C'",
     "SET lc_time = 'C.UTF-8'",
-    "SET lc_messages = 'C'",
     "SET standard_conforming_strings = off",
     "SET standard_conforming_strings = on",
     "SET escape_string_warning = off",
