@@ -86,6 +86,7 @@ void hd_facts_add_operator(struct hd_facts_builder *b, PgQuery__Node *const *nam
 void hd_facts_on_function(struct hd_facts_builder *b, const void *message, int conjunctive);
 void hd_facts_on_value_function(struct hd_facts_builder *b, const void *message, int conjunctive);
 void hd_facts_on_type(struct hd_facts_builder *b, const void *message, int conjunctive);
+void hd_facts_on_cast(struct hd_facts_builder *b, const void *message, int conjunctive);
 void hd_facts_on_expression(struct hd_facts_builder *b, const void *message, int conjunctive);
 void hd_facts_on_null_test(struct hd_facts_builder *b, const void *message, int conjunctive);
 

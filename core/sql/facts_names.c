@@ -49,6 +49,32 @@ static void note_set_config(struct hd_facts_builder *b, struct hd_fact_function 
     hd_facts_push_value(b, call->args[0]);
 }
 
+/* Does it stand in the text, or come as a parameter? Then whoever minds can look for such words himself. */
+static int is_given(const PgQuery__Node *n)
+{
+    if (!n || n->node_case == PG_QUERY__NODE__NODE_A_CONST || n->node_case == PG_QUERY__NODE__NODE_PARAM_REF)
+        return 1;
+    if (n->node_case == PG_QUERY__NODE__NODE_TYPE_CAST)
+        return is_given(n->type_cast->arg);
+    if (n->node_case != PG_QUERY__NODE__NODE_A_ARRAY_EXPR)
+        return 0;
+    for (size_t i = 0; i < n->a_array_expr->n_elements; i++)
+        if (!is_given(n->a_array_expr->elements[i]))
+            return 0;
+    return 1;
+}
+
+/* A cast that is written like a function. */
+static int is_cast_to_time(const char *name)
+{
+    static const char *const names[] = {"date", "time", "timestamp", "timestamptz", "timetz"};
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return 1;
+    return 0;
+}
+
 void hd_facts_on_function(struct hd_facts_builder *b, const void *message, int conjunctive)
 {
     const PgQuery__FuncCall *call = message;
@@ -67,6 +93,8 @@ void hd_facts_on_function(struct hd_facts_builder *b, const void *message, int c
         note_set_config(b, f, call);
         if (f->name && strcmp(f->name, "age") == 0 && call->n_args < 2)
             b->st.flags |= HD_FACT_OUTSIDE; /* up to today */
+        if (f->name && call->n_args == 1 && is_cast_to_time(f->name) && !is_given(call->args[0]))
+            b->st.flags |= HD_FACT_OUTSIDE;
     }
     hd_facts_walk_nodes(b, call->args, call->n_args);
     hd_facts_walk_nodes(b, call->agg_order, call->n_agg_order);
@@ -111,6 +139,39 @@ static int looks_up_names(const char *type)
         if (strcmp(type, names[i]) == 0)
             return 1;
     return 0;
+}
+
+/* Text becomes a time by words that stand for it, such as 'now'. Types that have no time in them; of own
+ * ones, ranges and domains nobody knows here. */
+static int is_timeless(const PgQuery__TypeName *t)
+{
+    static const char *const names[] = {
+        "bit",      "bool",     "box",      "bpchar",   "bytea",   "char",      "cidr",    "circle",
+        "float4",   "float8",   "inet",     "int2",     "int4",    "int4range", "int8",    "int8range",
+        "interval", "json",     "jsonb",    "jsonpath", "line",    "lseg",      "macaddr", "money",
+        "name",     "numeric",  "numrange", "oid",      "path",    "point",     "polygon", "text",
+        "tsquery",  "tsvector", "uuid",     "varbit",   "varchar", "xml"};
+    const char *name = hd_facts_last_name(t->names, t->n_names);
+    const char *schema = t->n_names > 1 ? hd_facts_string(t->names[t->n_names - 2]) : "pg_catalog";
+
+    if (!schema || strcmp(schema, "pg_catalog"))
+        return 0;
+    for (size_t i = 0; name && i < HD_ARRAY_LEN(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return 1;
+    return 0;
+}
+
+void hd_facts_on_cast(struct hd_facts_builder *b, const void *message, int conjunctive)
+{
+    const PgQuery__TypeCast *cast = message;
+
+    hd_facts_walk(b, cast->arg);
+    if (!cast->type_name)
+        return;
+    if (!is_timeless(cast->type_name) && !is_given(cast->arg))
+        b->st.flags |= HD_FACT_OUTSIDE;
+    hd_facts_on_type(b, cast->type_name, conjunctive);
 }
 
 void hd_facts_on_type(struct hd_facts_builder *b, const void *message, int conjunctive)

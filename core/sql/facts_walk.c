@@ -588,6 +588,7 @@ static const struct {
     {&pg_query__a__expr__descriptor, hd_facts_on_expression},
     {&pg_query__func_call__descriptor, hd_facts_on_function},
     {&pg_query__type_name__descriptor, hd_facts_on_type},
+    {&pg_query__type_cast__descriptor, hd_facts_on_cast},
     {&pg_query__range_var__descriptor, on_range_var},
     {&pg_query__bool_expr__descriptor, on_bool},
     {&pg_query__null_test__descriptor, hd_facts_on_null_test},

@@ -82,9 +82,12 @@ static void time_words(void)
     CU_ASSERT(in_text("SELECT U&'!006eow' UESCAPE '!'"));
     CU_ASSERT(!in_text("SELECT 'I know', nowhere, todays FROM snow"));
     CU_ASSERT(!in_text(""));
+    CU_ASSERT(in_text("SELECT 'no'\n  'w'"));
+    CU_ASSERT(in_text("SELECT 'no' -- in pieces\n 'w'"));
+    CU_ASSERT(!in_text("SELECT 'no', 'w', '-5', 'a'\n, 'b'"));
     CU_ASSERT(in_param("now", 0));
     CU_ASSERT(in_param("\"now\"", 0));
-    CU_ASSERT(!in_param("now", 1));
+    CU_ASSERT(in_param("now", 1)); /* a text is the same in both */
     CU_ASSERT(!in_param("nowhere", 0));
 }
 
