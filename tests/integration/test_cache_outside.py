@@ -27,7 +27,7 @@ host = Host(
         "host": {"workers": 1},
         "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"},
         "database *": {"pool_mode": "auto"},
-        "plugin cache": {"enabled": "yes"},
+        "plugin cache": {"enabled": "yes", "mode": "ttl"},
         "plugin cache-memory": {"enabled": "yes"},
     },
 )

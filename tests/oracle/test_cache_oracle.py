@@ -47,7 +47,7 @@ CONFIG = {
     "user howdah": {"password": "howdah-secret", "admin": "yes"},
     "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"},
     "database *": {"pool_mode": "auto", "pool_size": 6, "queue_timeout": "4s"},
-    "plugin cache": {"enabled": "yes"},
+    "plugin cache": {"enabled": "yes", "mode": "ttl"},
     "plugin cache-memory": {"enabled": "yes"},
 }
 

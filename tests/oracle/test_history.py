@@ -129,7 +129,7 @@ def one_host():
         "host": {"workers": 4},
         "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"},
         "database *": {"pool_mode": "auto", "pool_size": 20},
-        "plugin cache": {"enabled": "yes"},
+        "plugin cache": {"enabled": "yes", "mode": "ttl"},
         "plugin cache-memory": {"enabled": "yes"},
     }
     with Host(pg, config) as host:
