@@ -79,16 +79,17 @@ class Way:
 # --- PostgreSQL -----------------------------------------------------------------------------------------------
 
 
-def start_postgres(auth, clients):
-    """A private server, large enough for every client to connect straight to it."""
+def start_postgres(auth, clients, logical=False):
+    """A private server, large enough for every client to connect straight to it; with `logical`, one whose changes can be
+    read as a stream."""
     hba = "local all all trust\nhost all postgres samehost trust\nhost all all samehost %s\n" % auth
     return harness.Postgres(
         settings={
             "max_connections": str(max(200, clients + 100)),
             "shared_buffers": "512MB",
             "autovacuum": "off",
-            "wal_level": "minimal",
-            "max_wal_senders": "0",
+            "wal_level": "logical" if logical else "minimal",
+            "max_wal_senders": "10" if logical else "0",
         },
         hba=hba,
     )
@@ -212,8 +213,15 @@ PLUGINS = {
     # With `transaction` nobody knows the settings that an answer hangs on.
     "cache": {
         "database *": {"pool_mode": "auto"},
-        "plugin cache": {"enabled": "yes", "stores": "memory"},
+        "plugin cache": {"enabled": "yes", "stores": "memory", "mode": "ttl"},
         "plugin cache-memory": {"enabled": "yes"},
+    },
+    "strict": {
+        "database *": {"pool_mode": "auto"},
+        "node main": {"control_user": "postgres"},
+        "plugin cache": {"enabled": "yes", "stores": "memory", "mode": "strict"},
+        "plugin cache-memory": {"enabled": "yes"},
+        "plugin change-stream": {"enabled": "yes"},
     },
 }
 

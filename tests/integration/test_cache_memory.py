@@ -32,7 +32,7 @@ def started(**options):
             "host": {"workers": 2, "worker_fill": 0},
             "database *": {"pool_mode": "auto"},
             "node main": {"control_user": "postgres"},
-            "plugin cache": {"enabled": "yes"},
+            "plugin cache": {"enabled": "yes", "mode": "ttl"},
             "plugin cache-memory": {"enabled": "yes", **options},
         },
     )
