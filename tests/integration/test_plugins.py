@@ -344,6 +344,29 @@ def reloads():
         wait_for(lambda: one(c, hint("answer x")) == "x")
 
 
+@test("a plugin that another asks for starts first, wherever it stands, and stays as long as it is used")
+def asked_for():
+    both = {"plugin cache": {"enabled": "yes", "mode": "ttl"}, "plugin cache-memory": {"enabled": "yes"}}
+    with Host(pg, {}) as host:
+        for names in (list(both), list(both)[::-1]):  # by its name cache would be the first
+            host.configure({name: both[name] for name in names})
+            host.console("RELOAD")
+            equal([state(host, name)["state"] for name in ("cache", "cache-memory")], ["running", "running"])
+            with expect_error(match="plugin cache-memory is used by 1 other plugins"):
+                host.console("PLUGIN cache-memory DISABLE")
+            host.configure({"plugin cache": {"enabled": "yes", "mode": "ttl"}, "plugin cache-memory": {"enabled": "no"}})
+            with expect_error(match="plugin cache uses plugin cache-memory, which this configuration switches off"):
+                host.console("RELOAD")
+            host.configure({})
+            host.console("RELOAD")
+            wait_for(lambda: state(host, "cache-memory")["state"] in ("stopped", "available"), what="both to stop")
+        host.configure({"plugin cache": {"enabled": "yes", "mode": "ttl"}, "plugin cache-memory": {"enabled": "no"}})
+        host.console("RELOAD")
+        row = state(host, "cache")
+        equal(row["state"], "refused")
+        assert "plugin cache-memory, which provides howdah.cache-store/1, is not enabled" in row["reason"], row
+
+
 # --- bad plugins -------------------------------------------------------------------------------------------------
 
 

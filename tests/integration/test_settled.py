@@ -134,6 +134,34 @@ def restarted():
         equal(items(30), 0)
 
 
+@test("the cache keeps nothing of a table meanwhile, and then again")
+def cached():
+    plugins = {"plugin cache": {"enabled": "yes", "mode": "ttl"}, "plugin cache-memory": {"enabled": "yes"}}
+    sql = "SELECT count(*) FROM item WHERE id = 50"
+
+    def stats():
+        return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if not r["store"]}
+
+    def hits(w):
+        before = stats()["hits"]
+        rows = w.query(sql)
+        return rows, stats()["hits"] > before
+
+    with SplitProxy(pg.port, size=65536) as proxy:
+        changes = sections({"conninfo": "host=127.0.0.1 port=%d dbname=shop" % proxy.port})
+        with Host(pg, merge(changes, plugins)) as host:
+            with host.wire(database="shop_auto") as reader, host.wire(database="shop_auto") as w:
+                wait_for(lambda: hits(reader) == ([["0"]], True), what="it to be kept")
+                pid = begin_stalled(w, 50)
+                proxy.cut()
+                wait_for(lambda: Told(host).look() == [("unknown", 1)], what="the end to be told")
+            with host.wire(database="shop_auto") as reader:
+                for _ in range(20):
+                    equal(hits(reader), ([["0"]], False))
+                pg.execute("SELECT pg_cancel_backend(%d)" % pid)
+                wait_for(lambda: hits(reader) == ([["1"]], True), what="it to be kept again")
+
+
 @test("where it cannot be found out it is never told")
 def never():
     two = "host=%s,%s port=%d,%d dbname=shop" % (pg.host, pg.host, pg.port, pg.port)
