@@ -8,17 +8,61 @@
 
 /* --- conditions ---------------------------------------------------------------------------------------- */
 
+/* Marks of one read: more are tables alone. */
+#define MAX_MARKS 96
+
 static void add_condition(struct cache_head *h, const struct cache_cell *cell)
 {
     h->conditions[h->count++] = (struct cache_condition){cell, cache_epoch(cell)};
 }
 
-struct cache_capture *cache_capture_new(const struct cache *self, const struct cache_bound *b,
-                                        const struct hd_statement *st)
+static uint32_t find_marks(struct cache *self, const struct cache_bound *b, const struct hd_statement *st,
+                           struct cache_mark *marks)
 {
-    size_t count = b->table_count + CACHE_FIXED_CONDITIONS;
-    struct cache_capture *c = calloc(1, sizeof(*c) + count * sizeof(struct cache_condition));
+    uint32_t n = cache_rows_marks(b->rows_of, self->host, self->statement, st, marks, MAX_MARKS);
 
+    return n <= MAX_MARKS ? n : cache_rows_tables(b->rows_of, marks, MAX_MARKS);
+}
+
+/* Those that an answer with rows does not hang on come last. */
+static int add_marks(struct cache *self, struct cache_capture *c, const struct cache_mark *marks, uint32_t n)
+{
+    for (uint32_t absent = 0; absent < 2; absent++) {
+        for (uint32_t i = 0; i < n; i++) {
+            struct cache_table *t;
+            const struct cache_cell *cell;
+
+            if ((marks[i].unless_rows != 0) != absent)
+                continue;
+            t = cache_database_table(c->db, marks[i].oid, self->epochs.max_tables);
+            cell = t ? cache_table_cell(t, &marks[i]) : NULL;
+            if (!cell)
+                return HD_EFULL;
+            add_condition(&c->head, cell);
+            c->absences += absent;
+        }
+    }
+    return HD_OK;
+}
+
+static int is_unsettled(const struct cache_capture *c)
+{
+    for (uint64_t i = 0; i < c->head.count; i++)
+        if (cache_is_unsettled(c->head.conditions[i].cell))
+            return 1;
+    return 0;
+}
+
+struct cache_capture *cache_capture_new(struct cache *self, const struct cache_bound *b,
+                                        const struct hd_statement *st, enum cache_bypass *why)
+{
+    struct cache_mark marks[MAX_MARKS];
+    uint32_t n = find_marks(self, b, st, marks);
+    size_t count = n + CACHE_FIXED_CONDITIONS;
+    struct cache_capture *c =
+        n <= MAX_MARKS ? calloc(1, sizeof(*c) + count * sizeof(struct cache_condition)) : NULL;
+
+    *why = CACHE_BYPASS_BOUND;
     if (!c)
         return NULL;
     c->described = (st->flags & HD_STMT_DESCRIBED) != 0;
@@ -26,11 +70,15 @@ struct cache_capture *cache_capture_new(const struct cache *self, const struct c
     c->head.nonce = self->nonce;
     c->head.generation = b->generation;
     add_condition(&c->head, &self->epochs.everything);
-    add_condition(&c->head, &b->scope->db->written);
-    add_condition(&c->head, &b->scope->db->schema);
-    for (uint32_t i = 0; i < b->table_count; i++)
-        add_condition(&c->head, &b->tables[i]->written);
-    return c;
+    add_condition(&c->head, &c->db->written);
+    add_condition(&c->head, &c->db->schema);
+    if (!add_marks(self, c, marks, n)) {
+        if (!is_unsettled(c))
+            return c;
+        *why = CACHE_BYPASS_UNSETTLED;
+    }
+    free(c);
+    return NULL;
 }
 
 void cache_capture_free(struct cache_capture *c)
@@ -53,23 +101,26 @@ int cache_capture_holds(const struct cache_capture *c)
 }
 
 /* A store need not keep it aligned. */
-int cache_head_holds(const struct cache *self, struct hd_str head, const struct cache_bound *b)
+int32_t cache_head_check(const struct cache *self, struct hd_str head, uint64_t generation)
 {
+    int32_t code = HD_OK;
     struct cache_head h;
     struct cache_condition c;
 
     if (head.len < sizeof(h))
-        return 0;
+        return HD_ENOENT;
     memcpy(&h, head.ptr, sizeof(h));
-    if (h.nonce != self->nonce || h.generation != b->generation ||
-        h.count != b->table_count + CACHE_FIXED_CONDITIONS || head.len != sizeof(h) + h.count * sizeof(c))
-        return 0;
+    if (h.nonce != self->nonce || h.generation != generation ||
+        h.count != (head.len - sizeof(h)) / sizeof(c) || (head.len - sizeof(h)) % sizeof(c))
+        return HD_ENOENT;
     for (uint64_t i = 0; i < h.count; i++) {
         memcpy(&c, head.ptr + sizeof(h) + i * sizeof(c), sizeof(c));
         if (cache_epoch(c.cell) != c.epoch)
-            return 0;
+            return HD_ENOENT;
+        if (cache_is_unsettled(c.cell))
+            code = HD_EBUSY;
     }
-    return 1;
+    return code;
 }
 
 /* --- messages ------------------------------------------------------------------------------------------ */
@@ -121,5 +172,7 @@ int cache_capture_split(struct cache_capture *c, struct hd_str *describe, struct
     }
     *describe = (struct hd_str){(const char *)c->answer.p, described};
     *bytes = (struct hd_str){(const char *)c->answer.p + described, to - described};
+    if (to > described && c->answer.p[described] == 'D')
+        c->head.count -= c->absences; /* what was looked for is there */
     return ended && (described != 0) == (c->described != 0);
 }

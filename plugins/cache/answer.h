@@ -32,18 +32,22 @@ struct cache_capture {
     uint64_t sent_ns;
     int32_t described; /* a RowDescription comes with it */
     int32_t dropped;   /* longer than may be kept, or out of memory */
+    uint32_t absences; /* conditions at the end of the head that an answer with rows does not hang on */
+    uint32_t reserved;
     uint64_t max_bytes;
     struct cache_head head; /* and its conditions */
 };
 
-/* Takes the epochs of everything that the read hangs on. NULL: no memory. */
-struct cache_capture *cache_capture_new(const struct cache *self, const struct cache_bound *b,
-                                        const struct hd_statement *st);
+/* Takes the epochs of everything that the read hangs on. NULL, and *why: something of it is unsettled, or
+ * there is no memory. */
+struct cache_capture *cache_capture_new(struct cache *self, const struct cache_bound *b,
+                                        const struct hd_statement *st, enum cache_bypass *why);
 void cache_capture_free(struct cache_capture *c);
 void cache_capture_data(struct cache_capture *c, struct hd_str bytes);
 
-/* Does what stands in the head still hold? `b` is how the read is bound now. [any] */
-int cache_head_holds(const struct cache *self, struct hd_str head, const struct cache_bound *b);
+/* HD_OK: what stands in the head holds. HD_EBUSY: it does, but something of it is unsettled. HD_ENOENT: it
+ * does not. [any] */
+int32_t cache_head_check(const struct cache *self, struct hd_str head, uint64_t generation);
 /* The same of a capture, by its own head alone. */
 int cache_capture_holds(const struct cache_capture *c);
 

@@ -19,6 +19,7 @@ static void free_database(struct cache_database *db)
             struct cache_table *t = db->buckets[i];
 
             db->buckets[i] = t->next;
+            free(atomic_load_explicit(&t->rows, memory_order_relaxed));
             free(t);
         }
     }
@@ -132,4 +133,36 @@ struct cache_table *cache_database_table(struct cache_database *db, uint32_t oid
     }
     pthread_mutex_unlock(&db->lock);
     return t;
+}
+
+/* --- cells --------------------------------------------------------------------------------------------- */
+
+/* Made by whoever needs them first; of two at once one's are kept. */
+static struct cache_cell *rows_of(struct cache_table *t)
+{
+    struct cache_cell *rows = atomic_load_explicit(&t->rows, memory_order_acquire), *made;
+
+    if (rows)
+        return rows;
+    made = calloc(CACHE_ROW_CELLS, sizeof(*made));
+    if (!made || atomic_compare_exchange_strong_explicit(&t->rows, &rows, made, memory_order_acq_rel,
+                                                         memory_order_acquire))
+        return made;
+    free(made);
+    return rows;
+}
+
+struct cache_cell *cache_table_cell(struct cache_table *t, const struct cache_mark *mark)
+{
+    struct cache_cell *rows;
+    uint64_t h;
+
+    if (mark->kind == CACHE_MARK_WRITTEN)
+        return &t->written;
+    if (mark->kind == CACHE_MARK_WHOLE)
+        return &t->whole;
+    rows = rows_of(t);
+    h = (mark->column * 31 + mark->kind) * UINT64_C(0x9E3779B97F4A7C15) + mark->hash;
+    h = (h ^ h >> 32) * UINT64_C(0xD6E8FEB86659FD93);
+    return rows ? &rows[(h >> 40) % CACHE_ROW_CELLS] : NULL;
 }

@@ -14,19 +14,27 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "rows.h"
+
 struct cache_cell {
     _Atomic uint64_t epoch;
+    /* Transactions that have written what it stands for and whose end is not known, or not seen by all yet:
+     * it may change, without a word. */
+    _Atomic uint32_t unsettled;
+    uint32_t reserved;
 };
+
+/* Cells of a table's rows: by the hash of what names them, so that some share one. */
+#define CACHE_ROW_CELLS 512
 
 struct cache_table {
     struct cache_table *next; /* in its bucket */
     uint32_t oid;
     uint32_t reserved;
-    struct cache_cell written;
-    _Atomic int32_t covered; /* the change stream tells of it */
-    _Atomic int32_t asked;   /* it has been asked to */
-    /* Transactions that have written it and whose end is not known: it may yet change, without a word. */
-    _Atomic uint32_t unsettled;
+    struct cache_cell written, whole; /* see rows.h */
+    struct cache_cell *_Atomic rows;  /* CACHE_ROW_CELLS of them, made when they are first needed */
+    _Atomic int32_t covered;          /* the change stream tells of it */
+    _Atomic int32_t asked;            /* it has been asked to */
 };
 
 #define CACHE_TABLE_BUCKETS 256
@@ -38,7 +46,6 @@ struct cache_database {
     struct hd_str node, dbname;
     struct cache_cell written; /* anything in it */
     struct cache_cell schema;  /* bumped before it may change */
-    _Atomic uint32_t unsettled;
     _Atomic uint32_t defining; /* sessions whose transaction has changed the schema, or is about to */
     uint32_t count;            /* of tables; guarded by lock */
     struct cache_follow *_Atomic follow; /* its change stream; NULL: not opened */
@@ -76,13 +83,12 @@ static inline uint64_t cache_epoch(const struct cache_cell *cell)
     return atomic_load_explicit(&cell->epoch, memory_order_acquire);
 }
 
-/* How many transactions are unsettled of the table whose cell it is. */
-static inline uint32_t cache_unsettled_of(const struct cache_cell *written)
-{
-    const char *table = (const char *)written - offsetof(struct cache_table, written);
+/* The cell that a mark names; NULL: no memory. [any] */
+struct cache_cell *cache_table_cell(struct cache_table *t, const struct cache_mark *mark);
 
-    return atomic_load_explicit(&((const struct cache_table *)(const void *)table)->unsettled,
-                                memory_order_acquire);
+static inline int cache_is_unsettled(const struct cache_cell *cell)
+{
+    return atomic_load_explicit(&cell->unsettled, memory_order_acquire) != 0;
 }
 
 /* What was true of it is so no more. [any] */

@@ -104,6 +104,7 @@ static int look_in(struct cache_worker *w, const struct cache_tier *tier, const 
 {
     struct cache *self = w->cache;
     struct cache_hit *h = take_hit(w);
+    int32_t code;
 
     if (!h)
         return 0;
@@ -113,10 +114,13 @@ static int look_in(struct cache_worker *w, const struct cache_tier *tier, const 
         give_hit(h);
         return 0;
     }
-    if (!cache_head_holds(self, h->value.head, b)) {
+    code = cache_head_check(self, h->value.head, b->generation);
+    if (code != HD_OK) {
         release_hit(h);
-        tier->store->erase(tier->self, key);
-        count(self, self->stats.outdated);
+        if (code == HD_ENOENT) {
+            tier->store->erase(tier->self, key);
+            count(self, self->stats.outdated);
+        }
         return 0;
     }
     if (b->policy.mode == CACHE_STRICT) {
@@ -165,16 +169,11 @@ static int is_excluded(const struct hd_statement *st, const struct cache_session
     return 1;
 }
 
-/* Somebody may have written, or may yet write, and nobody can tell. */
-static int is_unsettled(const struct cache *self, const struct cache_bound *b)
+/* The schema may change at any time, or there was no memory for what must be known. */
+static int is_unknown(const struct cache *self, const struct cache_database *db)
 {
-    uint32_t n = atomic_load_explicit(&b->scope->db->unsettled, memory_order_acquire) |
-                 atomic_load_explicit(&b->scope->db->defining, memory_order_acquire) |
-                 (uint32_t)atomic_load_explicit(&self->epochs.broken, memory_order_acquire);
-
-    for (uint32_t i = 0; i < b->table_count; i++)
-        n |= atomic_load_explicit(&b->tables[i]->unsettled, memory_order_acquire);
-    return n != 0;
+    return atomic_load_explicit(&db->defining, memory_order_acquire) ||
+           atomic_load_explicit(&self->epochs.broken, memory_order_acquire);
 }
 
 /* The plan as it is bound now, if this read may be kept; *policy is what is to be done with it. */
@@ -197,7 +196,7 @@ static const struct cache_bound *find_bound(struct cache_worker *w, struct cache
         return NULL;
     if (s->context.isolated)
         *why = CACHE_BYPASS_TRANSACTION;
-    else if (is_unsettled(w->cache, b))
+    else if (is_unknown(w->cache, b->scope->db))
         *why = CACHE_BYPASS_UNSETTLED;
     else if (policy->mode != CACHE_TTL && (b->silent || !cache_follow_covers(w->cache, b)))
         *why = CACHE_BYPASS_UNCOVERED;
@@ -211,37 +210,34 @@ static const struct cache_bound *find_bound(struct cache_worker *w, struct cache
 
 /* --- reads --------------------------------------------------------------------------------------------- */
 
-/* Nothing was found: ask the server, or wait for who has asked it already. */
-static void miss(struct cache_worker *w, const struct cache_plan *p, const struct cache_bound *b,
-                 const struct cache_policy *policy, const struct hd_cache_key *key,
-                 const struct hd_statement *st, struct hd_verdict *v)
+/* Nothing was found: ask the server, or wait for who has asked it already. 0: nothing of the kind, *why. */
+static int miss(struct cache_worker *w, const struct cache_plan *p, const struct cache_bound *b,
+                const struct cache_policy *policy, const struct hd_cache_key *key,
+                const struct hd_statement *st, struct hd_verdict *v, enum cache_bypass *why)
 {
     struct cache *self = w->cache;
     struct cache_session *s = st->session_state;
     /* In a block it has a server, which the one that it waits for may want. */
     int may_wait = !s->captures && st->txn == HD_TX_IDLE && cache_park_possible(w, p->rules);
-    struct cache_flight *flight;
-    struct cache_capture *c;
+    struct cache_capture *c = cache_capture_new(self, b, st, why);
     int32_t code;
 
+    if (!c)
+        return 0;
     count(self, self->stats.misses);
-    code = cache_flight_start(&self->flights, key, may_wait ? st->handle : 0, &flight);
+    code = cache_flight_start(&self->flights, key, may_wait ? st->handle : 0, &c->flight);
     if (code == HD_PENDING)
         cache_park(w, p->rules, st->handle, v);
-    if (code != HD_OK)
-        return;
-    c = cache_capture_new(self, b, st);
-    if (!c) {
-        cache_flight_land(&self->flights, flight);
-        cache_resume_all(self, flight, NULL);
-        return;
+    if (code != HD_OK) {
+        cache_capture_free(c);
+        return 1;
     }
-    c->flight = flight;
     c->policy = *policy;
     c->sent_ns = cache_now_ns();
     c->max_bytes = p->rules->max_value_bytes;
     s->captures++;
     *st->slot = c;
+    return 1;
 }
 
 static int32_t read_statement(struct cache_worker *w, struct cache_plan *p, const struct hd_statement *st,
@@ -257,11 +253,10 @@ static int32_t read_statement(struct cache_worker *w, struct cache_plan *p, cons
         make_key(w, s, st, &key) == HD_OK) {
         if (look_up(w, &key, b, st, v))
             return HD_OK;
-        if (!cache_has_time_words(st)) {
-            miss(w, p, b, &policy, &key, st, v);
+        if (cache_has_time_words(st))
+            why = CACHE_BYPASS_WORDS;
+        else if (miss(w, p, b, &policy, &key, st, v, &why))
             return HD_OK;
-        }
-        why = CACHE_BYPASS_WORDS;
     }
     count(w->cache, w->cache->stats.bypass[why]);
     return HD_OK;
@@ -320,16 +315,26 @@ static struct cache_footprint footprint_of(struct cache_worker *w, struct cache_
                                            struct cache_session *s, const struct hd_statement *st)
 {
     const struct cache_footprint anything = {.flags = CACHE_TXN_WRITES | CACHE_TXN_ANYTHING};
+    struct cache_footprint what = {.flags = CACHE_TXN_WRITES};
+    struct cache_mark marks[CACHE_WRITES_MAX];
+    struct cache *self = w->cache;
     const struct cache_bound *b;
+    uint32_t n;
 
     if (p && p->class == CACHE_MARK)
         return (struct cache_footprint){0};
     if (cache_context_update(w, &s->context, st) || !p ||
         (st->flags & (HD_STMT_SETTINGS_UNSURE | HD_STMT_TEMP)) ||
-        !(b = cache_plan_bind(p, s->context.scope)) ||
+        !(b = cache_plan_bind(p, s->context.scope)) || b->anything ||
         atomic_load_explicit(&s->context.scope->db->defining, memory_order_acquire))
         return anything;
-    return b->footprint;
+    n = cache_rows_marks(b->rows_of, self->host, self->statement, st, marks, CACHE_WRITES_MAX);
+    if (n > CACHE_WRITES_MAX)
+        n = cache_rows_tables(b->rows_of, marks, CACHE_WRITES_MAX);
+    if (n > CACHE_WRITES_MAX)
+        return anything;
+    cache_footprint_marks(&what, s->context.scope->db, self->epochs.max_tables, marks, n);
+    return what;
 }
 
 static void write_statement(struct cache_worker *w, struct cache_plan *p, const struct hd_statement *st)

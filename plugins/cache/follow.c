@@ -33,19 +33,6 @@ struct cache_follow {
 
 /* --- callbacks ----------------------------------------------------------------------------------------- */
 
-static void bump(struct cache_follow *f, const struct cache_footprint *what)
-{
-    if (what->flags & CACHE_TXN_ANYTHING)
-        cache_bump(&f->db->written);
-    for (uint32_t i = 0; i < what->count && !(what->flags & CACHE_TXN_ANYTHING); i++) {
-        struct cache_table *t = cache_database_find(f->db, what->oids[i]);
-
-        if (t)
-            cache_bump(&t->written);
-    }
-    f->cache->metrics->add(f->cache->host, f->cache->stats.followed, 1);
-}
-
 /* Nothing that was concluded holds. */
 static void forget_all(struct cache_follow *f)
 {
@@ -56,7 +43,7 @@ static void forget_all(struct cache_follow *f)
         struct told *t = f->unsettled;
 
         f->unsettled = t->next;
-        cache_footprint_mark(&t->what, f->db, -1);
+        cache_footprint_unsettle(&t->what, f->db, -1);
         free(t);
     }
     free(f->open);
@@ -102,17 +89,30 @@ static void on_begin(void *arg, uint32_t xid)
     f->open->what.flags = CACHE_TXN_WRITES;
 }
 
+static void add_marks(struct cache_follow *f, const struct cache_mark *marks, uint32_t count)
+{
+    if (f->open)
+        cache_footprint_marks(&f->open->what, f->db, f->cache->epochs.max_tables, marks, count);
+}
+
+/* Which rows of it cannot be told. */
 static void add_table(struct cache_follow *f, uint32_t oid)
 {
-    const struct cache_footprint one = {.flags = CACHE_TXN_WRITES, .count = 1, .oids = {oid}};
+    const struct cache_mark marks[] = {{.kind = CACHE_MARK_WRITTEN, .oid = oid},
+                                       {.kind = CACHE_MARK_WHOLE, .oid = oid}};
 
-    if (f->open)
-        cache_footprint_add(&f->open->what, &one);
+    add_marks(f, marks, 2);
 }
 
 static void on_row(void *arg, const struct hd_stream_row *row)
 {
-    add_table(arg, row->relation->oid);
+    struct cache_mark marks[CACHE_WRITES_MAX];
+    uint32_t n = cache_rows_change(row, marks, CACHE_WRITES_MAX);
+
+    if (n <= CACHE_WRITES_MAX)
+        add_marks(arg, marks, n);
+    else
+        add_table(arg, row->relation->oid);
 }
 
 static void on_truncate(void *arg, uint32_t xid, const uint32_t *oids, uint32_t count)
@@ -156,9 +156,9 @@ static void on_commit(void *arg, uint32_t xid, uint64_t commit_lsn, uint64_t end
         cache_bump(&f->db->written);
         return;
     }
-    cache_footprint_note(&t->what, f->db, f->cache->epochs.max_tables);
-    cache_footprint_mark(&t->what, f->db, 1);
-    bump(f, &t->what);
+    cache_footprint_unsettle(&t->what, f->db, 1);
+    cache_footprint_bump(f->cache, &t->what, f->db);
+    f->cache->metrics->add(f->cache->host, f->cache->stats.followed, 1);
     t->next = f->unsettled;
     f->unsettled = t;
 }
@@ -178,7 +178,7 @@ static void on_settled(void *arg, uint32_t xid)
     *at = t->next;
     if (t->what.flags & CACHE_TXN_DEFINES)
         schema_changed(f);
-    cache_footprint_mark(&t->what, f->db, -1);
+    cache_footprint_unsettle(&t->what, f->db, -1);
     free(t);
 }
 
@@ -191,8 +191,10 @@ static void on_coverage(void *arg, uint32_t oid, uint32_t covered, const char *r
     if (!t)
         return;
     /* What was kept before is not known to hold. */
-    if (covered)
+    if (covered) {
         cache_bump(&t->written);
+        cache_bump(&t->whole);
+    }
     atomic_store_explicit(&t->covered, (int32_t)covered, memory_order_release);
 }
 

@@ -31,6 +31,9 @@
 /* Kinds that may commit by themselves. */
 #define PROCEDURES (HD_KIND_BIT(CALL) | HD_KIND_BIT(DO) | HD_KIND_BIT(EXECUTE) | HD_KIND_BIT(OTHER))
 
+/* Kinds whose rows may be told. */
+#define BY_ROW (HD_KIND_BIT(INSERT) | HD_KIND_BIT(UPDATE) | HD_KIND_BIT(DELETE))
+
 /* --- sorting ------------------------------------------------------------------------------------------- */
 
 static uint32_t marks_of(const struct hd_template_info *info)
@@ -105,10 +108,12 @@ static struct cache_rules *current_rules(struct cache *self)
     return rules;
 }
 
-static uint32_t want_of(enum cache_class class)
+static uint32_t want_of(enum cache_class class, uint64_t kinds)
 {
     if (class == CACHE_READ)
         return HD_WANT_DECIDE | HD_WANT_REPLACE | HD_WANT_DATA | HD_WANT_COMPLETE;
+    if (kinds & BY_ROW) /* which rows it touches may stand in its parameters */
+        return HD_WANT_DECIDE | HD_WANT_REPLACE | HD_WANT_COMPLETE | HD_WANT_TRANSACTION;
     return HD_WANT_DECIDE | HD_WANT_COMPLETE | HD_WANT_TRANSACTION;
 }
 
@@ -122,7 +127,7 @@ int32_t cache_plan(void *arg, void *ws, const hd_template *t, struct hd_plan *ou
     struct cache_plan *p;
 
     (void)ws;
-    out->want = want_of(CACHE_WRITE);
+    out->want = want_of(CACHE_WRITE, 0);
     if (self->template->info(t, &info) != HD_OK)
         return HD_OK;
     if (!sort(&info, &class)) {
@@ -139,7 +144,7 @@ int32_t cache_plan(void *arg, void *ws, const hd_template *t, struct hd_plan *ou
     p->class = class;
     p->marks = marks_of(&info);
     p->fingerprint = info.fingerprint;
-    out->want = want_of(class);
+    out->want = want_of(class, info.kinds);
     out->data = p;
     out->destroy = free_plan;
     return HD_OK;
@@ -154,6 +159,8 @@ void cache_bound_clear(struct cache_bound *b, const struct cache *self)
     b->deps = NULL;
     free(b->tables);
     free(b->rows);
+    cache_rows_free(b->rows_of);
+    b->rows_of = NULL;
     b->tables = NULL;
     b->rows = NULL;
     b->silent = 0;
@@ -189,9 +196,17 @@ static int find_tables(struct cache_bound *b, const struct cache *self, uint32_t
     return HD_OK;
 }
 
-void cache_bound_read(struct cache_bound *b, struct cache *self, const struct cache_rules *rules,
-                      uint64_t fingerprint)
+static struct cache_rows_from rows_from(const struct cache *self, const struct cache_bound *b,
+                                        const hd_template *tmpl)
 {
+    return (struct cache_rows_from){
+        .templates = self->template, .catalog = self->catalog, .tmpl = tmpl, .deps = b->deps};
+}
+
+void cache_bound_read(struct cache_bound *b, struct cache *self, const struct cache_rules *rules,
+                      const hd_template *tmpl, uint64_t fingerprint)
+{
+    const struct cache_rows_from from = rows_from(self, b, tmpl);
     struct hd_dependencies_info info = {.size = sizeof(info)};
     const struct cache_subject subject = {.fingerprint = fingerprint,
                                           .user = b->scope->user,
@@ -208,35 +223,22 @@ void cache_bound_read(struct cache_bound *b, struct cache *self, const struct ca
     b->policy = cache_rules_find(rules, &subject);
     if (info.problems)
         not_kept(b, HD_EUNSUPP, CACHE_BYPASS_UNPROVED);
-    else if (find_tables(b, self, info.tables))
+    else if (find_tables(b, self, info.tables) || !(b->rows_of = cache_rows_read(&from)))
         not_kept(b, HD_EFULL, CACHE_BYPASS_BOUND);
     else
         b->code = HD_OK;
 }
 
-/* Tables that it may write; whatever is not proved is anything. */
-static void read_footprint(struct cache_bound *b, const struct cache *self)
+/* What it may write; whatever is not proved is anything. */
+static void read_footprint(struct cache_bound *b, const struct cache *self, const hd_template *tmpl)
 {
     struct hd_dependencies_info info = {.size = sizeof(info)};
-    struct hd_dependency d = {.size = sizeof(d)};
-    struct cache_footprint *f = &b->footprint;
+    const struct cache_rows_from from = rows_from(self, b, tmpl);
 
-    *f = (struct cache_footprint){.flags = CACHE_TXN_WRITES};
-    if (self->catalog->info(b->deps, &info) != HD_OK || info.footprint) {
-        f->flags |= CACHE_TXN_ANYTHING;
+    if (self->catalog->info(b->deps, &info) != HD_OK || info.footprint)
         return;
-    }
-    for (uint32_t i = 0; i < info.tables; i++) {
-        struct cache_footprint one = {.flags = CACHE_TXN_WRITES, .count = 1};
-
-        if (self->catalog->table(b->deps, i, &d) != HD_OK) {
-            f->flags |= CACHE_TXN_ANYTHING;
-            return;
-        }
-        one.oids[0] = d.oid;
-        if (d.flags & HD_RELATION_WRITTEN)
-            cache_footprint_add(f, &one);
-    }
+    b->rows_of = cache_rows_write(&from);
+    b->anything = !b->rows_of;
 }
 
 /* Asks the catalog, where what it said is not current any more. */
@@ -247,14 +249,14 @@ static void ask(struct cache_plan *p, struct cache_bound *b)
     if (b->deps && self->catalog->current(b->deps))
         return;
     cache_bound_clear(b, self);
-    b->footprint = (struct cache_footprint){.flags = CACHE_TXN_WRITES | CACHE_TXN_ANYTHING};
+    b->anything = 1;
     if (self->catalog->dependencies(self->host, p->tmpl, &b->scope->catalog, &b->deps) != HD_OK) {
         b->deps = NULL;
         not_kept(b, HD_PENDING, CACHE_BYPASS_CATALOG);
     } else if (p->class == CACHE_READ) {
-        cache_bound_read(b, self, p->rules, p->fingerprint);
+        cache_bound_read(b, self, p->rules, p->tmpl, p->fingerprint);
     } else {
-        read_footprint(b, self);
+        read_footprint(b, self, p->tmpl);
     }
 }
 

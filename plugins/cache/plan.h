@@ -30,8 +30,10 @@ struct cache_bound {
     uint8_t *rows;  /* per table: it has rows of its own, and is no view or parent alone */
     int32_t silent; /* one of them is told of by no change stream */
     int32_t reserved;
+    struct cache_rows *rows_of; /* which rows it hangs on, or touches; NULL: not known */
     /* Of a write: */
-    struct cache_footprint footprint;
+    int32_t anything; /* it may touch anything */
+    int32_t reserved2;
 };
 
 struct cache_plan {
@@ -53,7 +55,7 @@ struct cache_bound *cache_plan_bind(struct cache_plan *p, struct cache_scope *sc
 
 /* One that is not bound to a plan, for CACHE EXPLAIN. */
 void cache_bound_read(struct cache_bound *b, struct cache *self, const struct cache_rules *rules,
-                      uint64_t fingerprint);
+                      const hd_template *tmpl, uint64_t fingerprint);
 void cache_bound_clear(struct cache_bound *b, const struct cache *self);
 
 #endif

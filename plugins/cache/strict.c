@@ -16,26 +16,15 @@ struct waiting {
     struct cache_flight *flight;   /* whose waiters it is for; NULL: `handle` */
     const struct cache_tier *tier; /* that has lent the value; NULL: it is a copy, behind this struct */
     uint64_t handle;
+    uint64_t generation; /* of the catalog, that the read was bound by */
     struct hd_cache_value value;
 };
 
-/* The conditions in a head of this process's own, and that nothing is unsettled. */
+/* What has been found holds, and nothing of it is unsettled. */
 static int still_holds(const struct waiting *w)
 {
-    struct cache_head h;
-    struct cache_condition c;
-    uint32_t unsettled = atomic_load_explicit(&w->db->unsettled, memory_order_acquire) |
-                         atomic_load_explicit(&w->db->defining, memory_order_acquire);
-
-    memcpy(&h, w->value.head.ptr, sizeof(h));
-    for (uint64_t i = 0; i < h.count; i++) {
-        memcpy(&c, w->value.head.ptr + sizeof(h) + i * sizeof(c), sizeof(c));
-        if (cache_epoch(c.cell) != c.epoch)
-            return 0;
-        if (i >= CACHE_FIXED_CONDITIONS)
-            unsettled |= cache_unsettled_of(c.cell);
-    }
-    return !unsettled;
+    return !atomic_load_explicit(&w->db->defining, memory_order_acquire) &&
+           cache_head_check(w->cache, w->value.head, w->generation) == HD_OK;
 }
 
 static void free_waiting(struct waiting *w)
@@ -85,8 +74,12 @@ int32_t cache_strict_hold(struct cache_worker *w, const struct cache_bound *b, c
 
     if (!one)
         return HD_ENOMEM;
-    *one = (struct waiting){
-        .cache = self, .db = b->scope->db, .tier = tier, .handle = st->handle, .value = *value};
+    *one = (struct waiting){.cache = self,
+                            .db = b->scope->db,
+                            .tier = tier,
+                            .handle = st->handle,
+                            .generation = b->generation,
+                            .value = *value};
     code = cache_follow_check(self, b->scope->db, b->policy.strict_wait_ms, on_checked, one);
     if (code != HD_PENDING) {
         free(one);
@@ -123,7 +116,8 @@ void cache_strict_land(struct cache *self, struct cache_database *db, struct cac
         cache_resume_all(self, flight, NULL);
         return;
     }
-    *w = (struct waiting){.cache = self, .db = db, .flight = flight, .value = *value};
+    *w = (struct waiting){
+        .cache = self, .db = db, .flight = flight, .generation = c->head.generation, .value = *value};
     at = (char *)(w + 1);
     w->value.head = copy(&at, value->head);
     w->value.describe = copy(&at, value->describe);

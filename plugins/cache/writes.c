@@ -12,36 +12,52 @@ void cache_footprint_add(struct cache_footprint *to, const struct cache_footprin
     for (uint32_t i = 0; i < what->count && !(to->flags & CACHE_TXN_ANYTHING); i++) {
         uint32_t k = 0;
 
-        while (k < to->count && to->oids[k] != what->oids[i])
+        while (k < to->count && to->cells[k] != what->cells[i])
             k++;
         if (k < to->count)
             continue;
         if (to->count == CACHE_WRITES_MAX)
             to->flags |= CACHE_TXN_ANYTHING;
         else
-            to->oids[to->count++] = what->oids[i];
+            to->cells[to->count++] = what->cells[i];
     }
 }
 
-void cache_footprint_note(struct cache_footprint *what, struct cache_database *db, uint32_t max_tables)
+void cache_footprint_marks(struct cache_footprint *to, struct cache_database *db, uint32_t max_tables,
+                           const struct cache_mark *marks, uint32_t count)
 {
-    for (uint32_t i = 0; i < what->count; i++)
-        if (!cache_database_table(db, what->oids[i], max_tables))
-            what->flags |= CACHE_TXN_ANYTHING;
+    for (uint32_t i = 0; i < count && !(to->flags & CACHE_TXN_ANYTHING); i++) {
+        struct cache_table *t = cache_database_table(db, marks[i].oid, max_tables);
+        struct cache_footprint one = {.flags = CACHE_TXN_WRITES, .count = 1};
+
+        one.cells[0] = t ? cache_table_cell(t, &marks[i]) : NULL;
+        if (one.cells[0])
+            cache_footprint_add(to, &one);
+        else
+            to->flags |= CACHE_TXN_ANYTHING;
+    }
 }
 
-void cache_footprint_mark(const struct cache_footprint *what, struct cache_database *db, int32_t change)
+void cache_footprint_unsettle(const struct cache_footprint *what, struct cache_database *db, int32_t change)
 {
     if (what->flags & CACHE_TXN_ANYTHING) {
-        atomic_fetch_add_explicit(&db->unsettled, (uint32_t)change, memory_order_acq_rel);
+        atomic_fetch_add_explicit(&db->written.unsettled, (uint32_t)change, memory_order_acq_rel);
         return;
     }
-    for (uint32_t i = 0; i < what->count; i++) {
-        struct cache_table *t = cache_database_find(db, what->oids[i]);
+    for (uint32_t i = 0; i < what->count; i++)
+        atomic_fetch_add_explicit(&what->cells[i]->unsettled, (uint32_t)change, memory_order_acq_rel);
+}
 
-        if (t)
-            atomic_fetch_add_explicit(&t->unsettled, (uint32_t)change, memory_order_acq_rel);
+void cache_footprint_bump(struct cache *self, const struct cache_footprint *what, struct cache_database *db)
+{
+    if (what->flags & CACHE_TXN_ANYTHING) {
+        cache_bump(&db->written);
+        self->metrics->add(self->host, self->stats.unknown_writes, 1);
+        return;
     }
+    for (uint32_t i = 0; i < what->count; i++)
+        cache_bump(what->cells[i]);
+    self->metrics->add(self->host, self->stats.invalidations, what->count != 0);
 }
 
 struct cache_write *cache_writes_begin(struct cache_writes *w, uint64_t handle, struct cache_database *db,
@@ -123,23 +139,6 @@ static struct cache_footprint sum_of(const struct cache_writes *w)
     return sum;
 }
 
-static void bump(struct cache *self, struct cache_database *db, const struct cache_footprint *what)
-{
-    if (what->flags & CACHE_TXN_ANYTHING) {
-        cache_bump(&db->written);
-        self->metrics->add(self->host, self->stats.unknown_writes, 1);
-        return;
-    }
-    for (uint32_t i = 0; i < what->count; i++) {
-        struct cache_table *t = cache_database_find(db, what->oids[i]);
-
-        if (!t)
-            continue;
-        cache_bump(&t->written);
-        self->metrics->add(self->host, self->stats.invalidations, 1);
-    }
-}
-
 /* --- transactions that are left ------------------------------------------------------------------------ */
 
 static void give_up(struct cache *self)
@@ -158,9 +157,8 @@ static void leave(struct cache *self, const struct hd_transaction *t, const stru
         return;
     }
     *left = (struct cache_left){.handle = t->handle, .db = db, .what = *what};
-    cache_footprint_note(&left->what, db, self->epochs.max_tables);
-    cache_footprint_mark(&left->what, db, 1);
-    bump(self, db, &left->what);
+    cache_footprint_unsettle(&left->what, db, 1);
+    cache_footprint_bump(self, &left->what, db);
     pthread_mutex_lock(&self->left_lock);
     left->next = self->left;
     self->left = left;
@@ -180,8 +178,8 @@ static void settle(struct cache *self, uint64_t handle)
     pthread_mutex_unlock(&self->left_lock);
     if (!left)
         return;
-    bump(self, left->db, &left->what);
-    cache_footprint_mark(&left->what, left->db, -1);
+    cache_footprint_bump(self, &left->what, left->db);
+    cache_footprint_unsettle(&left->what, left->db, -1);
     free(left);
 }
 
@@ -248,7 +246,7 @@ static void invalidate(struct cache *self, const struct cache_writes *w, const s
     }
     db = cache_epochs_find(&self->epochs, t->node, t->dbname);
     if (db) /* else nothing hangs on it */
-        bump(self, db, &sum);
+        cache_footprint_bump(self, &sum, db);
 }
 
 void cache_writes_end(struct cache *self, struct cache_writes *w, const struct hd_transaction *t)

@@ -17,13 +17,13 @@
 #define CACHE_TXN_DEFINES  32u /* changes the schema or privileges */
 #define CACHE_TXN_COMMITS  64u /* may commit in its midst: a procedure */
 
-/* Tables by OID, up to a number; more are anything. */
+/* Cells of what is touched, up to a number; more are anything. */
 #define CACHE_WRITES_MAX 64
 
 struct cache_footprint {
     uint32_t flags; /* CACHE_TXN_… */
     uint32_t count;
-    uint32_t oids[CACHE_WRITES_MAX];
+    struct cache_cell *cells[CACHE_WRITES_MAX];
 };
 
 /* A statement on its way. */
@@ -57,11 +57,13 @@ struct cache_writes {
 /* Adds one to the other. */
 void cache_footprint_add(struct cache_footprint *to, const struct cache_footprint *what);
 
-/* Makes epochs for all its tables, so that who reads one of them for the first time in a moment finds what is
- * marked. Where there is no room it becomes anything. */
-void cache_footprint_note(struct cache_footprint *what, struct cache_database *db, uint32_t max_tables);
-/* Its tables count as unsettled (+1), or no longer (-1). */
-void cache_footprint_mark(const struct cache_footprint *what, struct cache_database *db, int32_t change);
+/* Adds what the marks name. Where there is no room or memory for that it becomes anything. */
+void cache_footprint_marks(struct cache_footprint *to, struct cache_database *db, uint32_t max_tables,
+                           const struct cache_mark *marks, uint32_t count);
+/* What it touches counts as unsettled (+1), or no longer (-1). */
+void cache_footprint_unsettle(const struct cache_footprint *what, struct cache_database *db, int32_t change);
+/* What hangs on it holds no more. */
+void cache_footprint_bump(struct cache *self, const struct cache_footprint *what, struct cache_database *db);
 
 /* Notes that the schema of a database may change until the transaction's end. */
 void cache_writes_define(struct cache_writes *w, struct cache_database *db);

@@ -429,6 +429,40 @@ def defaults():
         pg.execute("ALTER ROLE other RESET bytea_output")
 
 
+@test("a write of one row ends what hangs on that row: the others' answers stay")
+def by_row():
+    read, update = "SELECT name FROM item WHERE id = %d", "UPDATE item SET name = '%s' WHERE id = %d"
+    with client() as w:
+        for write in (lambda n, v: w.query(update % (v, n)),
+                      lambda n, v: w.exchange(run("UPDATE item SET name = $1 WHERE id = $2", (v, str(n))))):
+            known(w, update % ("x", 50))
+            write(50, "x")
+            write(50, "x")
+            for n in range(20, 40):
+                warm(w, query(read % n))
+            warm(w, query("SELECT count(*) FROM item WHERE name = 'row 21'"))
+            before = stats()
+            write(21, "row 21")
+            equal(w.query(read % 21), [["row 21"]])
+            equal(w.query("SELECT count(*) FROM item WHERE name = 'row 21'"), [["1"]])
+            equal(stats()["hits"] - before["hits"], 0)
+            for n in range(20, 40):
+                w.query(read % n)
+            survived = stats()["hits"] - before["hits"]
+            assert survived >= 18, (survived, stats())
+        # One that takes a key's value, and gives it to another row.
+        warm(w, query(read % 20))
+        warm(w, query(read % 900))
+        w.query("UPDATE item SET id = 900 WHERE id = 20")
+        equal(w.query(read % 20), [])
+        equal(w.query(read % 900), direct_rows(read % 900))
+        w.query("UPDATE item SET id = 20 WHERE id = 900")
+
+
+def direct_rows(sql):
+    return [[None if v is None else str(v) for v in row] for row in pg.execute(sql)]
+
+
 @test("several transactions in one Query: each ends what it has written")
 def several():
     read = "SELECT name FROM item WHERE id = 10"
