@@ -3,6 +3,7 @@
  */
 #include "cache.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -89,6 +90,27 @@ static int32_t flush(void *arg, const struct hd_call *call, struct hd_error *err
     return HD_OK;
 }
 
+/* [control] */
+static int32_t invalidate_table(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    struct cache *self = arg;
+    struct hd_str schema = {NULL, 0}, name;
+    const char *dot;
+    char said[80];
+
+    if (call->arg_count != 1 || !call->args[0].len)
+        return cache_fail(err, HD_EINVAL, "name one table: CACHE INVALIDATE TABLE [SCHEMA.]NAME");
+    name = call->args[0];
+    dot = memchr(name.ptr, '.', name.len);
+    if (dot) {
+        schema = (struct hd_str){name.ptr, (uint64_t)(dot - name.ptr)};
+        name = (struct hd_str){dot + 1, name.len - schema.len - 1};
+    }
+    snprintf(said, sizeof(said), "%u tables", cache_epochs_end_named(&self->epochs, schema, name));
+    self->commands->message(call->result, said);
+    return HD_OK;
+}
+
 int32_t cache_commands_add(struct cache *self, struct hd_error *err)
 {
     const struct hd_commands_v1 *c = self->commands;
@@ -98,5 +120,9 @@ int32_t cache_commands_add(struct cache *self, struct hd_error *err)
     if (code == HD_OK)
         code = c->add(self->host, "CACHE FLUSH", "", "Drops all answers of the result cache", 0, flush, self,
                       err);
+    if (code == HD_OK)
+        code = c->add(self->host, "CACHE INVALIDATE TABLE", "[SCHEMA.]NAME",
+                      "Drops the answers that hang on tables of that name, in all databases", 0,
+                      invalidate_table, self, err);
     return code;
 }

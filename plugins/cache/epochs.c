@@ -20,6 +20,8 @@ static void free_database(struct cache_database *db)
 
             db->buckets[i] = t->next;
             free(atomic_load_explicit(&t->rows, memory_order_relaxed));
+            free(t->schema);
+            free(t->name);
             free(t);
         }
     }
@@ -133,6 +135,54 @@ struct cache_table *cache_database_table(struct cache_database *db, uint32_t oid
     }
     pthread_mutex_unlock(&db->lock);
     return t;
+}
+
+/* --- names --------------------------------------------------------------------------------------------- */
+
+void cache_table_named(struct cache_database *db, struct cache_table *t, struct hd_str schema,
+                       struct hd_str name)
+{
+    pthread_mutex_lock(&db->lock);
+    if (!t->name && (t->schema = strndup(schema.len ? schema.ptr : "", schema.len)) &&
+        !(t->name = strndup(name.len ? name.ptr : "", name.len))) {
+        free(t->schema);
+        t->schema = NULL;
+    }
+    pthread_mutex_unlock(&db->lock);
+}
+
+static int is(const char *a, struct hd_str b)
+{
+    return a && strlen(a) == b.len && !memcmp(a, b.ptr, b.len);
+}
+
+static uint32_t end_named(struct cache_database *db, struct hd_str schema, struct hd_str name)
+{
+    uint32_t n = 0;
+
+    pthread_mutex_lock(&db->lock);
+    for (size_t i = 0; i < CACHE_TABLE_BUCKETS; i++) {
+        for (struct cache_table *t = db->buckets[i]; t; t = t->next) {
+            if (!is(t->name, name) || (schema.len && !is(t->schema, schema)))
+                continue;
+            cache_bump(&t->written);
+            cache_bump(&t->whole);
+            n++;
+        }
+    }
+    pthread_mutex_unlock(&db->lock);
+    return n;
+}
+
+uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name)
+{
+    uint32_t n = 0;
+
+    pthread_mutex_lock(&e->lock);
+    for (struct cache_database *db = e->databases; db; db = db->next)
+        n += end_named(db, schema, name);
+    pthread_mutex_unlock(&e->lock);
+    return n;
 }
 
 /* --- cells --------------------------------------------------------------------------------------------- */

@@ -31,6 +31,7 @@ struct cache_table {
     struct cache_table *next; /* in its bucket */
     uint32_t oid;
     uint32_t reserved;
+    char *schema, *name; /* as they were when it was first read; NULL: it was not yet. Guarded by the lock */
     struct cache_cell written, whole; /* see rows.h */
     struct cache_cell *_Atomic rows;  /* CACHE_ROW_CELLS of them, made when they are first needed */
     _Atomic int32_t covered;          /* the change stream tells of it */
@@ -75,6 +76,12 @@ struct cache_database *cache_epochs_database(struct cache_epochs *e, struct hd_s
 struct cache_database *cache_epochs_find(struct cache_epochs *e, struct hd_str node, struct hd_str dbname);
 /* Found or made; NULL at the bound, or without memory. [any] */
 struct cache_table *cache_database_table(struct cache_database *db, uint32_t oid, uint32_t max);
+/* Notes what the table is called. Without memory it has no name. [any] */
+void cache_table_named(struct cache_database *db, struct cache_table *t, struct hd_str schema,
+                       struct hd_str name);
+/* Ends what hangs on the tables of that name, in all databases; schema empty: in any schema. How many they
+ * were. [any] */
+uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name);
 /* Found, or NULL: nothing has hung on it yet. [any] */
 struct cache_table *cache_database_find(struct cache_database *db, uint32_t oid);
 

@@ -188,6 +188,7 @@ static int find_tables(struct cache_bound *b, const struct cache *self, uint32_t
         b->tables[i] = cache_database_table(b->scope->db, d.oid, self->epochs.max_tables);
         if (!b->tables[i])
             return HD_EFULL;
+        cache_table_named(b->scope->db, b->tables[i], d.schema, d.name);
         b->rows[i] = d.kind == HD_RELATION_TABLE;
         b->silent |= d.kind == HD_RELATION_MATVIEW || (d.flags & HD_RELATION_UNLOGGED) ||
                      (b->rows[i] && !(d.flags & HD_RELATION_IDENTITY));

@@ -627,6 +627,20 @@ def at_once():
     assert stats()["hits"] > before, "nothing came from the cache"
 
 
+@test("CACHE INVALIDATE TABLE drops what hangs on that table")
+def invalidate():
+    mine, others, row = "SELECT count(*) FROM pet WHERE id > 3", "SELECT count(*) FROM owner", "SELECT name FROM pet WHERE id = 11"
+    with client() as w:
+        for table in ("pet", "public.pet"):
+            for sql in (mine, others, row):
+                warm(w, query(sql))
+            equal(host.control("cache", "invalidate", "table", table).returncode, 0)
+            with Counted(hits=1, misses=2):
+                for sql in (mine, others, row):
+                    w.query(sql)
+        assert host.control("cache", "invalidate", "table").returncode, "no table was named"
+
+
 @test("CACHE FLUSH drops everything")
 def flush_all():
     with client() as w:
