@@ -3,8 +3,10 @@
  */
 #include "session/statement.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/units.h"
@@ -46,6 +48,27 @@ static uint32_t lexical_flags(struct hd_session *s)
     return s->lexical;
 }
 
+/* RESET and names: these words mean the same in all of these sessions. So the host sees what goes back to the
+ * startup packet's settings, which it has to put in place, where it looks into no other text. */
+static int resets_by_words(const char *sql, size_t len)
+{
+    static const char reset[] = "reset";
+
+    if (!sql || len < sizeof(reset) || strncasecmp(sql, reset, sizeof(reset) - 1))
+        return 0;
+    for (size_t i = sizeof(reset) - 1; i < len; i++)
+        if (!isalnum((unsigned char)sql[i]) && !strchr("_. \t\r\n", sql[i]))
+            return 0;
+    return 1;
+}
+
+static uint32_t flags_of_text(struct hd_session *s, const char *sql, size_t len)
+{
+    uint32_t flags = lexical_flags(s);
+
+    return flags && resets_by_words(sql, len) ? 0 : flags;
+}
+
 static int plan_entry(struct hd_session *s, struct hd_template_entry *e, struct hd_text *out)
 {
     if (!e)
@@ -59,16 +82,16 @@ static int plan_entry(struct hd_session *s, struct hd_template_entry *e, struct 
 
 int hd_text_of_query(struct hd_session *s, const char *sql, size_t len, struct hd_text *out)
 {
-    return plan_entry(
-        s,
-        hd_template_cache_query(s->w->templates, sql, sql ? hd_template_trim(sql, len) : 0, lexical_flags(s)),
-        out);
+    size_t n = sql ? hd_template_trim(sql, len) : 0;
+
+    return plan_entry(s, hd_template_cache_query(s->w->templates, sql, n, flags_of_text(s, sql, n)), out);
 }
 
 int hd_text_of_parse(struct hd_session *s, const char *sql, size_t len, struct hd_text *out)
 {
-    return plan_entry(
-        s, hd_template_cache_exact(s->w->templates, sql, hd_template_trim(sql, len), lexical_flags(s)), out);
+    size_t n = hd_template_trim(sql, len);
+
+    return plan_entry(s, hd_template_cache_exact(s->w->templates, sql, n, flags_of_text(s, sql, n)), out);
 }
 
 int hd_text_of_template(struct hd_session *s, struct hd_template *tmpl, struct hd_text *out)

@@ -379,26 +379,29 @@ static void drop_name(struct hd_track *t, uint32_t i)
     t->names[i] = t->names[--t->count];
 }
 
-/* Gives the session and its server the same value of a setting; NULL takes it out. */
-static void put_value(struct hd_session *s, const char *name, const char *value)
+static const char *at_startup(const struct hd_session *s, const char *name)
 {
-    struct hd_params **both[] = {&s->params, &s->server->params};
+    return s->startup ? hd_params_get(s->startup, name) : NULL;
+}
 
-    for (size_t i = 0; i < HD_ARRAY_LEN(both); i++) {
-        struct hd_params *p = hd_params_with(*both[i], name, value);
+static void put(struct hd_session *s, struct hd_params **at, const char *name, const char *value)
+{
+    struct hd_params *p = hd_params_with(*at, name, value);
 
-        if (p) {
-            hd_params_drop(*both[i]);
-            *both[i] = p;
-        } else {
-            s->pins |= HD_PIN_UNSURE;
-        }
+    if (p) {
+        hd_params_drop(*at);
+        *at = p;
+    } else {
+        s->pins |= HD_PIN_UNSURE;
     }
 }
 
-static int at_startup(const struct hd_session *s, const char *name)
+/* Gives the session and its server the same value of a setting; NULL takes it out. What the startup packet
+ * has set is then still the session's: a reset that was committed by a text that failed behind it. */
+static void put_value(struct hd_session *s, const char *name, const char *value)
 {
-    return s->startup && hd_params_get(s->startup, name);
+    put(s, &s->params, name, value ? value : at_startup(s, name));
+    put(s, &s->server->params, name, value);
 }
 
 /* A RESET that nothing has taken back leaves the server's own value, whatever that is. */
@@ -441,10 +444,51 @@ static const struct {
     {HD_PIN_PREPARE, "EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() WHERE from_sql)"},
 };
 
-static void put_questions(struct hd_track *t, struct hd_strbuf *sql)
+/* Settings that are as the server has them by itself; those that it does not list (a custom one, the role)
+ * are not among them. */
+static const char by_itself[] =
+    "WITH by_itself (name) AS (SELECT pg_catalog.lower(name COLLATE pg_catalog.\"C\")"
+    " FROM pg_catalog.pg_show_all_settings()"
+    " WHERE source OPERATOR(pg_catalog.<>) 'session') ";
+
+/* Is it as the session says, whatever has come of what was noted? What was tried and failed is nobody's: who
+ * may not set it cannot be given it elsewhere. */
+static int is_sessions(const struct hd_session *s, const struct name *n)
 {
+    return !s->track->failed && hd_params_get(s->params, n->name);
+}
+
+static void put_current(struct hd_strbuf *sql, const char *name)
+{
+    hd_strbuf_puts(sql, "pg_catalog.current_setting(");
+    hd_params_literal(sql, name);
+    hd_strbuf_puts(sql, ", true)");
+}
+
+/* NULL where the session has not set it. */
+static void put_current_if_set(struct hd_strbuf *sql, const char *name)
+{
+    char lower[NAME_BYTES + 1];
+    size_t n = 0;
+
+    for (; name[n] && n < NAME_BYTES; n++)
+        lower[n] = (char)(name[n] >= 'A' && name[n] <= 'Z' ? name[n] - 'A' + 'a' : name[n]);
+    lower[n] = 0;
+    hd_strbuf_puts(sql, "CASE WHEN EXISTS (SELECT FROM by_itself WHERE name OPERATOR(pg_catalog.=) ");
+    hd_params_literal(sql, lower);
+    hd_strbuf_puts(sql, ") THEN NULL ELSE ");
+    put_current(sql, name);
+    hd_strbuf_puts(sql, " END");
+}
+
+static void put_questions(const struct hd_session *s, struct hd_strbuf *sql)
+{
+    const struct hd_track *t = s->track;
     const char *between = "SELECT ";
 
+    for (uint32_t i = 0; i < t->count && !sql->len; i++)
+        if (t->names[i].touched && !is_sessions(s, &t->names[i]))
+            hd_strbuf_puts(sql, by_itself);
     for (size_t i = 0; i < HD_ARRAY_LEN(questions); i++) {
         if (!(t->touched & questions[i].pin))
             continue;
@@ -456,9 +500,10 @@ static void put_questions(struct hd_track *t, struct hd_strbuf *sql)
         if (!t->names[i].touched)
             continue;
         hd_strbuf_puts(sql, between);
-        hd_strbuf_puts(sql, "pg_catalog.current_setting(");
-        hd_params_literal(sql, t->names[i].name);
-        hd_strbuf_puts(sql, ", true)");
+        if (is_sessions(s, &t->names[i]))
+            put_current(sql, t->names[i].name);
+        else
+            put_current_if_set(sql, t->names[i].name);
         between = ", ";
     }
 }
@@ -484,7 +529,7 @@ int hd_track_ask(struct hd_session *s)
     if (!due(s))
         return 0;
     settle_resets(s);
-    put_questions(t, &sql);
+    put_questions(s, &sql);
     if (!sql.len && !sql.failed) {
         conclude(s);
         return 0;

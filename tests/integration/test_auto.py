@@ -59,10 +59,25 @@ SETTINGS = {
     "SET in a transaction that fails": ["BEGIN", "SET work_mem = '3MB'", "SELECT 1/0", "COMMIT"],
     "SET in a text that fails": ["SET work_mem = '3MB'; SELECT 1/0"],
     "SET, committed within a text that fails": ["BEGIN; SET work_mem = '3MB'; COMMIT; SELECT 1/0"],
+    "a SET that is denied": ["SET lc_messages = 'C'"],
+    "a SET that is denied again": ["SET lc_messages = 'C'", "SET work_mem = '3MB'", "SET LC_Messages = 'C'"],
+    "a SET of what cannot be changed": ["SET max_connections = 5"],
+    "a SET of what there is not": ["SET nothing = 5"],
+    "a SET that the next one takes along": ["SET work_mem = '3MB'; SET lc_messages = 'C'"],
+    "a SET, committed before the next one is denied": ["BEGIN; SET work_mem = '3MB'; COMMIT; SET lc_messages = 'C'"],
+    "a SET that is denied behind a savepoint": [
+        "BEGIN", "SET work_mem = '3MB'", "SAVEPOINT a", "SET lc_messages = 'C'", "ROLLBACK TO a", "COMMIT",
+    ],
+    "a SET that fails behind a savepoint": [
+        "BEGIN", "SET work_mem = '3MB'", "SAVEPOINT a", "SET work_mem = 'much'", "ROLLBACK TO a", "COMMIT",
+    ],
+    "set_config that is never called": ["SELECT set_config('lc_messages', 'C', false) WHERE false"],
+    "a custom setting rolled back": ["BEGIN", "SET my.thing = 'x'", "ROLLBACK"],
     "a SET that fails": ["SET work_mem = '3MB'", "SET work_mem = 'much'"],
     "RESET": ["SET work_mem = '3MB'", "RESET work_mem"],
     "RESET rolled back": ["SET work_mem = '3MB'", "BEGIN", "RESET work_mem", "ROLLBACK"],
     "RESET in a transaction": ["SET work_mem = '3MB'", "BEGIN", "RESET work_mem", "COMMIT"],
+    "RESET, committed within a text that fails": ["SET work_mem = '3MB'", "BEGIN; RESET work_mem; COMMIT; SELECT 1/0"],
     "RESET ALL": ["SET work_mem = '3MB'", "SET my.thing = 'x'", "SET DateStyle = German", "RESET ALL"],
     "RESET ALL rolled back": ["SET work_mem = '3MB'", "BEGIN", "RESET ALL", "ROLLBACK"],
     "TO DEFAULT": ["SET work_mem = '3MB'", "SET work_mem TO DEFAULT"],
@@ -131,8 +146,22 @@ def _():
 def _():
     for extended in (False, True):
         for name in ("RESET", "RESET ALL", "DISCARD ALL", "TO DEFAULT", "RESET rolled back", "RESET ALL rolled back",
-                     "SET rolled back", "RESET in a transaction", "SET TIME ZONE LOCAL"):
+                     "SET rolled back", "RESET in a transaction", "SET TIME ZONE LOCAL",
+                     "RESET, committed within a text that fails"):
             settings_case(name, extended, options="-c work_mem=5MB -c TimeZone=America/New_York", DateStyle="German")
+
+
+@test("RESET goes back to the startup packet's settings where the host reads no other text")
+def _():
+    for unread in ("SET standard_conforming_strings = off", "SET client_encoding = 'SJIS'"):
+        for sql in ("RESET ALL", "reset\twork_mem;", "RESET client_encoding"):
+            for form in (query, run):
+                startup = {"client_encoding": "LATIN1", "options": "-c work_mem=5MB"}
+                with auto(2) as host, Sides(pg, host, "shop", **startup) as sides:
+                    sides.exchange(form("SET work_mem = '3MB'"))
+                    sides.exchange(form(unread))
+                    sides.exchange(form(sql))
+                    sides.query(ASK)
 
 
 @test("set_config whose names stand in parameters")
