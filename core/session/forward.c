@@ -14,6 +14,7 @@
 #include "session/prepared.h"
 #include "session/reply.h"
 #include "session/server.h"
+#include "session/track.h"
 #include "wire/build.h"
 
 enum hd_taken hd_forward_piece(struct hd_session *s, const struct hd_frame *f)
@@ -246,6 +247,7 @@ static int fail_here(struct hd_session *s, int extended, struct hd_buf *error)
     const uint8_t ready[6] = {HD_MSG_READY_FOR_QUERY, 0, 0, 0, 5, HD_TXN_IDLE};
     int code = hd_reply_buf(s, error);
 
+    hd_track_failed(s);
     if (extended)
         s->skip_sync = 1;
     else if (!code)

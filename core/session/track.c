@@ -21,11 +21,18 @@
 /* Pins that make no difference to what the others come to. */
 #define FOR_GOOD (HD_PIN_MODE | HD_PIN_UNSURE | HD_PIN_PROTOCOL | HD_PIN_LOAD | HD_PIN_SEED)
 
+/* What was done to a setting last. */
+enum done {
+    DONE_PERHAPS = 0, /* it may have been set, and may not */
+    DONE_SET,
+    DONE_RESET,
+};
+
 struct name {
     char *name;
     uint8_t touched; /* since it was asked for */
     uint8_t asked;   /* by the question that is on its way */
-    uint8_t reset;   /* the last that was done to it */
+    uint8_t done;    /* DONE_…, where nothing has failed */
 };
 
 struct hd_track {
@@ -108,13 +115,21 @@ static struct name *name_of(struct hd_track *t, const char *name)
     return n;
 }
 
-static void touch_setting(struct hd_session *s, const char *name, int reset)
+/* What comes of doing this to it, behind what was done before. */
+static enum done then_done(const struct hd_session *s, const struct name *n, enum done done)
+{
+    int was_set = n->touched ? n->done == DONE_SET : hd_params_get(s->params, n->name) != NULL;
+
+    return done == DONE_PERHAPS && was_set ? DONE_SET : done;
+}
+
+static void touch_setting(struct hd_session *s, const char *name, enum done done)
 {
     struct hd_track *t;
     struct name *n;
 
     if (!strcasecmp(name, "session_authorization"))
-        touch_setting(s, "role", 0); /* whoever becomes another leaves his role, for good */
+        touch_setting(s, "role", DONE_SET); /* whoever becomes another leaves his role, for good */
     if (reported(s, name) || !strncasecmp(name, "transaction", 11))
         return; /* what SET TRANSACTION sets ends with the transaction */
     if (!strcasecmp(name, "seed")) {
@@ -127,8 +142,8 @@ static void touch_setting(struct hd_session *s, const char *name, int reset)
         return;
     n = name_of(t, name);
     if (n) {
+        n->done = (uint8_t)then_done(s, n, done);
         n->touched = 1;
-        n->reset = (uint8_t)reset;
     } else {
         t->unnamed = 1;
     }
@@ -139,27 +154,27 @@ static void touch_all_settings(struct hd_session *s)
 {
     for (uint32_t i = 0; i < s->params->count; i++)
         if (strcasecmp(s->params->entries[i].name, "role")) /* it stays as it is */
-            touch_setting(s, s->params->entries[i].name, 1);
+            touch_setting(s, s->params->entries[i].name, DONE_RESET);
     for (uint32_t i = 0; s->startup && i < s->startup->count; i++)
-        touch_setting(s, s->startup->entries[i].name, 1);
+        touch_setting(s, s->startup->entries[i].name, DONE_RESET);
     for (uint32_t i = 0; s->track && i < s->track->count; i++)
-        if (s->track->names[i].touched)
-            s->track->names[i].reset = strcasecmp(s->track->names[i].name, "role") != 0;
+        if (s->track->names[i].touched && strcasecmp(s->track->names[i].name, "role"))
+            s->track->names[i].done = DONE_RESET;
 }
 
 static void note_set(struct hd_session *s, const struct hd_fact_statement *st)
 {
     if (st->options & HD_OPTION_CHARACTERISTICS) {
-        touch_setting(s, "default_transaction_isolation", 0);
-        touch_setting(s, "default_transaction_read_only", 0);
-        touch_setting(s, "default_transaction_deferrable", 0);
+        touch_setting(s, "default_transaction_isolation", DONE_PERHAPS);
+        touch_setting(s, "default_transaction_read_only", DONE_PERHAPS);
+        touch_setting(s, "default_transaction_deferrable", DONE_PERHAPS);
     } else if (!(st->options & HD_OPTION_LOCAL)) {
         if (st->name)
-            touch_setting(s, st->name, (st->options & HD_OPTION_DEFAULT) != 0);
+            touch_setting(s, st->name, st->options & HD_OPTION_DEFAULT ? DONE_RESET : DONE_SET);
         else
             touch_unnamed(s);
     } else if (st->name && !strcasecmp(st->name, "session_authorization")) {
-        touch_setting(s, "role", 0); /* and does not take it on again when the transaction ends */
+        touch_setting(s, "role", DONE_SET); /* and does not take it on again when the transaction ends */
     }
 }
 
@@ -168,7 +183,7 @@ static void note_reset(struct hd_session *s, const struct hd_fact_statement *st)
     if (st->options & HD_OPTION_ALL)
         touch_all_settings(s);
     else if (st->name)
-        touch_setting(s, st->name, 1);
+        touch_setting(s, st->name, DONE_RESET);
     else
         touch_unnamed(s);
 }
@@ -353,9 +368,9 @@ static void note_call(struct hd_session *s, const struct hd_facts *f, const stru
     if (call->local)
         return;
     if (v && v->kind == HD_VALUE_LITERAL && name_in_text(in, v->index, name, sizeof(name)))
-        touch_setting(s, name, 0);
+        touch_setting(s, name, DONE_PERHAPS);
     else if (v && v->kind == HD_VALUE_PARAM && name_in_bind(in, v->index, name, sizeof(name)))
-        touch_setting(s, name, 0);
+        touch_setting(s, name, DONE_PERHAPS);
     else
         touch_unnamed(s);
 }
@@ -410,7 +425,7 @@ static void settle_resets(struct hd_session *s)
     struct hd_track *t = s->track;
 
     for (uint32_t i = t->failed ? 0 : t->count; i-- > 0;) {
-        if (!t->names[i].touched || !t->names[i].reset || at_startup(s, t->names[i].name))
+        if (!t->names[i].touched || t->names[i].done != DONE_RESET || at_startup(s, t->names[i].name))
             continue;
         put_value(s, t->names[i].name, NULL);
         drop_name(t, i);
@@ -451,11 +466,16 @@ static const char by_itself[] =
     " FROM pg_catalog.pg_show_all_settings()"
     " WHERE source OPERATOR(pg_catalog.<>) 'session') ";
 
-/* Is it as the session says, whatever has come of what was noted? What was tried and failed is nobody's: who
- * may not set it cannot be given it elsewhere. */
+/* Has the session set it? What was tried and failed is nobody's: who may not set it cannot be given it
+ * elsewhere. PostgreSQL's list is long, and looked through where that is not known. */
 static int is_sessions(const struct hd_session *s, const struct name *n)
 {
-    return !s->track->failed && hd_params_get(s->params, n->name);
+    static const char *const unlisted[] = {"role", "session_authorization"};
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(unlisted); i++)
+        if (!strcasecmp(n->name, unlisted[i]))
+            return 1;
+    return !s->track->failed && (n->done == DONE_SET || at_startup(s, n->name));
 }
 
 static void put_current(struct hd_strbuf *sql, const char *name)
