@@ -77,13 +77,28 @@ static int sort(const struct hd_template_info *info, enum cache_class *class)
     return marks_of(info) != 0;
 }
 
+static void clear(struct cache_bound *b, const struct cache *self)
+{
+    if (b->deps)
+        self->catalog->release(b->deps);
+    b->deps = NULL;
+    free(b->tables);
+    free(b->rows);
+    cache_rows_free(b->rows_of);
+    b->rows_of = NULL;
+    b->tables = NULL;
+    b->rows = NULL;
+    b->silent = 0;
+    b->table_count = 0;
+}
+
 static void free_bounds(struct cache_plan *p)
 {
     while (p->bounds) {
         struct cache_bound *b = p->bounds;
 
         p->bounds = b->next;
-        cache_bound_clear(b, p->cache);
+        clear(b, p->cache);
         free(b);
     }
 }
@@ -152,21 +167,6 @@ int32_t cache_plan(void *arg, void *ws, const hd_template *t, struct hd_plan *ou
 
 /* --- binding ------------------------------------------------------------------------------------------- */
 
-void cache_bound_clear(struct cache_bound *b, const struct cache *self)
-{
-    if (b->deps)
-        self->catalog->release(b->deps);
-    b->deps = NULL;
-    free(b->tables);
-    free(b->rows);
-    cache_rows_free(b->rows_of);
-    b->rows_of = NULL;
-    b->tables = NULL;
-    b->rows = NULL;
-    b->silent = 0;
-    b->table_count = 0;
-}
-
 static void not_kept(struct cache_bound *b, int32_t code, enum cache_bypass why)
 {
     b->code = code;
@@ -204,8 +204,8 @@ static struct cache_rows_from rows_from(const struct cache *self, const struct c
         .templates = self->template, .catalog = self->catalog, .tmpl = tmpl, .deps = b->deps};
 }
 
-void cache_bound_read(struct cache_bound *b, struct cache *self, const struct cache_rules *rules,
-                      const hd_template *tmpl, uint64_t fingerprint)
+static void read_dependencies(struct cache_bound *b, struct cache *self, const struct cache_rules *rules,
+                              const hd_template *tmpl, uint64_t fingerprint)
 {
     const struct cache_rows_from from = rows_from(self, b, tmpl);
     struct hd_dependencies_info info = {.size = sizeof(info)};
@@ -249,13 +249,13 @@ static void ask(struct cache_plan *p, struct cache_bound *b)
 
     if (b->deps && self->catalog->current(b->deps))
         return;
-    cache_bound_clear(b, self);
+    clear(b, self);
     b->anything = 1;
     if (self->catalog->dependencies(self->host, p->tmpl, &b->scope->catalog, &b->deps) != HD_OK) {
         b->deps = NULL;
         not_kept(b, HD_PENDING, CACHE_BYPASS_CATALOG);
     } else if (p->class == CACHE_READ) {
-        cache_bound_read(b, self, p->rules, p->tmpl, p->fingerprint);
+        read_dependencies(b, self, p->rules, p->tmpl, p->fingerprint);
     } else {
         read_footprint(b, self, p->tmpl);
     }
@@ -270,7 +270,7 @@ static struct cache_bound *take_last(struct cache_plan *p)
         at = &(*at)->next;
     b = *at;
     *at = NULL;
-    cache_bound_clear(b, p->cache);
+    clear(b, p->cache);
     memset(b, 0, sizeof(*b));
     return b;
 }

@@ -53,9 +53,4 @@ int32_t cache_plan(void *self, void *ws, const hd_template *t, struct hd_plan *o
 /* The plan in that scope, as the catalog says now. NULL: no memory. [worker] */
 struct cache_bound *cache_plan_bind(struct cache_plan *p, struct cache_scope *scope);
 
-/* One that is not bound to a plan, for CACHE EXPLAIN. */
-void cache_bound_read(struct cache_bound *b, struct cache *self, const struct cache_rules *rules,
-                      const hd_template *tmpl, uint64_t fingerprint);
-void cache_bound_clear(struct cache_bound *b, const struct cache *self);
-
 #endif
