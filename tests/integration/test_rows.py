@@ -13,7 +13,6 @@ import sides
 from harness import Host, Postgres, equal, main, test
 from pgwire import query, run
 
-PENDING = 1
 
 pg = Postgres()
 pg.execute(
@@ -60,7 +59,7 @@ def marks(sql, values=()):
     while True:
         fields = [m.fields() for m in through.exchange(message("/* marks */ " + sql, values)) if m.type == "E"][0]
         equal(fields["C"], "HD001")
-        if fields["M"] != "code %d" % PENDING:
+        if not fields["M"].startswith("code "):
             break
         assert time.monotonic() < deadline, "the catalog was not asked"
     if fields["M"] in ("unproved", "anything"):
