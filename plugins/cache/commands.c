@@ -111,6 +111,23 @@ static int32_t invalidate_table(void *arg, const struct hd_call *call, struct hd
     return HD_OK;
 }
 
+/* [control] What a DBA may run, where changes of the schema around the host are to be told at once. */
+static int32_t setup(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    const struct cache *self = arg;
+    const char *sql;
+
+    if (!self->stream)
+        return cache_fail(
+            err, HD_EUNSUPP,
+            "no change stream is used: all rules say mode = ttl, and nothing is told of what is "
+            "done around the host");
+    sql = self->stream->setup(self->stream_self);
+    self->commands->column(call->result, "sql", HD_COL_TEXT);
+    self->commands->text(call->result, (struct hd_str){sql, strlen(sql)});
+    return HD_OK;
+}
+
 int32_t cache_commands_add(struct cache *self, struct hd_error *err)
 {
     const struct hd_commands_v1 *c = self->commands;
@@ -124,5 +141,10 @@ int32_t cache_commands_add(struct cache *self, struct hd_error *err)
         code = c->add(self->host, "CACHE INVALIDATE TABLE", "[SCHEMA.]NAME",
                       "Drops the answers that hang on tables of that name, in all databases", 0,
                       invalidate_table, self, err);
+    if (code == HD_OK)
+        code =
+            c->add(self->host, "CACHE SETUP", "",
+                   "SQL that makes a database tell of DDL around the host: a superuser runs it there, once",
+                   HD_CMDF_READ_ONLY, setup, self, err);
     return code;
 }

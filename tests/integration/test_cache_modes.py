@@ -227,6 +227,18 @@ def history():
         equal(warm(w, READ % 1), [[str(acknowledged[1])]])
 
 
+@test("DDL around the host, where the server tells of it")
+def ddl_around():
+    sql = host.console("CACHE SETUP")[0]["sql"]
+    pg.execute(sql)
+    pg.execute("CREATE VIEW around AS SELECT v FROM item WHERE id = 3; GRANT SELECT ON around TO app")
+    with client() as w:
+        for i in range(5):
+            warm(w, "SELECT v FROM around")
+            pg.execute("CREATE OR REPLACE VIEW around AS SELECT v + %d AS v FROM item WHERE id = 3" % (i * 1000))
+            equal(w.query("SELECT v FROM around"), [[str(v)] for v, in pg.execute("SELECT v FROM around")])
+
+
 @test("strict without the change stream is refused, and says what would do")
 def without():
     made = {k: v for k, v in sections().items() if k != "plugin change-stream"}
