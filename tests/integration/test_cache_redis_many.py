@@ -51,7 +51,8 @@ def failover():
         for one in (a, b):
             wait_for(lambda: servers(one.host)[0]["server"].endswith(":%d" % switched.port), 30, "the switch is followed")
             wait_up(one.host)
-            equal(one.code("three"), "ok", str((counts(one.host), switched.keys(), s.replica.keys())))
+            # Sentinels do not wait until a replica has the last writes: the value may be lost, but nothing else.
+            assert one.code("three") in ("ok", "miss"), (counts(one.host), switched.keys(), s.replica.keys())
         stored(a, "four")
 
 
