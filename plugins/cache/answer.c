@@ -87,17 +87,12 @@ void cache_capture_free(struct cache_capture *c)
     free(c);
 }
 
-static int all_hold(const struct cache_condition *c, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++)
-        if (cache_epoch(c[i].cell) != c[i].epoch)
-            return 0;
-    return 1;
-}
-
 int cache_capture_holds(const struct cache_capture *c)
 {
-    return all_hold(c->head.conditions, c->head.count);
+    for (uint64_t i = 0; i < c->head.count; i++)
+        if (cache_epoch(c->head.conditions[i].cell) != c->head.conditions[i].epoch)
+            return 0;
+    return 1;
 }
 
 /* A store need not keep it aligned. */

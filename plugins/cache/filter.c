@@ -135,8 +135,7 @@ static int look_in(struct cache_worker *w, const struct cache_tier *tier, const 
     v->bytes = h->value.bytes;
     v->release = release_hit;
     v->release_arg = h;
-    count(self, self->stats.hits);
-    self->metrics->add(self->host, self->stats.saved, (int64_t)h->value.cost_ns);
+    cache_stats_hit(&self->stats, self->host, self->metrics, h->value.cost_ns);
     return 1;
 }
 

@@ -20,7 +20,7 @@ struct told {
 struct cache_follow {
     struct cache *cache;
     struct cache_database *db;
-    hd_stream *stream; /* NULL: it could not be opened */
+    hd_stream *stream;
     struct told *open; /* between begin() and commit(); one at a time */
     struct told *unsettled;
     _Atomic int32_t running;

@@ -220,7 +220,6 @@ static void read_dependencies(struct cache_bound *b, struct cache *self, const s
         return;
     }
     b->generation = info.generation;
-    b->reason = info.reason;
     b->policy = cache_rules_find(rules, &subject);
     if (info.problems)
         not_kept(b, HD_EUNSUPP, CACHE_BYPASS_UNPROVED);

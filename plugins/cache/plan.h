@@ -22,7 +22,6 @@ struct cache_bound {
     /* Of a read: */
     int32_t code; /* HD_OK: it may be kept; else why not: `why` */
     enum cache_bypass why;
-    struct hd_str reason; /* in words; of the dependencies */
     struct cache_policy policy;
     uint64_t generation;
     uint32_t table_count;

@@ -51,3 +51,10 @@ int32_t cache_stats_init(struct cache_stats *s, hd_host *host, const struct hd_m
     }
     return HD_OK;
 }
+
+void cache_stats_hit(const struct cache_stats *s, hd_host *host, const struct hd_metrics_v1 *metrics,
+                     uint64_t cost_ns)
+{
+    metrics->add(host, s->hits, 1);
+    metrics->add(host, s->saved, (int64_t)cost_ns);
+}

@@ -42,10 +42,8 @@ static void answer_one(struct waiting *w, int good)
                                  .describe = w->value.describe,
                                  .bytes = w->value.bytes};
 
-    if (self->statement->resume(self->host, w->handle, &v) != HD_OK || !good)
-        return;
-    self->metrics->add(self->host, self->stats.hits, 1);
-    self->metrics->add(self->host, self->stats.saved, (int64_t)w->value.cost_ns);
+    if (self->statement->resume(self->host, w->handle, &v) == HD_OK && good)
+        cache_stats_hit(&self->stats, self->host, self->metrics, w->value.cost_ns);
 }
 
 /* The check is over. */
