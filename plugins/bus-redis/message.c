@@ -5,22 +5,9 @@
 
 #include <string.h>
 
+#include "redis/number.h"
+
 static const char magic[4] = {'H', 'D', 'B', 'M'};
-
-static void put_number(char *p, uint64_t n, int bytes)
-{
-    for (int i = 0; i < bytes; i++, n >>= 8)
-        p[i] = (char)(n & 0xff);
-}
-
-static uint64_t get_number(const char *p, int bytes)
-{
-    uint64_t n = 0;
-
-    for (int i = bytes; i-- > 0;)
-        n = n << 8 | (unsigned char)p[i];
-    return n;
-}
 
 /* Structs are sent as they are in memory, so both machines must lay them out alike. */
 static uint64_t machine(void)
@@ -37,13 +24,13 @@ uint32_t br_message_write(const struct br_message *m, char out[BR_MESSAGE_MAX])
     if (m->topic.len >= HD_EVENT_NAME || m->data.len > HD_EVENT_MAX)
         return 0;
     memcpy(out, magic, sizeof(magic));
-    put_number(out + 4, BR_VERSION, 2);
-    put_number(out + 6, m->kind, 2);
+    rds_put_number(out + 4, BR_VERSION, 2);
+    rds_put_number(out + 6, m->kind, 2);
     memcpy(out + 8, m->host.bytes, sizeof(m->host.bytes));
-    put_number(out + 24, m->number, 8);
-    put_number(out + 32, machine(), 4);
-    put_number(out + 36, m->topic.len, 2);
-    put_number(out + 38, m->data.len, 2);
+    rds_put_number(out + 24, m->number, 8);
+    rds_put_number(out + 32, machine(), 4);
+    rds_put_number(out + 36, m->topic.len, 2);
+    rds_put_number(out + 38, m->data.len, 2);
     if (m->topic.len)
         memcpy(out + BR_HEADER, m->topic.ptr, m->topic.len);
     if (m->data.len)
@@ -57,12 +44,12 @@ int32_t br_message_read(struct hd_str s, struct br_message *out)
     if (s.len < BR_HEADER || memcmp(s.ptr, magic, sizeof(magic)) != 0)
         return HD_EPROTO;
     memcpy(out->host.bytes, s.ptr + 8, sizeof(out->host.bytes));
-    out->number = get_number(s.ptr + 24, 8);
-    if (get_number(s.ptr + 4, 2) != BR_VERSION || get_number(s.ptr + 32, 4) != machine())
+    out->number = rds_get_number(s.ptr + 24, 8);
+    if (rds_get_number(s.ptr + 4, 2) != BR_VERSION || rds_get_number(s.ptr + 32, 4) != machine())
         return HD_EVERSION;
-    out->kind = (uint32_t)get_number(s.ptr + 6, 2);
-    out->topic = (struct hd_str){s.ptr + BR_HEADER, get_number(s.ptr + 36, 2)};
-    out->data.len = get_number(s.ptr + 38, 2);
+    out->kind = (uint32_t)rds_get_number(s.ptr + 6, 2);
+    out->topic = (struct hd_str){s.ptr + BR_HEADER, rds_get_number(s.ptr + 36, 2)};
+    out->data.len = rds_get_number(s.ptr + 38, 2);
     if (out->topic.len >= HD_EVENT_NAME || out->data.len > HD_EVENT_MAX ||
         s.len != BR_HEADER + out->topic.len + out->data.len || out->kind < BR_EVENT || out->kind > BR_GAP)
         return HD_EPROTO;

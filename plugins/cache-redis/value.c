@@ -9,6 +9,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "redis/number.h"
+
 #define CODEC_NONE 0
 #define CODEC_LZ4  1
 #define PART_MAX   0x7fffffffu /* bytes of one part, and of all compressed together */
@@ -42,21 +44,6 @@ int32_t cr_buffer_reserve(struct cr_buffer *b, uint64_t cap)
     return HD_OK;
 }
 
-static void put_number(char *p, uint64_t n, int bytes)
-{
-    for (int i = 0; i < bytes; i++, n >>= 8)
-        p[i] = (char)(n & 0xff);
-}
-
-static uint64_t get_number(const char *p, int bytes)
-{
-    uint64_t n = 0;
-
-    for (int i = bytes; i-- > 0;)
-        n = n << 8 | (unsigned char)p[i];
-    return n;
-}
-
 static uint64_t checksum(const char *p, uint64_t len)
 {
     return XXH3_64bits_withSeed(p + CR_HEADER, len - CR_HEADER, XXH3_64bits(p, 40));
@@ -80,14 +67,14 @@ static char *append(char *at, struct hd_str s)
 static void put_frame(char *p, const struct frame *f)
 {
     memcpy(p, magic, sizeof(magic));
-    put_number(p + 4, CR_VERSION, 2);
-    put_number(p + 6, f->codec, 2);
-    put_number(p + 8, f->key, 4);
-    put_number(p + 12, f->head, 4);
-    put_number(p + 16, f->describe, 4);
-    put_number(p + 20, f->bytes, 4);
-    put_number(p + 24, f->stored, 8);
-    put_number(p + 32, f->cost, 8);
+    rds_put_number(p + 4, CR_VERSION, 2);
+    rds_put_number(p + 6, f->codec, 2);
+    rds_put_number(p + 8, f->key, 4);
+    rds_put_number(p + 12, f->head, 4);
+    rds_put_number(p + 16, f->describe, 4);
+    rds_put_number(p + 20, f->bytes, 4);
+    rds_put_number(p + 24, f->stored, 8);
+    rds_put_number(p + 32, f->cost, 8);
 }
 
 /* Compresses what stands plain behind the buffer's part for it; returns the length, 0 where it does not pay.
@@ -127,7 +114,7 @@ int32_t cr_value_encode(const struct hd_cache_key *key, const struct hd_cache_va
     }
     out->len = start + f.stored;
     put_frame(out->ptr, &f);
-    put_number(out->ptr + 40, checksum(out->ptr, out->len), 8);
+    rds_put_number(out->ptr + 40, checksum(out->ptr, out->len), 8);
     return HD_OK;
 }
 
@@ -139,18 +126,18 @@ static int32_t get_frame(struct hd_str s, struct frame *f)
 {
     if (s.len < CR_HEADER || memcmp(s.ptr, magic, sizeof(magic)) != 0)
         return HD_EPROTO;
-    if (get_number(s.ptr + 4, 2) != CR_VERSION)
+    if (rds_get_number(s.ptr + 4, 2) != CR_VERSION)
         return HD_EVERSION;
-    if (get_number(s.ptr + 40, 8) != checksum(s.ptr, s.len))
+    if (rds_get_number(s.ptr + 40, 8) != checksum(s.ptr, s.len))
         return HD_EPROTO;
-    f->codec = (uint32_t)get_number(s.ptr + 6, 2);
-    f->key = (uint32_t)get_number(s.ptr + 8, 4);
-    f->head = (uint32_t)get_number(s.ptr + 12, 4);
-    f->describe = (uint32_t)get_number(s.ptr + 16, 4);
-    f->bytes = (uint32_t)get_number(s.ptr + 20, 4);
-    f->stored = (uint32_t)get_number(s.ptr + 24, 4);
-    f->cost = get_number(s.ptr + 32, 8);
-    if (get_number(s.ptr + 28, 4) || f->codec > CODEC_LZ4)
+    f->codec = (uint32_t)rds_get_number(s.ptr + 6, 2);
+    f->key = (uint32_t)rds_get_number(s.ptr + 8, 4);
+    f->head = (uint32_t)rds_get_number(s.ptr + 12, 4);
+    f->describe = (uint32_t)rds_get_number(s.ptr + 16, 4);
+    f->bytes = (uint32_t)rds_get_number(s.ptr + 20, 4);
+    f->stored = (uint32_t)rds_get_number(s.ptr + 24, 4);
+    f->cost = rds_get_number(s.ptr + 32, 8);
+    if (rds_get_number(s.ptr + 28, 4) || f->codec > CODEC_LZ4)
         return HD_EPROTO;
     return s.len == (uint64_t)CR_HEADER + f->key + f->stored ? HD_OK : HD_EPROTO;
 }
