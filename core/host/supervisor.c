@@ -203,12 +203,12 @@ static void upgrade(struct hd_supervisor *s)
     upgrade_failed(serving, err.text);
 }
 
-/* One that serves takes over from whoever did. */
+/* One that serves takes over from whoever did; but not one that has been killed since it said so. */
 static void ready(struct hd_supervisor *s, struct hd_super_host *h)
 {
     struct hd_super_host *old = hd_super_other(s, h);
 
-    if (h->role != HD_ROLE_STARTING)
+    if (h->role != HD_ROLE_STARTING || h->late)
         return;
     h->role = HD_ROLE_SERVING;
     s->served = 1;

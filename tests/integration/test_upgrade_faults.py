@@ -308,6 +308,31 @@ def _():
         host.stop()
 
 
+@test("a host that stops in the moment in which the new one gets ready ends all of it in good order")
+def _():
+    installed = Installed()
+    with installed.host as host:
+        back_within(host, 30)
+        real, go = os.path.join(installed.dir, "real"), os.path.join(installed.dir, "go")
+        shutil.copy(harness.HOWDAHD, real)
+        installed.replace('#!/bin/sh\nuntil [ -e %s ]; do sleep 0.05; done\nexec %s "$@"\n' % (go, real))
+        old = host.host_pid()
+        host.signal(signal.SIGUSR2)
+        wait_for(lambda: len(host.host_pids()) == 2, what="two hosts")
+        pids = host.host_pids()
+        (new,) = (pid for pid in pids if pid != old)
+        # The supervisor finds both words at once when it goes on: that of the old host, which it reads first, has the
+        # new one killed, whose own has been sent already.
+        host.signal(signal.SIGSTOP)
+        open(go, "w").close()
+        wait_for(lambda: "%d" % new in host.control("status").stdout, 30, "the new host answers, so it has said that it is ready")
+        os.kill(old, signal.SIGTERM)
+        wait_for(lambda: gone([old]), 30, "the old host has ended")
+        host.signal(signal.SIGCONT)
+        equal(host.process.wait(20), 0)
+        equal(sorted(gone(pids)), sorted(pids))
+
+
 @test("a supervisor that is killed during an upgrade takes both hosts along, and can be started again")
 def _():
     unix = harness.temp_dir() + "/s"
