@@ -11,11 +11,8 @@ int hd_fail(struct hd_error *err, int code, const char *fmt, ...)
 {
     va_list ap;
 
-    if (!err)
-        return code;
-    err->code = code;
     va_start(ap, fmt);
-    vsnprintf(err->text, sizeof(err->text), fmt, ap);
+    hd_error_set_v(err, code, fmt, ap);
     va_end(ap);
     return code;
 }

@@ -47,23 +47,24 @@ static const struct hd_option options[] = {
 static int32_t check_label(struct hd_str s, const char *what, struct hd_error *err)
 {
     if (s.len > BR_LABEL_MAX)
-        return rds_fail(err, HD_EINVAL, "%s: longer than %d bytes", what, BR_LABEL_MAX);
+        return hd_error_set(err, HD_EINVAL, "%s: longer than %d bytes", what, BR_LABEL_MAX);
     for (uint64_t i = 0; i < s.len; i++)
         if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
-            return rds_fail(err, HD_EINVAL, "%s: only printable ASCII without blanks", what);
+            return hd_error_set(err, HD_EINVAL, "%s: only printable ASCII without blanks", what);
     return HD_OK;
 }
 
 static int32_t check_topics(const struct hd_str_list *topics, struct hd_error *err)
 {
     if (!topics->count || topics->count > BR_TOPICS_MAX)
-        return rds_fail(err, HD_EINVAL, "topics: 1 to %d of them", BR_TOPICS_MAX);
+        return hd_error_set(err, HD_EINVAL, "topics: 1 to %d of them", BR_TOPICS_MAX);
     for (uint64_t i = 0; i < topics->count; i++) {
         const struct hd_str *t = &topics->items[i];
 
         if (t->len >= HD_EVENT_NAME || !memchr(t->ptr, '/', t->len))
-            return rds_fail(err, HD_EINVAL, "topics: \"%.*s\" is none; they are named as in table.written/1",
-                            (int)t->len, t->ptr);
+            return hd_error_set(err, HD_EINVAL,
+                                "topics: \"%.*s\" is none; they are named as in table.written/1", (int)t->len,
+                                t->ptr);
     }
     return HD_OK;
 }
@@ -75,9 +76,9 @@ static int32_t take_secret(struct hd_str given, const char *what, char out[RDS_N
     if (!given.len)
         return HD_OK;
     if (*out)
-        return rds_fail(err, HD_EINVAL, "%s: the URL has one already; leave one of them out", what);
+        return hd_error_set(err, HD_EINVAL, "%s: the URL has one already; leave one of them out", what);
     if (given.len >= RDS_NAME_SIZE)
-        return rds_fail(err, HD_EINVAL, "%s: longer than %d bytes", what, RDS_NAME_SIZE - 1);
+        return hd_error_set(err, HD_EINVAL, "%s: longer than %d bytes", what, RDS_NAME_SIZE - 1);
     memcpy(out, given.ptr, given.len);
     out[given.len] = '\0';
     return HD_OK;
@@ -91,7 +92,7 @@ static int32_t read_conf(const struct br_conf *c, struct rds_url *url, char pass
     if (code)
         return code;
     if (url->kind == RDS_CLUSTER)
-        return rds_fail(err, HD_EINVAL, "url: name one server of the cluster, as redis://host:port");
+        return hd_error_set(err, HD_EINVAL, "url: name one server of the cluster, as redis://host:port");
     memcpy(password, url->password, RDS_NAME_SIZE);
     sentinel_password[0] = '\0';
     if ((code = take_secret(c->password, "password", password, err)) ||
@@ -99,7 +100,7 @@ static int32_t read_conf(const struct br_conf *c, struct rds_url *url, char pass
         (code = check_label(c->prefix, "prefix", err)) ||
         (code = check_label(c->name_space, "namespace", err)) || (code = check_topics(&c->topics, err)))
         return code;
-    return c->retry > c->max_retry ? rds_fail(err, HD_EINVAL, "retry is longer than max_retry") : HD_OK;
+    return c->retry > c->max_retry ? hd_error_set(err, HD_EINVAL, "retry is longer than max_retry") : HD_OK;
 }
 
 static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err)
@@ -150,7 +151,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     struct br *self = calloc(1, sizeof(*self));
 
     if (!self)
-        return rds_fail(err, HD_ENOMEM, "no memory for the plugin");
+        return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     self->env.host = host;
     *out = self;
     return HD_OK;
@@ -165,8 +166,8 @@ static int32_t find_services(struct br *self, struct hd_error *err)
     self->bus = hd_host_api(host)->service(host, HD_SERVICE_BUS);
     if (!self->metrics || !self->commands || !self->bus ||
         self->bus->size < offsetof(struct hd_bus_v1, lost) + sizeof(self->bus->lost))
-        return rds_fail(err, HD_EVERSION,
-                        "this host has no metrics, no commands or no bus that can be carried on");
+        return hd_error_set(err, HD_EVERSION,
+                            "this host has no metrics, no commands or no bus that can be carried on");
     return rds_env_start(&self->env, host, err);
 }
 
@@ -204,7 +205,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     if (code)
         return code;
     if (getrandom(&self->host, sizeof(self->host), 0) != sizeof(self->host))
-        return rds_fail(err, HD_EIO, "no random numbers for the host's name");
+        return hd_error_set(err, HD_EIO, "no random numbers for the host's name");
     self->link_topic = self->bus->topic(self->env.host, HD_TOPIC_BUS_LINK);
     take_conf(self, conf->conf);
     find_metrics(self);

@@ -269,7 +269,7 @@ int32_t br_carry_start(struct br *self, struct hd_error *err)
     self->timer = self->env.loop->timer(self->env.host, self->heartbeat_ms, 1, on_timer, self);
     if (!self->out || !self->in || !self->timer) {
         br_carry_stop(self);
-        return rds_fail(err, HD_ENOMEM, "no memory for connections to Redis");
+        return hd_error_set(err, HD_ENOMEM, "no memory for connections to Redis");
     }
     find_topics(self);
     return HD_OK;

@@ -4,7 +4,6 @@
  */
 #include "shard.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,22 +64,6 @@ static const struct hd_option options[] = {
      "what would have to go for it",
      0, 0, HD_OPT_BOOL, HD_OPTF_RELOADABLE, offsetof(struct conf, admission), 0},
 };
-
-static int32_t fail(struct hd_error *err, int32_t code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int32_t fail(struct hd_error *err, int32_t code, const char *format, ...)
-{
-    va_list args;
-
-    if (!err)
-        return code;
-    err->code = code;
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
 
 /* --- the store
  * ---------------------------------------------------------------------------------------------- */
@@ -303,7 +286,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     struct store *self = calloc(1, sizeof(*self));
 
     if (!self)
-        return fail(err, HD_ENOMEM, "no memory for the plugin");
+        return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     self->host = host;
     *out = self;
     return HD_OK;
@@ -335,17 +318,18 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
     uint32_t shards = shards_for(arg, c);
 
     if (c->max_bytes / shards < SHARD_BYTES_MIN)
-        return fail(err, HD_EINVAL,
-                    "%s: max_bytes = %lld is too little for %u shards, which want %d K each; fewer shards "
-                    "need a restart",
-                    conf->origin, (long long)c->max_bytes, shards, SHARD_BYTES_MIN >> 10);
+        return hd_error_set(
+            err, HD_EINVAL,
+            "%s: max_bytes = %lld is too little for %u shards, which want %d K each; fewer shards "
+            "need a restart",
+            conf->origin, (long long)c->max_bytes, shards, SHARD_BYTES_MIN >> 10);
     return HD_OK;
 }
 
 static int32_t service(const struct store *self, const char *name, const void **out, struct hd_error *err)
 {
     *out = hd_host_api(self->host)->service(self->host, name);
-    return *out ? HD_OK : fail(err, HD_EVERSION, "this host has no service %s", name);
+    return *out ? HD_OK : hd_error_set(err, HD_EVERSION, "this host has no service %s", name);
 }
 
 static int32_t find_services(struct store *self, struct hd_error *err)
@@ -381,7 +365,7 @@ static int32_t make_shards(struct store *self, const struct conf *c, struct hd_e
         self->shards[self->count] = cm_shard_new(&o);
         if (!self->shards[self->count]) {
             free_shards(self);
-            return fail(err, HD_ENOMEM, "no memory for %u shards", n);
+            return hd_error_set(err, HD_ENOMEM, "no memory for %u shards", n);
         }
     }
     return HD_OK;
@@ -401,7 +385,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     if (code != HD_OK)
         return code;
     if (!self->loop->timer(self->host, PUBLISH_MS, 1, publish, self))
-        return fail(err, HD_ENOMEM, "no memory for a timer");
+        return hd_error_set(err, HD_ENOMEM, "no memory for a timer");
     return self->commands->add(self->host, "SHOW CACHE MEMORY", "",
                                "The memory store of the result cache: what it holds, hits, evictions",
                                HD_CMDF_READ_ONLY, show, self, err);

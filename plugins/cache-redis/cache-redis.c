@@ -171,9 +171,9 @@ static int32_t take_secret(struct hd_str given, const char *what, char out[RDS_N
     if (!given.len)
         return HD_OK;
     if (*out)
-        return rds_fail(err, HD_EINVAL, "%s: the URL has one already; leave one of them out", what);
+        return hd_error_set(err, HD_EINVAL, "%s: the URL has one already; leave one of them out", what);
     if (given.len >= RDS_NAME_SIZE)
-        return rds_fail(err, HD_EINVAL, "%s: longer than %d bytes", what, RDS_NAME_SIZE - 1);
+        return hd_error_set(err, HD_EINVAL, "%s: longer than %d bytes", what, RDS_NAME_SIZE - 1);
     memcpy(out, given.ptr, given.len);
     out[given.len] = '\0';
     return HD_OK;
@@ -182,10 +182,10 @@ static int32_t take_secret(struct hd_str given, const char *what, char out[RDS_N
 static int32_t check_label(struct hd_str s, const char *what, struct hd_error *err)
 {
     if (s.len > LABEL_MAX)
-        return rds_fail(err, HD_EINVAL, "%s: longer than %d bytes", what, LABEL_MAX);
+        return hd_error_set(err, HD_EINVAL, "%s: longer than %d bytes", what, LABEL_MAX);
     for (uint64_t i = 0; i < s.len; i++)
         if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
-            return rds_fail(err, HD_EINVAL, "%s: only printable ASCII without blanks", what);
+            return hd_error_set(err, HD_EINVAL, "%s: only printable ASCII without blanks", what);
     return HD_OK;
 }
 
@@ -205,8 +205,8 @@ static int32_t read_conf(const struct cr_conf *c, struct rds_url *url, char pass
         (code = check_label(c->name_space, "namespace", err)))
         return code;
     if (*url->user && !*password)
-        return rds_fail(err, HD_EINVAL, "url: it names a user, but there is no password");
-    return c->retry > c->max_retry ? rds_fail(err, HD_EINVAL, "retry is longer than max_retry") : HD_OK;
+        return hd_error_set(err, HD_EINVAL, "url: it names a user, but there is no password");
+    return c->retry > c->max_retry ? hd_error_set(err, HD_EINVAL, "retry is longer than max_retry") : HD_OK;
 }
 
 static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err)
@@ -261,7 +261,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     struct cr *self = calloc(1, sizeof(*self));
 
     if (!self)
-        return rds_fail(err, HD_ENOMEM, "no memory for the plugin");
+        return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     self->env.host = host;
     pthread_mutex_init(&self->lock, NULL);
     *out = self;
@@ -301,7 +301,7 @@ static int32_t find_services(struct cr *self, struct hd_error *err)
     self->metrics = hd_host_api(host)->service(host, HD_SERVICE_METRICS);
     self->commands = hd_host_api(host)->service(host, HD_SERVICE_COMMANDS);
     if (!self->metrics || !self->commands)
-        return rds_fail(err, HD_EVERSION, "this host has no metrics or no commands");
+        return hd_error_set(err, HD_EVERSION, "this host has no metrics or no commands");
     return rds_env_start(&self->env, host, err);
 }
 
@@ -320,7 +320,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     reload(self, conf);
     find_metrics(self);
     self->wake = self->env.loop->timer(self->env.host, WAKE_MS, 1, wake, self);
-    return self->wake ? HD_OK : rds_fail(err, HD_ENOMEM, "no memory for a timer");
+    return self->wake ? HD_OK : hd_error_set(err, HD_ENOMEM, "no memory for a timer");
 }
 
 static int32_t stop(void *arg)

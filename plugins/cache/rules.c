@@ -4,9 +4,7 @@
  */
 #include "rules.h"
 
-#include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,19 +73,6 @@ const struct hd_section_kind cache_sections[1] = {
     {"cache", "A rule: which reads it is for, and how their answers are kept",
      HD_OPTIONS(struct cache_rule_conf, rule_table)},
 };
-
-int32_t cache_fail(struct hd_error *err, int32_t code, const char *format, ...)
-{
-    va_list args;
-
-    if (!err)
-        return code;
-    err->code = code;
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
 
 static int32_t no_memory(struct hd_error *err)
 {

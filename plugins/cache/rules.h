@@ -105,7 +105,6 @@ struct cache_policy cache_rules_find(const struct cache_rules *rules, const stru
 void cache_rules_hint(const struct cache_rules *rules, struct hd_str sql, struct cache_policy *policy);
 
 /* Fills err (NULL is allowed) and returns the code. */
-int32_t cache_fail(struct hd_error *err, int32_t code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+#define cache_fail hd_error_set
 
 #endif

@@ -25,12 +25,12 @@ static int32_t get_stream(struct plugin *p, struct hd_str node, struct hd_str db
 
     *made = 0;
     if (p->stopping)
-        return cs_fail(err, HD_EBUSY, "the plugin is stopping");
+        return hd_error_set(err, HD_EBUSY, "the plugin is stopping");
     *out = find(p, node, dbname);
     if (*out)
         return HD_OK;
     if (p->stream_count >= (uint32_t)p->conf->max_streams)
-        return cs_fail(err, HD_EFULL, "there are %u streams already (max_streams)", p->stream_count);
+        return hd_error_set(err, HD_EFULL, "there are %u streams already (max_streams)", p->stream_count);
     code = cs_stream_new(p, node, dbname, out, err);
     if (code)
         return code;
@@ -57,7 +57,7 @@ int32_t cs_open(void *self, struct hd_str node, struct hd_str dbname,
     int32_t code;
 
     if (!h)
-        return cs_fail(err, HD_ENOMEM, "no memory for a stream's consumer");
+        return hd_error_set(err, HD_ENOMEM, "no memory for a stream's consumer");
     h->consumer = consumer;
     h->arg = arg;
     pthread_mutex_lock(&p->lock);

@@ -5,8 +5,6 @@
  */
 #include "stream.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,19 +37,6 @@ static const struct hd_option options[] = {
     OPT(DURATION, retry_interval, "500ms", 10, 3.6e6,
         "Pause after a stream was lost; doubled up to 30 s while it cannot be had"),
 };
-
-int32_t cs_fail(struct hd_error *err, int32_t code, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (err) {
-        err->code = code;
-        vsnprintf(err->text, sizeof(err->text), fmt, ap);
-    }
-    va_end(ap);
-    return code;
-}
 
 void cs_log(struct plugin *p, uint32_t level, const char *message, const struct stream *s, const char *why)
 {
@@ -125,7 +110,7 @@ static int32_t create(hd_host *host, void **self, struct hd_error *err)
     struct plugin *p = calloc(1, sizeof(*p));
 
     if (!p)
-        return cs_fail(err, HD_ENOMEM, "no memory for the plugin");
+        return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     p->host = host;
     p->topic = -1;
     pthread_mutex_init(&p->lock, NULL);
@@ -139,10 +124,10 @@ static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *er
 
     (void)self;
     if (!c->publication.len || c->publication.len > 63)
-        return cs_fail(err, HD_EINVAL, "%s: publication has to have a name of at most 63 bytes",
-                       conf->origin);
+        return hd_error_set(err, HD_EINVAL, "%s: publication has to have a name of at most 63 bytes",
+                            conf->origin);
     if (c->password.len && !c->user.len)
-        return cs_fail(err, HD_EINVAL, "%s: a password without a user", conf->origin);
+        return hd_error_set(err, HD_EINVAL, "%s: a password without a user", conf->origin);
     return HD_OK;
 }
 
@@ -157,8 +142,8 @@ static int32_t find_services(struct plugin *p, struct hd_error *err)
     p->metrics = api->service(p->host, HD_SERVICE_METRICS);
     if (p->nodes && p->jobs && p->bus && p->commands && p->metrics)
         return HD_OK;
-    return cs_fail(err, HD_EVERSION,
-                   "this host lacks a service that is needed: nodes, jobs, bus, commands, metrics");
+    return hd_error_set(err, HD_EVERSION,
+                        "this host lacks a service that is needed: nodes, jobs, bus, commands, metrics");
 }
 
 static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *err)

@@ -299,7 +299,7 @@ int32_t cs_stream_new(struct plugin *p, struct hd_str node, struct hd_str dbname
     struct stream *s = calloc(1, sizeof(*s));
 
     if (!s)
-        return cs_fail(err, HD_ENOMEM, "no memory for a stream");
+        return hd_error_set(err, HD_ENOMEM, "no memory for a stream");
     s->plugin = p;
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     s->node = copy(node);
@@ -310,7 +310,7 @@ int32_t cs_stream_new(struct plugin *p, struct hd_str node, struct hd_str dbname
     pthread_mutex_init(&s->lock, NULL);
     if (s->wake_fd < 0 || !s->node || !s->dbname || !s->parser) {
         cs_stream_free(s);
-        return cs_fail(err, HD_ENOMEM, "no memory, or no descriptor, for a stream");
+        return hd_error_set(err, HD_ENOMEM, "no memory, or no descriptor, for a stream");
     }
     cs_metrics_find(s);
     *out = s;
@@ -337,7 +337,7 @@ int32_t cs_stream_run(struct stream *s, struct hd_error *err)
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed)
-        return cs_fail(err, HD_EFULL, "no thread for a stream: %s", strerror(failed));
+        return hd_error_set(err, HD_EFULL, "no thread for a stream: %s", strerror(failed));
     pthread_setname_np(thread, "hd-stream");
     return HD_OK;
 }

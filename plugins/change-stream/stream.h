@@ -188,9 +188,6 @@ struct stream {
     uint64_t next_look_ns;
 };
 
-/* plugin.c */
-int32_t cs_fail(struct hd_error *err, int32_t code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
 void cs_log(struct plugin *p, uint32_t level, const char *message, const struct stream *s, const char *why);
 /* A stream's thread has ended: it goes. */
 void cs_stream_gone(struct stream *s);

@@ -339,7 +339,7 @@ static int32_t show(void *arg, const struct hd_call *call, struct hd_error *err)
     const struct guard *self = arg;
 
     if (call->arg_count)
-        return guard_fail(err, HD_EINVAL, "usage: SHOW GUARD");
+        return hd_error_set(err, HD_EINVAL, "usage: SHOW GUARD");
     for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
         self->commands->column(call->result, columns[i].name, columns[i].type);
     for (uint32_t i = 0; i < self->rules->count; i++)
@@ -392,7 +392,7 @@ static int32_t make_rules(struct guard *self, const struct hd_conf *conf, struct
             rule->tally = make_tally(self, rule->name);
         if (!rule->tally) {
             guard_rules_unref(rules);
-            return guard_fail(err, HD_ENOMEM, "no memory for the rules of guard");
+            return hd_error_set(err, HD_ENOMEM, "no memory for the rules of guard");
         }
     }
     *out = rules;
@@ -404,7 +404,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     struct guard *self = calloc(1, sizeof(*self));
 
     if (!self)
-        return guard_fail(err, HD_ENOMEM, "no memory for the plugin");
+        return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     self->host = host;
     pthread_mutex_init(&self->lock, NULL);
     *out = self;
@@ -424,7 +424,7 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
 static int32_t service(struct guard *self, const char *name, const void **out, struct hd_error *err)
 {
     *out = hd_host_api(self->host)->service(self->host, name);
-    return *out ? HD_OK : guard_fail(err, HD_EVERSION, "this host has no service %s", name);
+    return *out ? HD_OK : hd_error_set(err, HD_EVERSION, "this host has no service %s", name);
 }
 
 static int32_t find_services(struct guard *self, struct hd_error *err)
@@ -455,7 +455,7 @@ static int32_t take_part(struct guard *self, struct hd_error *err)
 
     self->topic = self->bus->topic(self->host, HD_TOPIC_STATEMENT_REFUSED);
     if (self->topic < 0)
-        return guard_fail(err, self->topic, "the bus has no topic %s", HD_TOPIC_STATEMENT_REFUSED);
+        return hd_error_set(err, self->topic, "the bus has no topic %s", HD_TOPIC_STATEMENT_REFUSED);
     id = self->bus->subscribe(self->host, HD_TOPIC_STATEMENT_REFUSED, on_refused, self, err);
     if (id < 0)
         return (int32_t)id;

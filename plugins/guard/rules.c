@@ -73,19 +73,6 @@ const struct hd_section_kind guard_sections[1] = {
      HD_OPTIONS(struct guard_rule_conf, rule_table)},
 };
 
-int32_t guard_fail(struct hd_error *err, int32_t code, const char *format, ...)
-{
-    va_list args;
-
-    if (!err)
-        return code;
-    err->code = code;
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
-
 const char *guard_action_name(enum guard_action action)
 {
     static const char *const names[] = {"warn", "refuse", "throttle"};
@@ -143,7 +130,7 @@ struct reading {
 
 static int32_t no_memory(struct hd_error *err)
 {
-    return guard_fail(err, HD_ENOMEM, "no memory for the rules of guard");
+    return hd_error_set(err, HD_ENOMEM, "no memory for the rules of guard");
 }
 
 /* "file.ini:12: [guard NAME] KEY: what is wrong" */
@@ -158,8 +145,8 @@ static int32_t wrong(struct reading *r, const char *key, const char *format, ...
     va_start(args, format);
     vsnprintf(what, sizeof(what), format, args);
     va_end(args);
-    return guard_fail(r->err, HD_EINVAL, "%.100s: [guard %.60s]%s%s: %s", r->section->origin,
-                      r->section->name, *key ? " " : "", key, what);
+    return hd_error_set(r->err, HD_EINVAL, "%.100s: [guard %.60s]%s%s: %s", r->section->origin,
+                        r->section->name, *key ? " " : "", key, what);
 }
 
 static int32_t read_kinds(struct reading *r)
@@ -346,7 +333,7 @@ static int32_t read_plugin(struct guard_rules *rules, const struct hd_conf *conf
             return no_memory(err);
     }
     if (conf->section_count > GUARD_RULES_MAX)
-        return guard_fail(err, HD_EINVAL, "%s: more than %d rules", conf->origin, GUARD_RULES_MAX);
+        return hd_error_set(err, HD_EINVAL, "%s: more than %d rules", conf->origin, GUARD_RULES_MAX);
     return HD_OK;
 }
 

@@ -112,8 +112,4 @@ int guard_rule_statement(const struct guard_rule *rule, const struct hd_statemen
 
 const char *guard_action_name(enum guard_action action);
 
-/* Fills err (NULL is allowed) and returns the code. */
-int32_t guard_fail(struct hd_error *err, int32_t code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
 #endif

@@ -3,22 +3,7 @@
  */
 #include "redis/env.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <time.h>
-
-int32_t rds_fail(struct hd_error *err, int32_t code, const char *format, ...)
-{
-    va_list args;
-
-    if (!err)
-        return code;
-    err->code = code;
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
 
 int32_t rds_env_start(struct rds_env *e, hd_host *host, struct hd_error *err)
 {
@@ -28,8 +13,8 @@ int32_t rds_env_start(struct rds_env *e, hd_host *host, struct hd_error *err)
     e->loop = api->service(host, HD_SERVICE_LOOP);
     e->jobs = api->service(host, HD_SERVICE_JOBS);
     if (!e->loop || !e->jobs)
-        return rds_fail(err, HD_EVERSION, "this host has no service %s",
-                        e->loop ? HD_SERVICE_JOBS : HD_SERVICE_LOOP);
+        return hd_error_set(err, HD_EVERSION, "this host has no service %s",
+                            e->loop ? HD_SERVICE_JOBS : HD_SERVICE_LOOP);
     atomic_store(&e->errands, 1);
     return HD_OK;
 }

@@ -30,8 +30,4 @@ int32_t rds_env_stop(struct rds_env *e);
 /* Monotonic, milliseconds. */
 uint64_t rds_now_ms(void);
 
-/* Fills an error, if there is one to fill, and gives the code back. */
-int32_t rds_fail(struct hd_error *err, int32_t code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
 #endif

@@ -13,11 +13,7 @@
 
 static int32_t wrong(struct hd_error *err, const char *why)
 {
-    if (err) {
-        err->code = HD_EINVAL;
-        snprintf(err->text, sizeof(err->text), "%s", why);
-    }
-    return HD_EINVAL;
+    return hd_error_set(err, HD_EINVAL, "%s", why);
 }
 
 static int starts(struct hd_str s, const char *word)

@@ -67,7 +67,7 @@ static void give_up(struct gather *g, int32_t code, const char *why)
     struct stmts *self = g->self;
     struct hd_error err = HD_ERROR_INIT;
 
-    stmts_fail(&err, code, "%s", why);
+    hd_error_set(&err, code, "%s", why);
     self->commands->finish(g->result, code, &err);
     gather_free(g);
     stmts_errand_end(self);
@@ -441,10 +441,10 @@ int32_t stmts_show(void *arg, const struct hd_call *call, struct hd_error *err)
     struct gather *g = gather_new(arg, call->result);
 
     if (!g)
-        return stmts_fail(err, HD_ENOMEM, "no memory to gather the workers' numbers");
+        return hd_error_set(err, HD_ENOMEM, "no memory to gather the workers' numbers");
     if (parse_args(g, call) != HD_OK) {
         gather_free(g);
-        return stmts_fail(err, HD_EINVAL, "usage: SHOW STATEMENTS %s", STMTS_SHOW_USAGE);
+        return hd_error_set(err, HD_EINVAL, "usage: SHOW STATEMENTS %s", STMTS_SHOW_USAGE);
     }
     return gather_send(g);
 }
@@ -454,10 +454,10 @@ int32_t stmts_reset(void *arg, const struct hd_call *call, struct hd_error *err)
     struct gather *g = gather_new(arg, call->result);
 
     if (!g)
-        return stmts_fail(err, HD_ENOMEM, "no memory to ask the workers");
+        return hd_error_set(err, HD_ENOMEM, "no memory to ask the workers");
     if (call->arg_count) {
         gather_free(g);
-        return stmts_fail(err, HD_EINVAL, "usage: STATEMENTS RESET");
+        return hd_error_set(err, HD_EINVAL, "usage: STATEMENTS RESET");
     }
     g->reset = 1;
     return gather_send(g);

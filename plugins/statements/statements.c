@@ -9,9 +9,7 @@
 #include "statements.h"
 #include "gather.h"
 
-#include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,19 +32,6 @@ static const struct hd_option options[] = {
      "then on",
      20, 10000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, text_length), 0},
 };
-
-int32_t stmts_fail(struct hd_error *err, int32_t code, const char *format, ...)
-{
-    va_list args;
-
-    if (!err)
-        return code;
-    err->code = code;
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
 
 void stmts_errand_begin(struct stmts *self)
 {
@@ -272,7 +257,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     struct stmts *self = calloc(1, sizeof(*self) + workers * sizeof(struct stmts_worker *));
 
     if (!self)
-        return stmts_fail(err, HD_ENOMEM, "no memory for the plugin");
+        return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     self->host = host;
     *out = self;
     return HD_OK;
@@ -281,7 +266,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
 static int32_t service(struct stmts *self, const char *name, const void **out, struct hd_error *err)
 {
     *out = hd_host_api(self->host)->service(self->host, name);
-    return *out ? HD_OK : stmts_fail(err, HD_EVERSION, "this host has no service %s", name);
+    return *out ? HD_OK : hd_error_set(err, HD_EVERSION, "this host has no service %s", name);
 }
 
 static int32_t find_services(struct stmts *self, struct hd_error *err)
@@ -344,7 +329,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     find_metrics(self);
     self->topic = self->bus->topic(self->host, HD_TOPIC_STATEMENT_FINISHED);
     if (self->topic < 0)
-        return stmts_fail(err, self->topic, "the bus has no topic %s", HD_TOPIC_STATEMENT_FINISHED);
+        return hd_error_set(err, self->topic, "the bus has no topic %s", HD_TOPIC_STATEMENT_FINISHED);
     code = self->commands->add(self->host, "SHOW STATEMENTS", STMTS_SHOW_USAGE,
                                "Templates with their counts and times, the costliest first",
                                HD_CMDF_READ_ONLY, stmts_show, self, err);

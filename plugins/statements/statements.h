@@ -61,8 +61,4 @@ struct stmts {
 void stmts_errand_begin(struct stmts *self);
 void stmts_errand_end(struct stmts *self);
 
-/* Fills err (NULL is allowed) and returns the code. */
-int32_t stmts_fail(struct hd_error *err, int32_t code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
 #endif

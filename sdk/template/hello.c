@@ -37,13 +37,6 @@ static const struct hd_option options[] = {
      HD_OPTF_RELOADABLE, offsetof(struct hello_conf, reads_only), 0},
 };
 
-static int32_t fail(struct hd_error *err, int32_t code, const char *text)
-{
-    err->code = code;
-    snprintf(err->text, sizeof(err->text), "%s", text);
-    return code;
-}
-
 /* --- the filter: runs on the workers, several at a time, and must not block ------------------------------
  */
 
@@ -104,7 +97,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     struct hello *self = calloc(1, sizeof(*self));
 
     if (!self)
-        return fail(err, HD_ENOMEM, "no memory");
+        return hd_error_set(err, HD_ENOMEM, "no memory");
     self->host = host;
     *out = self;
     return HD_OK;
@@ -117,7 +110,7 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
 
     (void)arg;
     if (!c->greeting.len)
-        return fail(err, HD_EINVAL, "greeting must not be empty");
+        return hd_error_set(err, HD_EINVAL, "greeting must not be empty");
     return HD_OK;
 }
 
@@ -140,7 +133,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     self->commands = host->service(self->host, HD_SERVICE_COMMANDS);
     self->template = host->service(self->host, HD_SERVICE_TEMPLATE);
     if (!self->metrics || !self->commands || !self->template)
-        return fail(err, HD_EVERSION, "this host lacks a service that hello needs");
+        return hd_error_set(err, HD_EVERSION, "this host lacks a service that hello needs");
     reload(self, conf);
     self->counter = self->metrics->get(self->host, HD_METRIC_COUNTER, "hello_statements_total",
                                        "Statements that hello has seen", NULL, 0);

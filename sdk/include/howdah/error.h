@@ -8,10 +8,18 @@
 #ifndef HOWDAH_ERROR_H
 #define HOWDAH_ERROR_H
 
+#include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HD_ERROR_FORMAT(text, args) __attribute__((format(printf, text, args)))
+#else
+#define HD_ERROR_FORMAT(text, args)
 #endif
 
 /* Result codes. What has been released keeps its number. Since ABI 0.1. */
@@ -53,6 +61,33 @@ struct hd_error {
             0                                                                                                \
         }                                                                                                    \
     }
+
+/* Fills `err` (NULL is allowed) with a code and a formatted line, which is cut where it has to be; returns
+ * the code, so that it can end a function: return hd_error_set(err, HD_EINVAL, "%s: no such table", name).
+ * Part of the header, not of the host. Since ABI 0.1. */
+static inline int32_t hd_error_set_v(struct hd_error *err, int32_t code, const char *format, va_list args)
+    HD_ERROR_FORMAT(3, 0);
+static inline int32_t hd_error_set(struct hd_error *err, int32_t code, const char *format, ...)
+    HD_ERROR_FORMAT(3, 4);
+
+static inline int32_t hd_error_set_v(struct hd_error *err, int32_t code, const char *format, va_list args)
+{
+    if (err) {
+        err->code = code;
+        vsnprintf(err->text, sizeof(err->text), format, args);
+    }
+    return code;
+}
+
+static inline int32_t hd_error_set(struct hd_error *err, int32_t code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    hd_error_set_v(err, code, format, args);
+    va_end(args);
+    return code;
+}
 
 #ifdef __cplusplus
 }
