@@ -5,7 +5,7 @@
  * never move, so a writer needs no lock to reach its cell. An id carries the generation of its place: what
  * was written with the id of a dropped metric finds another generation and is ignored.
  */
-#include "plug/metrics.h"
+#include "plug/metrics_parts.h"
 
 #include "base/alloc.h"
 #include "base/check.h"
@@ -13,74 +13,25 @@
 #include "base/hash.h"
 #include "base/strbuf.h"
 #include "base/thread.h"
-#include "plug/metrics_process.h"
-#include "plug/sketch.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK      256 /* cells */
-#define MAX_LABELS 8
-#define MAX_NAME   128
-#define MAX_VALUE  256
-#define MAX_HELP   512
-
-/* A thread's sketch of one metric. */
-struct cell_sketch {
-    _Atomic uint32_t generation; /* of the metric that it was filled for */
-    struct hd_sketch sketch;
-};
-
-struct chunk {
-    _Atomic int64_t number[CHUNK];
-    _Atomic(struct cell_sketch *) sketch[CHUNK];
-};
-
-/* What one thread wrote. */
-struct shard {
-    struct shard *next;
-    _Atomic(struct chunk *) chunks[];
-};
-
-struct metric {
-    _Atomic uint64_t tag; /* generation << 8 | type; type 0: the place is free */
-    _Atomic int64_t base; /* added to what the shards say */
-    const void *owner;
-    char *text; /* name{label="value",…}: the key; the rest is found in it */
-    char *help;
-    struct hd_label labels[MAX_LABELS]; /* of `strings` */
-    uint32_t label_count;
-    char *name, *strings;
-    uint32_t bucket_next; /* number + 1 of the next in its hash bucket */
-    uint32_t free_next;   /* number + 1 of the next free place */
-};
-
-struct hd_metrics {
-    uint64_t id; /* tells them apart in thread-local storage */
-    size_t max, chunk_count;
-    pthread_mutex_t lock; /* guards the registry: table, buckets, free places */
-    struct metric *table;
-    uint32_t used, free_first; /* places ever used; number + 1 of the first free one */
-    uint32_t *buckets;
-    size_t bucket_mask;
-    _Atomic(struct shard *) shards;
-    struct shard *shared; /* of threads that are not the host's; also in `shards` */
-    struct hd_metrics_process process;
-};
+#define MAX_NAME  128
+#define MAX_VALUE 256
+#define MAX_HELP  512
 
 static _Thread_local struct {
     uint64_t metrics;
-    struct shard *shard;
+    struct hd_metrics_shard *shard;
 } mine;
 
 /* --- shards -----------------------------------------------------------------------------------------------
  */
 
-static struct shard *make_shard(struct hd_metrics *m)
+static struct hd_metrics_shard *make_shard(struct hd_metrics *m)
 {
-    struct shard *s = hd_calloc(1, sizeof(*s) + m->chunk_count * sizeof(s->chunks[0]));
+    struct hd_metrics_shard *s = hd_calloc(1, sizeof(*s) + m->chunk_count * sizeof(s->chunks[0]));
 
     if (!s)
         return NULL;
@@ -92,7 +43,7 @@ static struct shard *make_shard(struct hd_metrics *m)
 }
 
 /* The calling thread's shard; NULL: no memory. Only a thread of the host has one of its own. */
-static struct shard *my_shard(struct hd_metrics *m)
+static struct hd_metrics_shard *my_shard(struct hd_metrics *m)
 {
     if (HD_LIKELY(mine.metrics == m->id))
         return mine.shard;
@@ -104,10 +55,10 @@ static struct shard *my_shard(struct hd_metrics *m)
 }
 
 /* The chunk of a place in a shard, made where there is none; NULL: no memory. */
-static struct chunk *chunk_for(struct shard *s, uint32_t number)
+static struct hd_metrics_chunk *chunk_for(struct hd_metrics_shard *s, uint32_t number)
 {
-    _Atomic(struct chunk *) *at = &s->chunks[number / CHUNK];
-    struct chunk *c = atomic_load_explicit(at, memory_order_acquire), *fresh;
+    _Atomic(struct hd_metrics_chunk *) *at = &s->chunks[number / HD_METRICS_CHUNK];
+    struct hd_metrics_chunk *c = atomic_load_explicit(at, memory_order_acquire), *fresh;
 
     if (HD_LIKELY(c))
         return c;
@@ -124,35 +75,40 @@ static int64_t sum_of(struct hd_metrics *m, uint32_t number)
 {
     int64_t sum = 0;
 
-    for (struct shard *s = atomic_load_explicit(&m->shards, memory_order_acquire); s; s = s->next) {
-        struct chunk *c = atomic_load_explicit(&s->chunks[number / CHUNK], memory_order_acquire);
+    for (struct hd_metrics_shard *s = atomic_load_explicit(&m->shards, memory_order_acquire); s;
+         s = s->next) {
+        struct hd_metrics_chunk *c =
+            atomic_load_explicit(&s->chunks[number / HD_METRICS_CHUNK], memory_order_acquire);
 
         if (c)
-            sum += atomic_load_explicit(&c->number[number % CHUNK], memory_order_relaxed);
+            sum += atomic_load_explicit(&c->number[number % HD_METRICS_CHUNK], memory_order_relaxed);
     }
     return sum;
 }
 
-static void total_of(struct hd_metrics *m, uint32_t number, uint32_t generation, struct hd_sketch_total *t)
+void hd_metrics_total_of(struct hd_metrics *m, uint32_t number, uint32_t generation,
+                         struct hd_sketch_total *t)
 {
     hd_sketch_total_init(t);
-    for (struct shard *s = atomic_load_explicit(&m->shards, memory_order_acquire); s; s = s->next) {
-        struct chunk *c = atomic_load_explicit(&s->chunks[number / CHUNK], memory_order_acquire);
-        struct cell_sketch *k =
-            c ? atomic_load_explicit(&c->sketch[number % CHUNK], memory_order_acquire) : NULL;
+    for (struct hd_metrics_shard *s = atomic_load_explicit(&m->shards, memory_order_acquire); s;
+         s = s->next) {
+        struct hd_metrics_chunk *c =
+            atomic_load_explicit(&s->chunks[number / HD_METRICS_CHUNK], memory_order_acquire);
+        struct hd_metric_cell *k =
+            c ? atomic_load_explicit(&c->sketch[number % HD_METRICS_CHUNK], memory_order_acquire) : NULL;
 
         if (k && atomic_load_explicit(&k->generation, memory_order_acquire) == generation)
             hd_sketch_total_add(t, &k->sketch);
     }
 }
 
-static void free_shard(struct hd_metrics *m, struct shard *s)
+static void free_shard(struct hd_metrics *m, struct hd_metrics_shard *s)
 {
     for (size_t i = 0; i < m->chunk_count; i++) {
-        struct chunk *c = atomic_load(&s->chunks[i]);
+        struct hd_metrics_chunk *c = atomic_load(&s->chunks[i]);
 
-        for (size_t k = 0; c && k < CHUNK; k++) {
-            struct cell_sketch *sketch = atomic_load(&c->sketch[k]);
+        for (size_t k = 0; c && k < HD_METRICS_CHUNK; k++) {
+            struct hd_metric_cell *sketch = atomic_load(&c->sketch[k]);
 
             if (sketch)
                 hd_sketch_free(&sketch->sketch);
@@ -166,41 +122,26 @@ static void free_shard(struct hd_metrics *m, struct shard *s)
 /* --- ids --------------------------------------------------------------------------------------------------
  */
 
-static uint32_t tag_type(uint64_t tag)
-{
-    return (uint32_t)(tag & 0xff);
-}
-
-static uint32_t tag_generation(uint64_t tag)
-{
-    return (uint32_t)(tag >> 8);
-}
-
 /* The place that an id names, if the metric is still the one it was given for; else NULL. */
-static struct metric *metric_of(struct hd_metrics *m, int64_t id, uint64_t *tag)
+struct hd_metric *hd_metric_of(struct hd_metrics *m, int64_t id, uint64_t *tag)
 {
     uint64_t number = ((uint64_t)id & 0xffffffff) - 1;
-    struct metric *metric;
+    struct hd_metric *metric;
 
     if (id <= 0 || number >= m->max)
         return NULL;
     metric = &m->table[number];
     *tag = atomic_load_explicit(&metric->tag, memory_order_acquire);
-    if (!tag_type(*tag) || tag_generation(*tag) != (uint64_t)id >> 32)
+    if (!hd_metric_type(*tag) || hd_metric_generation(*tag) != (uint64_t)id >> 32)
         return NULL;
     return metric;
 }
 
-static uint32_t number_of(const struct hd_metrics *m, const struct metric *metric)
-{
-    return (uint32_t)(metric - m->table);
-}
-
-static int64_t id_of(const struct hd_metrics *m, struct metric *metric)
+int64_t hd_metric_id(const struct hd_metrics *m, struct hd_metric *metric)
 {
     uint64_t tag = atomic_load_explicit(&metric->tag, memory_order_relaxed);
 
-    return (int64_t)((uint64_t)tag_generation(tag) << 32 | (number_of(m, metric) + 1));
+    return (int64_t)((uint64_t)hd_metric_generation(tag) << 32 | (hd_metric_number(m, metric) + 1));
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------
@@ -209,20 +150,20 @@ static int64_t id_of(const struct hd_metrics *m, struct metric *metric)
 void hd_metrics_add(struct hd_metrics *m, int64_t id, int64_t delta)
 {
     uint64_t tag;
-    struct metric *metric = metric_of(m, id, &tag);
-    struct shard *s;
-    struct chunk *c;
+    struct hd_metric *metric = hd_metric_of(m, id, &tag);
+    struct hd_metrics_shard *s;
+    struct hd_metrics_chunk *c;
     _Atomic int64_t *cell;
     uint32_t number;
 
-    if (!metric || tag_type(tag) == HD_METRIC_SKETCH)
+    if (!metric || hd_metric_type(tag) == HD_METRIC_SKETCH)
         return;
-    number = number_of(m, metric);
+    number = hd_metric_number(m, metric);
     s = my_shard(m);
     c = s ? chunk_for(s, number) : NULL;
     if (!c)
         return;
-    cell = &c->number[number % CHUNK];
+    cell = &c->number[number % HD_METRICS_CHUNK];
     if (s == m->shared)
         atomic_fetch_add_explicit(cell, delta, memory_order_relaxed);
     else
@@ -233,21 +174,22 @@ void hd_metrics_add(struct hd_metrics *m, int64_t id, int64_t delta)
 void hd_metrics_set(struct hd_metrics *m, int64_t id, int64_t value)
 {
     uint64_t tag;
-    struct metric *metric = metric_of(m, id, &tag);
+    struct hd_metric *metric = hd_metric_of(m, id, &tag);
 
-    if (!metric || tag_type(tag) != HD_METRIC_GAUGE)
+    if (!metric || hd_metric_type(tag) != HD_METRIC_GAUGE)
         return;
     pthread_mutex_lock(&m->lock); /* one setter at a time */
-    atomic_store_explicit(&metric->base, value - sum_of(m, number_of(m, metric)), memory_order_relaxed);
+    atomic_store_explicit(&metric->base, value - sum_of(m, hd_metric_number(m, metric)),
+                          memory_order_relaxed);
     pthread_mutex_unlock(&m->lock);
 }
 
 /* The sketch of a place in a chunk, for a generation; made or emptied where it must be. NULL: no memory. */
-static struct cell_sketch *sketch_for(struct hd_metrics *m, struct chunk *c, uint32_t number,
-                                      uint32_t generation)
+static struct hd_metric_cell *sketch_for(struct hd_metrics *m, struct hd_metrics_chunk *c, uint32_t number,
+                                         uint32_t generation)
 {
-    _Atomic(struct cell_sketch *) *at = &c->sketch[number % CHUNK];
-    struct cell_sketch *k = atomic_load_explicit(at, memory_order_acquire);
+    _Atomic(struct hd_metric_cell *) *at = &c->sketch[number % HD_METRICS_CHUNK];
+    struct hd_metric_cell *k = atomic_load_explicit(at, memory_order_acquire);
 
     if (HD_LIKELY(k && atomic_load_explicit(&k->generation, memory_order_acquire) == generation))
         return k;
@@ -267,16 +209,16 @@ static struct cell_sketch *sketch_for(struct hd_metrics *m, struct chunk *c, uin
 void hd_metrics_observe(struct hd_metrics *m, int64_t id, uint64_t value)
 {
     uint64_t tag;
-    struct metric *metric = metric_of(m, id, &tag);
-    struct shard *s;
-    struct chunk *c;
-    struct cell_sketch *k;
+    struct hd_metric *metric = hd_metric_of(m, id, &tag);
+    struct hd_metrics_shard *s;
+    struct hd_metrics_chunk *c;
+    struct hd_metric_cell *k;
 
-    if (!metric || tag_type(tag) != HD_METRIC_SKETCH)
+    if (!metric || hd_metric_type(tag) != HD_METRIC_SKETCH)
         return;
     s = my_shard(m);
-    c = s ? chunk_for(s, number_of(m, metric)) : NULL;
-    k = c ? sketch_for(m, c, number_of(m, metric), tag_generation(tag)) : NULL;
+    c = s ? chunk_for(s, hd_metric_number(m, metric)) : NULL;
+    k = c ? sketch_for(m, c, hd_metric_number(m, metric), hd_metric_generation(tag)) : NULL;
     if (!k)
         return;
     if (s == m->shared)
@@ -288,28 +230,28 @@ void hd_metrics_observe(struct hd_metrics *m, int64_t id, uint64_t value)
 /* --- reading ----------------------------------------------------------------------------------------------
  */
 
-static int64_t present(struct hd_metrics *m, struct metric *metric)
+int64_t hd_metric_present(struct hd_metrics *m, struct hd_metric *metric)
 {
-    return sum_of(m, number_of(m, metric)) + atomic_load_explicit(&metric->base, memory_order_relaxed);
+    return sum_of(m, hd_metric_number(m, metric)) + atomic_load_explicit(&metric->base, memory_order_relaxed);
 }
 
 int64_t hd_metrics_value(struct hd_metrics *m, int64_t id)
 {
     uint64_t tag;
-    struct metric *metric = metric_of(m, id, &tag);
+    struct hd_metric *metric = hd_metric_of(m, id, &tag);
 
-    return metric && tag_type(tag) != HD_METRIC_SKETCH ? present(m, metric) : 0;
+    return metric && hd_metric_type(tag) != HD_METRIC_SKETCH ? hd_metric_present(m, metric) : 0;
 }
 
 double hd_metrics_quantile(struct hd_metrics *m, int64_t id, double q)
 {
     uint64_t tag;
-    struct metric *metric = metric_of(m, id, &tag);
+    struct hd_metric *metric = hd_metric_of(m, id, &tag);
     struct hd_sketch_total t;
 
-    if (!metric || tag_type(tag) != HD_METRIC_SKETCH)
+    if (!metric || hd_metric_type(tag) != HD_METRIC_SKETCH)
         return 0;
-    total_of(m, number_of(m, metric), tag_generation(tag), &t);
+    hd_metrics_total_of(m, hd_metric_number(m, metric), hd_metric_generation(tag), &t);
     return hd_sketch_quantile(&t, q);
 }
 
@@ -331,7 +273,7 @@ static int by_label(const void *a, const void *b)
 /* Copies the labels in the order of their names. */
 static int sort_labels(const struct hd_label *labels, uint32_t count, struct hd_label *out)
 {
-    if (count > MAX_LABELS || (count && !labels))
+    if (count > HD_METRICS_LABELS || (count && !labels))
         return HD_EINVAL;
     for (uint32_t i = 0; i < count; i++) {
         if (!is_name(labels[i].name, MAX_NAME) || !labels[i].value || strlen(labels[i].value) > MAX_VALUE)
@@ -365,7 +307,7 @@ static uint32_t *bucket_of(struct hd_metrics *m, const char *key)
     return &m->buckets[hd_hash64(key, strlen(key)) & m->bucket_mask];
 }
 
-static struct metric *find(struct hd_metrics *m, const char *key)
+static struct hd_metric *find(struct hd_metrics *m, const char *key)
 {
     for (uint32_t i = *bucket_of(m, key); i; i = m->table[i - 1].bucket_next) {
         if (strcmp(m->table[i - 1].text, key) == 0)
@@ -378,7 +320,7 @@ static struct metric *find(struct hd_metrics *m, const char *key)
 static int clashes(struct hd_metrics *m, const char *name, uint32_t type)
 {
     for (uint32_t i = 0; i < m->used; i++) {
-        uint32_t t = tag_type(atomic_load_explicit(&m->table[i].tag, memory_order_relaxed));
+        uint32_t t = hd_metric_type(atomic_load_explicit(&m->table[i].tag, memory_order_relaxed));
 
         if (t && t != type && strcmp(m->table[i].name, name) == 0)
             return 1;
@@ -386,7 +328,7 @@ static int clashes(struct hd_metrics *m, const char *name, uint32_t type)
     return 0;
 }
 
-static void free_texts(struct metric *metric)
+static void free_texts(struct hd_metric *metric)
 {
     hd_free(metric->text);
     hd_free(metric->help);
@@ -396,7 +338,7 @@ static void free_texts(struct metric *metric)
 }
 
 /* Copies all labels into one allocation. */
-static int keep_labels(struct metric *metric, const struct hd_label *labels, uint32_t count)
+static int keep_labels(struct hd_metric *metric, const struct hd_label *labels, uint32_t count)
 {
     size_t bytes = 1;
     char *at;
@@ -417,9 +359,9 @@ static int keep_labels(struct metric *metric, const struct hd_label *labels, uin
 }
 
 /* Takes a free place; NULL at the bound. */
-static struct metric *take_place(struct hd_metrics *m)
+static struct hd_metric *take_place(struct hd_metrics *m)
 {
-    struct metric *metric;
+    struct hd_metric *metric;
 
     if (m->free_first) {
         metric = &m->table[m->free_first - 1];
@@ -429,17 +371,17 @@ static struct metric *take_place(struct hd_metrics *m)
     return m->used < m->max ? &m->table[m->used++] : NULL;
 }
 
-static void give_place(struct hd_metrics *m, struct metric *metric)
+static void give_place(struct hd_metrics *m, struct hd_metric *metric)
 {
     metric->free_next = m->free_first;
-    m->free_first = number_of(m, metric) + 1;
+    m->free_first = hd_metric_number(m, metric) + 1;
 }
 
 /* Makes a metric of a key, which it takes over whatever happens. */
 static int64_t create(struct hd_metrics *m, const void *owner, uint32_t type, const char *name,
                       const char *help, char *key, const struct hd_label *labels, uint32_t count)
 {
-    struct metric *metric = take_place(m);
+    struct hd_metric *metric = take_place(m);
     uint32_t generation;
 
     if (!metric) {
@@ -456,20 +398,20 @@ static int64_t create(struct hd_metrics *m, const void *owner, uint32_t type, co
     }
     metric->owner = owner;
     metric->bucket_next = *bucket_of(m, key);
-    *bucket_of(m, key) = number_of(m, metric) + 1;
-    atomic_store_explicit(&metric->base, -sum_of(m, number_of(m, metric)), memory_order_relaxed);
-    generation = (tag_generation(atomic_load(&metric->tag)) + 1) & 0x7fffffff;
+    *bucket_of(m, key) = hd_metric_number(m, metric) + 1;
+    atomic_store_explicit(&metric->base, -sum_of(m, hd_metric_number(m, metric)), memory_order_relaxed);
+    generation = (hd_metric_generation(atomic_load(&metric->tag)) + 1) & 0x7fffffff;
     if (!generation)
         generation = 1;
     atomic_store_explicit(&metric->tag, (uint64_t)generation << 8 | type, memory_order_release);
-    return id_of(m, metric);
+    return hd_metric_id(m, metric);
 }
 
 int64_t hd_metrics_get(struct hd_metrics *m, const void *owner, uint32_t type, const char *name,
                        const char *help, const struct hd_label *labels, uint32_t label_count)
 {
-    struct hd_label sorted[MAX_LABELS];
-    struct metric *known;
+    struct hd_label sorted[HD_METRICS_LABELS];
+    struct hd_metric *known;
     int64_t id;
     char *key;
 
@@ -485,7 +427,7 @@ int64_t hd_metrics_get(struct hd_metrics *m, const void *owner, uint32_t type, c
         id = HD_EEXIST;
         hd_free(key);
     } else if (known) {
-        id = id_of(m, known);
+        id = hd_metric_id(m, known);
         hd_free(key);
     } else {
         id = create(m, owner, type, name, help, key, sorted, label_count);
@@ -495,12 +437,12 @@ int64_t hd_metrics_get(struct hd_metrics *m, const void *owner, uint32_t type, c
 }
 
 /* Takes a metric out of the registry. The generation stays, to tell the next one from it. */
-static void drop(struct hd_metrics *m, struct metric *metric)
+static void drop(struct hd_metrics *m, struct hd_metric *metric)
 {
     uint32_t *at = bucket_of(m, metric->text);
     uint64_t tag = atomic_load(&metric->tag);
 
-    while (*at != number_of(m, metric) + 1)
+    while (*at != hd_metric_number(m, metric) + 1)
         at = &m->table[*at - 1].bucket_next;
     *at = metric->bucket_next;
     atomic_store_explicit(&metric->tag, tag & ~(uint64_t)0xff, memory_order_release);
@@ -511,10 +453,10 @@ static void drop(struct hd_metrics *m, struct metric *metric)
 void hd_metrics_drop(struct hd_metrics *m, int64_t id)
 {
     uint64_t tag;
-    struct metric *metric;
+    struct hd_metric *metric;
 
     pthread_mutex_lock(&m->lock);
-    metric = metric_of(m, id, &tag);
+    metric = hd_metric_of(m, id, &tag);
     if (metric)
         drop(m, metric);
     pthread_mutex_unlock(&m->lock);
@@ -524,7 +466,7 @@ void hd_metrics_drop_owner(struct hd_metrics *m, const void *owner)
 {
     pthread_mutex_lock(&m->lock);
     for (uint32_t i = 0; i < m->used; i++) {
-        if (tag_type(atomic_load(&m->table[i].tag)) && m->table[i].owner == owner)
+        if (hd_metric_type(atomic_load(&m->table[i].tag)) && m->table[i].owner == owner)
             drop(m, &m->table[i]);
     }
     pthread_mutex_unlock(&m->lock);
@@ -546,7 +488,7 @@ struct hd_metrics *hd_metrics_new(size_t max)
     pthread_mutex_init(&m->lock, NULL);
     m->id = atomic_fetch_add(&ids, 1) + 1;
     m->max = max;
-    m->chunk_count = max / CHUNK + 1;
+    m->chunk_count = max / HD_METRICS_CHUNK + 1;
     m->bucket_mask = buckets - 1;
     m->buckets = hd_calloc(buckets, sizeof(*m->buckets));
     m->table = hd_calloc(max, sizeof(*m->table));
@@ -561,13 +503,13 @@ struct hd_metrics *hd_metrics_new(size_t max)
 
 void hd_metrics_free(struct hd_metrics *m)
 {
-    struct shard *s;
+    struct hd_metrics_shard *s;
 
     if (!m)
         return;
     s = atomic_load(&m->shards);
     while (s) {
-        struct shard *next = s->next;
+        struct hd_metrics_shard *next = s->next;
 
         free_shard(m, s);
         s = next;
@@ -578,107 +520,4 @@ void hd_metrics_free(struct hd_metrics *m)
     hd_free(m->table);
     pthread_mutex_destroy(&m->lock);
     hd_free(m);
-}
-
-/* --- snapshots --------------------------------------------------------------------------------------------
- */
-
-static int has_suffix(const char *s, const char *suffix)
-{
-    size_t n = strlen(s), k = strlen(suffix);
-
-    return n >= k && strcmp(s + n - k, suffix) == 0;
-}
-
-/* What one unit of the recorded integers is in the unit of the name: nanoseconds stand for seconds. */
-static double unit_of(const char *name)
-{
-    return has_suffix(name, "_seconds") || has_suffix(name, "_seconds_total") ? 1e-9 : 1;
-}
-
-static void view_sketch(const struct hd_sketch_total *t, double unit, struct hd_metric_view *v)
-{
-    v->count = t->count;
-    v->sum = (double)t->sum * unit;
-    v->min = t->count ? (double)t->min * unit : 0;
-    v->max = (double)t->max * unit;
-    v->p50 = hd_sketch_quantile(t, 0.5) * unit;
-    v->p95 = hd_sketch_quantile(t, 0.95) * unit;
-    v->p99 = hd_sketch_quantile(t, 0.99) * unit;
-}
-
-/* Copies a metric's texts and numbers into a view. */
-static int view(struct hd_metrics *m, struct metric *metric, struct hd_arena *arena, struct hd_metric_view *v)
-{
-    uint64_t tag = atomic_load(&metric->tag);
-    struct hd_label *labels = hd_arena_alloc(arena, (metric->label_count + 1) * sizeof(*labels));
-    struct hd_sketch_total t;
-
-    v->name = hd_arena_strdup(arena, metric->name);
-    v->help = hd_arena_strdup(arena, metric->help);
-    if (!v->name || !v->help || !labels)
-        return HD_ENOMEM;
-    for (uint32_t i = 0; i < metric->label_count; i++) {
-        labels[i].name = hd_arena_strdup(arena, metric->labels[i].name);
-        labels[i].value = hd_arena_strdup(arena, metric->labels[i].value);
-        if (!labels[i].name || !labels[i].value)
-            return HD_ENOMEM;
-    }
-    v->labels = labels;
-    v->label_count = metric->label_count;
-    v->type = tag_type(tag);
-    if (v->type == HD_METRIC_SKETCH) {
-        total_of(m, number_of(m, metric), tag_generation(tag), &t);
-        view_sketch(&t, unit_of(v->name), v);
-    } else {
-        v->value = present(m, metric);
-        v->number = (double)v->value * unit_of(v->name);
-    }
-    return HD_OK;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct hd_metric_view *x = a, *y = b;
-    int c = strcmp(x->name, y->name);
-
-    for (uint32_t i = 0; !c && i < x->label_count && i < y->label_count; i++) {
-        c = strcmp(x->labels[i].name, y->labels[i].name);
-        if (!c)
-            c = strcmp(x->labels[i].value, y->labels[i].value);
-    }
-    return c ? c : (int)x->label_count - (int)y->label_count;
-}
-
-int hd_metrics_snapshot(struct hd_metrics *m, const char *part, struct hd_metrics_snapshot *out)
-{
-    int code = HD_OK;
-
-    memset(out, 0, sizeof(*out));
-    hd_metrics_process_update(&m->process, m);
-    pthread_mutex_lock(&m->lock);
-    out->views = hd_calloc(m->used, sizeof(*out->views));
-    if (!out->views)
-        code = HD_ENOMEM;
-    for (uint32_t i = 0; !code && i < m->used; i++) {
-        struct metric *metric = &m->table[i];
-
-        if (!tag_type(atomic_load(&metric->tag)) || (part && !strstr(metric->name, part)))
-            continue;
-        code = view(m, metric, &out->arena, &out->views[out->count]);
-        out->count += !code;
-    }
-    pthread_mutex_unlock(&m->lock);
-    if (code)
-        hd_metrics_snapshot_free(out);
-    else
-        qsort(out->views, out->count, sizeof(*out->views), by_name);
-    return code;
-}
-
-void hd_metrics_snapshot_free(struct hd_metrics_snapshot *s)
-{
-    hd_free(s->views);
-    hd_arena_free(&s->arena);
-    memset(s, 0, sizeof(*s));
 }

@@ -59,6 +59,12 @@ struct hd_metrics_snapshot {
 int hd_metrics_snapshot(struct hd_metrics *m, const char *part, struct hd_metrics_snapshot *out);
 void hd_metrics_snapshot_free(struct hd_metrics_snapshot *s);
 
+/* As hd_metrics_v1's. */
+int hd_metrics_each(struct hd_metrics *m, const char *prefix,
+                    int32_t (*fn)(void *arg, const struct hd_metric_seen *seen), void *arg);
+int hd_metrics_bins(struct hd_metrics *m, int64_t id, struct hd_metric_bins *out);
+double hd_metrics_bins_quantile(const struct hd_metric_bins *bins, double q);
+
 /* Adds SHOW METRICS. [control] */
 int hd_metrics_add_commands(struct hd_metrics *m, struct hd_commands *commands, struct hd_error *err);
 /* Offers it to plugins as "howdah.metrics/1". [control] */

@@ -14,6 +14,10 @@ static void observe(hd_host *host, int64_t id, uint64_t value);
 static int64_t value(hd_host *host, int64_t id);
 static double quantile(hd_host *host, int64_t id, double q);
 static void drop(hd_host *host, int64_t id);
+static int32_t each(hd_host *host, const char *prefix, int32_t (*fn)(void *, const struct hd_metric_seen *),
+                    void *arg);
+static int32_t bins(hd_host *host, int64_t id, struct hd_metric_bins *out);
+static double bins_quantile(hd_host *host, const struct hd_metric_bins *b, double q);
 static void on_gone(hd_host *host);
 
 static const struct hd_metrics_v1 vtable = {
@@ -25,6 +29,9 @@ static const struct hd_metrics_v1 vtable = {
     .value = value,
     .quantile = quantile,
     .drop = drop,
+    .each = each,
+    .bins = bins,
+    .bins_quantile = bins_quantile,
 };
 
 static struct hd_metrics *served;
@@ -77,6 +84,25 @@ static void drop(hd_host *host, int64_t id)
 {
     (void)host;
     hd_metrics_drop(served, id);
+}
+
+static int32_t each(hd_host *host, const char *prefix, int32_t (*fn)(void *, const struct hd_metric_seen *),
+                    void *arg)
+{
+    (void)host;
+    return hd_metrics_each(served, prefix, fn, arg);
+}
+
+static int32_t bins(hd_host *host, int64_t id, struct hd_metric_bins *out)
+{
+    (void)host;
+    return hd_metrics_bins(served, id, out);
+}
+
+static double bins_quantile(hd_host *host, const struct hd_metric_bins *b, double q)
+{
+    (void)host;
+    return hd_metrics_bins_quantile(b, q);
 }
 
 int hd_metrics_serve(struct hd_metrics *m)

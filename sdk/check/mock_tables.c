@@ -105,6 +105,48 @@ static void drop(hd_host *host, int64_t id)
         e->name[0] = 0;
 }
 
+/* Labels are not taken apart again here. */
+static int32_t each(hd_host *host, const char *prefix, int32_t (*fn)(void *, const struct hd_metric_seen *),
+                    void *arg)
+{
+    struct mock *m = mock_of(host);
+    size_t len = prefix ? strlen(prefix) : 0;
+    int32_t code = HD_OK;
+
+    for (unsigned i = 0; !code && i < m->metric_count; i++) {
+        const struct mock_metric_entry *e = &m->metrics[i];
+        struct hd_metric_seen seen = {.size = sizeof(seen), .type = e->type, .id = i + 1, .help = ""};
+
+        if (!e->name[0] || (len && strncmp(e->name, prefix, len) != 0))
+            continue;
+        seen.name = e->name;
+        seen.value = e->type == HD_METRIC_SKETCH ? 0 : e->value;
+        code = fn(arg, &seen);
+    }
+    return code;
+}
+
+/* All values stand in the bins as 0: nobody here asks for more than how many there are. */
+static int32_t bins(hd_host *host, int64_t id, struct hd_metric_bins *out)
+{
+    struct mock_metric_entry *e = metric(host, id);
+
+    if (!e || e->type != HD_METRIC_SKETCH)
+        return HD_ENOENT;
+    out->count = out->zeros = (uint64_t)e->value;
+    out->sum = 0;
+    memset(out->bin, 0, sizeof(out->bin));
+    return HD_OK;
+}
+
+static double bins_quantile(hd_host *host, const struct hd_metric_bins *b, double q)
+{
+    (void)host;
+    (void)b;
+    (void)q;
+    return 0;
+}
+
 int64_t mock_metric(const struct mock *m, const char *name, const char *labels)
 {
     int i = find_metric(m, name, labels);
@@ -130,6 +172,9 @@ const struct hd_metrics_v1 mock_metrics = {
     .value = value,
     .quantile = quantile,
     .drop = drop,
+    .each = each,
+    .bins = bins,
+    .bins_quantile = bins_quantile,
 };
 
 /* --- templates ----------------------------------------------------------------------------------------- */

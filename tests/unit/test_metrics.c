@@ -410,6 +410,55 @@ static void test_threads(void)
     hd_metrics_free(m);
 }
 
+/* Counts what each() shows, and keeps the last. */
+struct seen {
+    int count;
+    char label[32];
+    int64_t value;
+};
+
+static int32_t see(void *arg, const struct hd_metric_seen *m)
+{
+    struct seen *s = arg;
+
+    s->count++;
+    s->value = m->value;
+    snprintf(s->label, sizeof(s->label), "%s", m->label_count ? m->labels[0].value : "");
+    return s->count == 3 ? HD_EFULL : HD_OK;
+}
+
+static void test_each_and_bins(void)
+{
+    struct hd_metrics *m = hd_metrics_new(100);
+    struct hd_label label = {"node", "a"};
+    int64_t g = hd_metrics_get(m, NULL, HD_METRIC_GAUGE, "each_one", NULL, &label, 1);
+    int64_t k = hd_metrics_get(m, NULL, HD_METRIC_SKETCH, "each_seconds", NULL, NULL, 0);
+    struct hd_metric_bins before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
+    struct seen s = {0};
+
+    hd_metrics_set(m, g, 42);
+    CU_ASSERT_EQUAL(hd_metrics_each(m, "each_o", see, &s), HD_OK);
+    CU_ASSERT_EQUAL(s.count, 1);
+    CU_ASSERT_EQUAL(s.value, 42);
+    CU_ASSERT_STRING_EQUAL(s.label, "a");
+    CU_ASSERT_EQUAL(hd_metrics_each(m, NULL, see, &s), HD_EFULL);
+    CU_ASSERT_EQUAL(hd_metrics_bins(m, g, &before), HD_ENOENT);
+    for (uint64_t i = 1; i <= 1000; i++)
+        hd_metrics_observe(m, k, i * 1000);
+    CU_ASSERT_EQUAL(hd_metrics_bins(m, k, &before), HD_OK);
+    for (uint64_t i = 1; i <= 1000; i++)
+        hd_metrics_observe(m, k, i * 1000000);
+    CU_ASSERT_EQUAL(hd_metrics_bins(m, k, &after), HD_OK);
+    CU_ASSERT_EQUAL(after.count, 2000);
+    after.count -= before.count;
+    for (int i = 0; i < HD_METRIC_BINS; i++)
+        after.bin[i] -= before.bin[i];
+    CU_ASSERT(fabs(hd_metrics_bins_quantile(&after, 0.5) / 500e6 - 1) < 0.011);
+    CU_ASSERT(fabs(hd_metrics_bins_quantile(&before, 0.95) / 950e3 - 1) < 0.011);
+    hd_metrics_free(m);
+}
+
 UNIT_MAIN("metrics", {"quantiles within 1 %", test_quantiles}, {"every magnitude", test_every_magnitude},
           {"get", test_get}, {"values", test_values}, {"bound and drop", test_bound_and_drop},
-          {"no memory", test_no_memory}, {"snapshot", test_snapshot}, {"threads", test_threads})
+          {"no memory", test_no_memory}, {"snapshot", test_snapshot}, {"threads", test_threads},
+          {"each metric, and the bins of sketches", test_each_and_bins})

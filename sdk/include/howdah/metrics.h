@@ -26,6 +26,32 @@ struct hd_label {
     const char *value; /* NUL-terminated */
 };
 
+/* A metric as each() shows it; borrowed for the call. Since ABI 0.1. */
+struct hd_metric_seen {
+    uint32_t size;
+    uint32_t type; /* HD_METRIC_… */
+    int64_t id;
+    const char *name; /* NUL-terminated, these two */
+    const char *help;
+    const struct hd_label *labels; /* in the order of their names */
+    uint32_t label_count;
+    uint32_t reserved;
+    int64_t value; /* of a counter or gauge; what a name in seconds counts is in nanoseconds */
+};
+
+/* Bins of a sketch. Since ABI 0.1. */
+#define HD_METRIC_BINS 2240
+
+/* What a sketch has counted, bin by bin, since it was made. What was recorded between two moments is the
+ * difference of two of these, member by member; what several have recorded is their sum. Since ABI 0.1. */
+struct hd_metric_bins {
+    uint32_t size;
+    uint32_t reserved;
+    uint64_t count, sum;
+    uint64_t zeros; /* values that were 0 */
+    uint64_t bin[HD_METRIC_BINS];
+};
+
 /* Service "howdah.metrics/1". Since ABI 0.1. */
 struct hd_metrics_v1 {
     uint32_t size;
@@ -47,6 +73,16 @@ struct hd_metrics_v1 {
     double (*quantile)(hd_host *host, int64_t id, double q);
     /* Drops a metric that is no longer wanted; its id becomes invalid. [control] */
     void (*drop)(hd_host *host, int64_t id);
+    /* Calls fn for each metric, whoever has made it, whose name begins with `prefix` (NULL: all), in no
+     * order, until it returns something other than HD_OK, which is then returned. fn calls nothing of this
+     * service. [any], not on the statement's path. */
+    int32_t (*each)(hd_host *host, const char *prefix,
+                    int32_t (*fn)(void *arg, const struct hd_metric_seen *m), void *arg);
+    /* The present bins of a sketch. HD_ENOENT: there is no such sketch. [any], not on the statement's path.
+     */
+    int32_t (*bins)(hd_host *host, int64_t id, struct hd_metric_bins *out);
+    /* The q-quantile (0 … 1) of bins, within 1 %; 0 when they are empty. [any] */
+    double (*bins_quantile)(hd_host *host, const struct hd_metric_bins *bins, double q);
 };
 
 #ifdef __cplusplus
