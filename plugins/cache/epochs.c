@@ -143,8 +143,7 @@ void cache_table_named(struct cache_database *db, struct cache_table *t, struct 
                        struct hd_str name)
 {
     pthread_mutex_lock(&db->lock);
-    if (!t->name && (t->schema = strndup(schema.len ? schema.ptr : "", schema.len)) &&
-        !(t->name = strndup(name.len ? name.ptr : "", name.len))) {
+    if (!t->name && (t->schema = hd_str_dup(schema)) && !(t->name = hd_str_dup(name))) {
         free(t->schema);
         t->schema = NULL;
     }

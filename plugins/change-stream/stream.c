@@ -288,11 +288,6 @@ static void *run(void *arg)
 
 /* --- made and freed ------------------------------------------------------------------------------------ */
 
-static char *copy(struct hd_str text)
-{
-    return strndup(text.len ? text.ptr : "", text.len);
-}
-
 int32_t cs_stream_new(struct plugin *p, struct hd_str node, struct hd_str dbname, struct stream **out,
                       struct hd_error *err)
 {
@@ -302,8 +297,8 @@ int32_t cs_stream_new(struct plugin *p, struct hd_str node, struct hd_str dbname
         return hd_error_set(err, HD_ENOMEM, "no memory for a stream");
     s->plugin = p;
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    s->node = copy(node);
-    s->dbname = copy(dbname);
+    s->node = hd_str_dup(node);
+    s->dbname = hd_str_dup(dbname);
     s->parser = pgo_new();
     atomic_store(&s->state, HD_STREAM_STARTING);
     pthread_mutex_init(&s->calling, NULL);

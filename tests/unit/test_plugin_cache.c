@@ -361,19 +361,18 @@ static void flights(void)
 
 static void heads(void)
 {
+    const struct cache_head made = {.nonce = 99, .generation = 5, .count = 2};
+    struct cache_condition conditions[2];
+    char unaligned[1 + sizeof(made) + sizeof(conditions)];
+    struct hd_str head = {unaligned + 1, sizeof(made) + sizeof(conditions)};
     struct fixture f;
-    struct {
-        struct cache_head head;
-        struct cache_condition conditions[2];
-    } made = {.head = {.nonce = 99, .generation = 5, .count = 2}};
-    char unaligned[1 + sizeof(made)];
-    struct hd_str head = {unaligned + 1, sizeof(made)};
 
     set_up(&f);
     f.cache.nonce = 99;
-    made.conditions[0] = (struct cache_condition){&f.db->written, cache_epoch(&f.db->written)};
-    made.conditions[1] = (struct cache_condition){&f.a->written, cache_epoch(&f.a->written)};
+    conditions[0] = (struct cache_condition){&f.db->written, cache_epoch(&f.db->written)};
+    conditions[1] = (struct cache_condition){&f.a->written, cache_epoch(&f.a->written)};
     memcpy(unaligned + 1, &made, sizeof(made));
+    memcpy(unaligned + 1 + sizeof(made), conditions, sizeof(conditions));
     CU_ASSERT_EQUAL(cache_head_check(&f.cache, head, 5), HD_OK);
     cache_bump(&f.b->written);
     CU_ASSERT_EQUAL(cache_head_check(&f.cache, head, 5), HD_OK);

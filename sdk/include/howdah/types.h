@@ -15,6 +15,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <howdah/error.h>
 
 #ifdef __cplusplus
@@ -40,6 +42,20 @@ typedef struct hd_dependencies hd_dependencies; /* what a template hangs on in o
 typedef struct hd_result hd_result;             /* the answer of a command while it is being built */
 typedef struct hd_timer hd_timer;               /* a timer on a loop */
 typedef struct hd_watch hd_watch;               /* a watched file descriptor */
+
+/* A copy with a NUL behind it, for free(); NULL: no memory. Part of the header, not of the host. [any] Since
+ * ABI 0.1. */
+static inline char *hd_str_dup(struct hd_str s)
+{
+    char *copy = (char *)malloc((size_t)s.len + 1);
+
+    if (!copy)
+        return NULL;
+    if (s.len)
+        memcpy(copy, s.ptr, (size_t)s.len);
+    copy[s.len] = '\0';
+    return copy;
+}
 
 #ifdef __cplusplus
 }
