@@ -98,12 +98,33 @@ static int set_nodes(struct hd_parts *p, const struct hd_settings *s, struct hd_
     return code ? hd_fail(err, code, "no memory for the nodes of jobs") : HD_OK;
 }
 
+static int set_databases(const struct hd_settings *s, struct hd_error *err)
+{
+    struct hd_job_database *list = hd_calloc(s->database_count + 1, sizeof(*list));
+    int code = list ? HD_OK : HD_ENOMEM;
+
+    for (uint32_t i = 0; list && i < s->database_count; i++) {
+        const struct hd_database_conf *d = &s->databases[i];
+
+        list[i] = (struct hd_job_database){.name = d->name,
+                                           .node = d->node->name,
+                                           .dbname = d->node->dbname,
+                                           .follows_settings = d->pool_mode == HD_POOL_AUTO};
+    }
+    if (!code)
+        code = hd_jobs_serve_databases(list, s->database_count);
+    hd_free(list);
+    return code ? hd_fail(err, code, "no memory for the databases") : HD_OK;
+}
+
 static int start_jobs(struct hd_parts *p, const struct hd_settings *s, struct hd_error *err)
 {
     int code = hd_jobs_new(&p->loop, (size_t)s->host.job_threads, (size_t)s->host.max_jobs, &p->jobs, err);
 
     if (!code)
         code = set_nodes(p, s, err);
+    if (!code)
+        code = set_databases(s, err);
     if (code)
         return code;
     p->scheduler = hd_scheduler_new(&p->loop, p->jobs);
@@ -198,6 +219,8 @@ int hd_parts_reload(struct hd_parts *p, const struct hd_settings *s, struct hd_e
     fill_env(p, s, &env);
     hd_plugins_set_limits(p->plugins, &env);
     code = set_nodes(p, s, err);
+    if (!code)
+        code = set_databases(s, err);
     return code ? code : hd_nodes_set(p->nodes, s, err);
 }
 

@@ -81,4 +81,14 @@ int hd_jobs_add_commands(struct hd_jobs *jobs, struct hd_commands *commands, str
 int hd_jobs_serve(struct hd_jobs *jobs);
 int hd_jobs_serve_nodes(struct hd_jobs *jobs);
 
+/* A database that clients may ask for, as "howdah.nodes/1" tells of it. */
+struct hd_job_database {
+    const char *name, *node;
+    const char *dbname;   /* of the node; NULL: as the client says */
+    int follows_settings; /* pool_mode = auto */
+};
+
+/* Exchanges them; they are copied. HD_ENOMEM changes nothing. [control] */
+int hd_jobs_serve_databases(const struct hd_job_database *list, size_t n);
+
 #endif

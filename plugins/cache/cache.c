@@ -12,10 +12,12 @@
  *   follow.c, strict.c  what is written around the host, and reads that wait until it is known
  *   epochs.c   the counters that say whether something has changed
  *   rules.c, hint.c    what is kept, how long, and where
+ *   commands.c, explain.c   what people ask for
  *
  * Stores are other plugins ("howdah.cache-store/1"): this one knows none by name.
  */
 #include "cache.h"
+#include "explain.h"
 #include "follow.h"
 #include "writes.h"
 
@@ -50,7 +52,9 @@ static int32_t find_services(struct cache *self, struct hd_error *err)
     self->metrics = api->service(self->host, HD_SERVICE_METRICS);
     self->commands = api->service(self->host, HD_SERVICE_COMMANDS);
     self->loop = api->service(self->host, HD_SERVICE_LOOP);
-    if (self->template && self->catalog && self->statement && self->metrics && self->commands && self->loop)
+    self->nodes = api->service(self->host, HD_SERVICE_NODES);
+    if (self->template && self->catalog && self->statement && self->metrics && self->commands && self->loop &&
+        self->nodes)
         return HD_OK;
     return cache_fail(err, HD_EVERSION, "this host lacks a service that the plugin needs");
 }
@@ -178,6 +182,7 @@ static int32_t stop(void *arg)
 {
     struct cache *self = arg;
 
+    cache_explain_stop(self);
     cache_follow_stop(self);
     for (uint32_t i = 0; i < self->tier_count; i++)
         self->tiers[i].store->flush(self->tiers[i].self, NULL, NULL);

@@ -29,6 +29,7 @@ struct cache {
     const struct hd_metrics_v1 *metrics;
     const struct hd_commands_v1 *commands;
     const struct hd_loop_v1 *loop;
+    const struct hd_nodes_v1 *nodes;
     const struct hd_change_stream_v1 *stream; /* NULL: no mode needs it */
     void *stream_self;
     struct cache_tier tiers[CACHE_TIERS_MAX];
@@ -40,6 +41,7 @@ struct cache {
     pthread_mutex_t left_lock;
     struct cache_left *left; /* guarded by left_lock */
     struct cache_stats stats;
+    struct cache_explain *explaining; /* under way; the control thread's */
     pthread_mutex_t lock; /* guards `rules`: workers take a reference while a reload exchanges them */
     struct cache_rules *rules;
 };

@@ -1,7 +1,7 @@
 /*
  * CACHE STATS, CACHE FLUSH, CACHE INVALIDATE.
  */
-#include "cache.h"
+#include "explain.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -146,5 +146,9 @@ int32_t cache_commands_add(struct cache *self, struct hd_error *err)
             c->add(self->host, "CACHE SETUP", "",
                    "SQL that makes a database tell of DDL around the host: a superuser runs it there, once",
                    HD_CMDF_READ_ONLY, setup, self, err);
+    if (code == HD_OK)
+        code = c->add(self->host, "CACHE EXPLAIN", "[FOR USER@DATABASE] STATEMENT",
+                      "Whether a statement's answers are kept, by which rule and what ends them, or why not",
+                      HD_CMDF_READ_ONLY | HD_CMDF_RAW, cache_explain, self, err);
     return code;
 }

@@ -3,6 +3,7 @@
  */
 #include "epochs.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ static void free_database(struct cache_database *db)
             free(atomic_load_explicit(&t->rows, memory_order_relaxed));
             free(t->schema);
             free(t->name);
+            free(t->refused);
             free(t);
         }
     }
@@ -147,6 +149,21 @@ void cache_table_named(struct cache_database *db, struct cache_table *t, struct 
         free(t->schema);
         t->schema = NULL;
     }
+    pthread_mutex_unlock(&db->lock);
+}
+
+void cache_table_refused(struct cache_database *db, struct cache_table *t, const char *why)
+{
+    pthread_mutex_lock(&db->lock);
+    free(t->refused);
+    t->refused = why ? strdup(why) : NULL;
+    pthread_mutex_unlock(&db->lock);
+}
+
+void cache_table_why(struct cache_database *db, struct cache_table *t, char *out, size_t room)
+{
+    pthread_mutex_lock(&db->lock);
+    snprintf(out, room, "%s", t->refused ? t->refused : "");
     pthread_mutex_unlock(&db->lock);
 }
 

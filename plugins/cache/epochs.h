@@ -13,6 +13,7 @@
 #include <howdah/types.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include "rows.h"
 
@@ -36,6 +37,7 @@ struct cache_table {
     struct cache_cell *_Atomic rows;  /* CACHE_ROW_CELLS of them, made when they are first needed */
     _Atomic int32_t covered;          /* the change stream tells of it */
     _Atomic int32_t asked;            /* it has been asked to */
+    char *refused;                    /* why it does not; NULL: not known. Guarded by the lock */
 };
 
 #define CACHE_TABLE_BUCKETS 256
@@ -79,6 +81,10 @@ struct cache_table *cache_database_table(struct cache_database *db, uint32_t oid
 /* Notes what the table is called. Without memory it has no name. [any] */
 void cache_table_named(struct cache_database *db, struct cache_table *t, struct hd_str schema,
                        struct hd_str name);
+/* Notes why the change stream does not tell of it; NULL: it does. [any] */
+void cache_table_refused(struct cache_database *db, struct cache_table *t, const char *why);
+/* Copies that, or leaves `out` empty. [any] */
+void cache_table_why(struct cache_database *db, struct cache_table *t, char *out, size_t room);
 /* Ends what hangs on the tables of that name, in all databases; schema empty: in any schema. How many they
  * were. [any] */
 uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name);

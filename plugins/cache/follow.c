@@ -187,9 +187,9 @@ static void on_coverage(void *arg, uint32_t oid, uint32_t covered, const char *r
     struct cache_follow *f = arg;
     struct cache_table *t = cache_database_find(f->db, oid);
 
-    (void)reason;
     if (!t)
         return;
+    cache_table_refused(f->db, t, covered ? NULL : reason);
     /* What was kept before is not known to hold. */
     if (covered) {
         cache_bump(&t->written);
@@ -280,6 +280,18 @@ int cache_follow_covers(struct cache *self, const struct cache_bound *b)
             atomic_store_explicit(&t->asked, 0, memory_order_release);
     }
     return covered;
+}
+
+void cache_follow_look(struct cache *self, struct cache_database *db, struct cache_follow_state *out)
+{
+    struct cache_follow *f = atomic_load_explicit(&db->follow, memory_order_acquire);
+    struct hd_stream_info info = {.size = sizeof(info)};
+
+    *out = (struct cache_follow_state){.open = f != NULL};
+    if (!f || self->stream->info(f->stream, &info) != HD_OK)
+        return;
+    out->running = atomic_load_explicit(&f->running, memory_order_acquire);
+    out->tells_ddl = (info.flags & HD_STREAM_TELLS_DDL) != 0;
 }
 
 /* --- how far it is ------------------------------------------------------------------------------------- */

@@ -12,6 +12,14 @@
  * asks for the tables where that has not been done. [worker] */
 int cache_follow_covers(struct cache *self, const struct cache_bound *b);
 
+/* How far a database is followed. */
+struct cache_follow_state {
+    int open, running;
+    int tells_ddl; /* of DDL around the host at once */
+};
+
+void cache_follow_look(struct cache *self, struct cache_database *db, struct cache_follow_state *out);
+
 /* Bounded: was everything told that was acknowledged up to `bound_ms` ago? Asks the server anew before that
  * is over. [any] */
 int cache_follow_is_fresh(struct cache *self, struct cache_database *db, uint64_t bound_ms);

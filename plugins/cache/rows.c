@@ -494,6 +494,23 @@ void cache_rows_free(struct cache_rows *rows)
     free(rows);
 }
 
+int cache_rows_tell(const struct cache_rows *rows, uint32_t i, struct cache_rows_told *out)
+{
+    const struct table *t = &rows->tables[i];
+    const struct source *s;
+
+    if (i >= rows->table_count)
+        return 0;
+    *out = (struct cache_rows_told){.oid = t->oid, .whole = t->whole};
+    if (t->whole)
+        return 1;
+    s = &rows->sources[rows->targets[t->first].source];
+    out->column = rows->targets[t->first].column;
+    for (; out->count < s->count; out->count++)
+        out->numbers[out->count] = rows->numbers[s->first + out->count].n;
+    return 1;
+}
+
 /* --- executions ---------------------------------------------------------------------------------------- */
 
 /* Marks while they are made; counted also where there is no room. */

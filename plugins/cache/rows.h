@@ -61,6 +61,18 @@ void cache_rows_free(struct cache_rows *rows); /* NULL is allowed */
 /* 1: no values are looked at, so the marks are the same for all executions, and `st` may be NULL below. */
 int cache_rows_fixed(const struct cache_rows *rows);
 
+/* What a read hangs on of one of its tables, for people. */
+struct cache_rows_told {
+    uint32_t oid;
+    int32_t whole;   /* any write of it; else those of rows whose column has one of the values, */
+    uint64_t column; /* cache_column() of its name, */
+    uint32_t count;  /* which are so many $n */
+    uint32_t numbers[CACHE_ROWS_VALUES];
+};
+
+/* The i-th of them; 0: there is none. */
+int cache_rows_tell(const struct cache_rows *rows, uint32_t i, struct cache_rows_told *out);
+
 /* The marks of one execution, within statement(); parameters' values are there with HD_WANT_REPLACE. Returns
  * how many they are; where they are more than `cap`, nothing is told: take cache_rows_tables(). [worker] */
 uint32_t cache_rows_marks(const struct cache_rows *rows, hd_host *host,

@@ -247,7 +247,16 @@ static int32_t no_conninfo(hd_host *host, struct hd_str node, struct hd_str dbna
     return HD_ENOENT;
 }
 
+static int32_t no_database(hd_host *host, struct hd_str name, struct hd_served_database *out)
+{
+    (void)host;
+    (void)name;
+    (void)out;
+    return HD_ENOENT;
+}
+
 const struct hd_nodes_v1 mock_nodes = {
     .size = sizeof(struct hd_nodes_v1),
     .conninfo = no_conninfo,
+    .database = no_database,
 };

@@ -875,11 +875,20 @@ AT(hd_scheduler_v1, run_now, 16, int32_t (*)(hd_host *host, int64_t id))
 AT(hd_scheduler_v1, remove, 24, void (*)(hd_host *host, int64_t id))
 
 /* nodes.h */
+VALUE(HD_SERVED_SETTINGS, 1LL)
 
-SIZE(hd_nodes_v1, 16)
+SIZE(hd_served_database, 56)
+AT(hd_served_database, size, 0, uint32_t)
+AT(hd_served_database, flags, 4, uint32_t)
+AT(hd_served_database, name, 8, struct hd_str)
+AT(hd_served_database, node, 24, struct hd_str)
+AT(hd_served_database, dbname, 40, struct hd_str)
+
+SIZE(hd_nodes_v1, 24)
 AT(hd_nodes_v1, size, 0, uint32_t)
 AT(hd_nodes_v1, reserved, 4, uint32_t)
 AT(hd_nodes_v1, conninfo, 8, int32_t (*)(hd_host *host, struct hd_str node, struct hd_str dbname, char *out, uint32_t room, struct hd_error *err))
+AT(hd_nodes_v1, database, 16, int32_t (*)(hd_host *host, struct hd_str name, struct hd_served_database *out))
 
 /* commands.h */
 VALUE(HD_COL_TEXT, 1LL)
