@@ -1,6 +1,6 @@
 /*
  * The plugin's insides, shared by its files: cache-redis.c (options and life), store.c (the capability),
- * flush.c, show.c; value.h says what an entry looks like.
+ * tick.c (its clock), flush.c, show.c; value.h says what an entry looks like.
  */
 #ifndef HD_PLUGINS_CACHE_REDIS_H
 #define HD_PLUGINS_CACHE_REDIS_H
@@ -78,6 +78,10 @@ struct cr_worker *cr_here(struct cr *self);
 extern const struct hd_cache_store_v1 cr_store;
 void cr_free_calls(struct cr_worker *w);
 uint64_t cr_counted(struct cr *self, enum cr_count which);
+void cr_count(struct cr_worker *w, enum cr_count which);
+
+/* tick.c */
+int32_t cr_tick(void *self, void (*done)(void *arg, int32_t code, uint64_t tick), void *arg);
 
 /* flush.c */
 struct cr_flush;

@@ -33,7 +33,7 @@ struct cr_call {
     char name[CR_NAME_MAX];
 };
 
-static void count(struct cr_worker *w, enum cr_count which)
+void cr_count(struct cr_worker *w, enum cr_count which)
 {
     atomic_store_explicit(&w->count[which], atomic_load_explicit(&w->count[which], memory_order_relaxed) + 1,
                           memory_order_relaxed);
@@ -167,7 +167,7 @@ static void on_refused(struct cr_call *call, const redisReply *r)
     } else {
         rds_link_fault(call->link, r);
     }
-    count(w, CR_ERRORS);
+    cr_count(w, CR_ERRORS);
     finish(call, HD_EBUSY, NULL);
 }
 
@@ -178,11 +178,11 @@ static void on_bytes(struct cr_call *call, struct hd_str bytes)
     int32_t code = cr_value_decode(bytes, &call->key, w->self->max_value, &w->room, &value);
 
     if (code != HD_OK || call->left_ms < -1 || call->left_ms == 0) {
-        count(w, code == HD_OK || code == HD_ENOENT ? CR_MISSES : CR_WRONG);
+        cr_count(w, code == HD_OK || code == HD_ENOENT ? CR_MISSES : CR_WRONG);
         finish(call, HD_ENOENT, NULL);
         return;
     }
-    count(w, CR_HITS);
+    cr_count(w, CR_HITS);
     value.left_ms = call->left_ms < 0 ? atomic_load(&w->self->ttl_ms) : (uint64_t)call->left_ms;
     finish(call, HD_OK, &value);
 }
@@ -193,14 +193,14 @@ static void on_value(void *arg, int32_t code, const redisReply *r)
     struct cr_worker *w = call->worker;
 
     if (code != HD_OK) {
-        count(w, code == HD_ETIMEOUT ? CR_TIMEOUTS : CR_ERRORS);
+        cr_count(w, code == HD_ETIMEOUT ? CR_TIMEOUTS : CR_ERRORS);
         finish(call, HD_EBUSY, NULL);
     } else if (r->type == REDIS_REPLY_STRING) {
         rds_link_good(call->link);
         on_bytes(call, (struct hd_str){r->str, (uint64_t)r->len});
     } else if (r->type == REDIS_REPLY_NIL) {
         rds_link_good(call->link);
-        count(w, CR_MISSES);
+        cr_count(w, CR_MISSES);
         finish(call, HD_ENOENT, NULL);
     } else {
         on_refused(call, r);
@@ -218,7 +218,7 @@ static int32_t get(void *self, const struct hd_cache_key *key, struct hd_cache_v
         return HD_EBUSY;
     call = new_call(w, key, 4, FRAME_BYTES);
     if (!call) {
-        count(w, CR_BYPASSED);
+        cr_count(w, CR_BYPASSED);
         return HD_EBUSY;
     }
     call->done = done;
@@ -227,7 +227,7 @@ static int32_t get(void *self, const struct hd_cache_key *key, struct hd_cache_v
     if (send_get(call, 0) == HD_OK)
         return HD_PENDING;
     end_call(call);
-    count(w, CR_BYPASSED);
+    cr_count(w, CR_BYPASSED);
     return HD_EBUSY;
 }
 
@@ -245,7 +245,7 @@ static void say_full(struct cr_worker *w, const char *why)
     const char *pairs[] = {"reason", why, NULL};
 
     w->full_until_ms = rds_now_ms() + FULL_MS;
-    count(w, CR_FULL);
+    cr_count(w, CR_FULL);
     if (!w->full)
         hd_host_api(w->self->env.host)
             ->log(w->self->env.host, HD_LEVEL_WARNING, "Redis takes no writes; values are read only", pairs);
@@ -259,14 +259,14 @@ static void on_kept(void *arg, int32_t code, const redisReply *r)
     int asking;
 
     if (code != HD_OK) {
-        count(w, code == HD_ETIMEOUT ? CR_TIMEOUTS : CR_ERRORS);
+        cr_count(w, code == HD_ETIMEOUT ? CR_TIMEOUTS : CR_ERRORS);
     } else if (rds_says(r, REDIS_REPLY_STATUS, "OK")) {
         rds_link_good(call->link);
         w->full = 0;
     } else if (rds_says(r, REDIS_REPLY_ERROR, "OOM") || rds_says(r, REDIS_REPLY_ERROR, "MISCONF")) {
         say_full(w, r->str);
     } else {
-        count(w, CR_ERRORS);
+        cr_count(w, CR_ERRORS);
         if (r->type != REDIS_REPLY_ERROR || !rds_servers_follow(w->servers, call->link, r, &asking))
             rds_link_fault(call->link, r);
     }
@@ -296,7 +296,7 @@ static int32_t put(void *self, const struct hd_cache_key *key, const struct hd_c
     if (!w)
         return HD_EBUSY;
     if (!value->left_ms || bytes > cr->max_value) {
-        count(w, CR_REJECTED);
+        cr_count(w, CR_REJECTED);
         return value->left_ms ? HD_EINVAL : HD_EFULL;
     }
     call = w->full && rds_now_ms() < w->full_until_ms ? NULL : new_call(w, key, 1, bytes + CR_HEADER);
@@ -304,10 +304,10 @@ static int32_t put(void *self, const struct hd_cache_key *key, const struct hd_c
         send_set(call, value->left_ms)) {
         if (call)
             end_call(call);
-        count(w, CR_BYPASSED);
+        cr_count(w, CR_BYPASSED);
         return HD_EBUSY;
     }
-    count(w, CR_PUTS);
+    cr_count(w, CR_PUTS);
     return HD_OK;
 }
 
@@ -330,7 +330,7 @@ static void on_erased(void *arg, int32_t code, const redisReply *r)
         return;
     }
     if (code != HD_OK || r->type != REDIS_REPLY_INTEGER)
-        count(call->worker, CR_ERRORS);
+        cr_count(call->worker, CR_ERRORS);
     end_call(call);
 }
 
@@ -344,7 +344,7 @@ static void send_unlink(struct cr_call *call, int asking)
         rds_conn_send(conn, 1, &ask, NULL, NULL);
     if (rds_conn_send(conn, 2, words, on_erased, call) == HD_OK)
         return;
-    count(call->worker, CR_BYPASSED);
+    cr_count(call->worker, CR_BYPASSED);
     end_call(call);
 }
 
@@ -356,7 +356,7 @@ static void erase(void *self, const struct hd_cache_key *key)
     if (call)
         send_unlink(call, 0);
     else if (w)
-        count(w, CR_BYPASSED);
+        cr_count(w, CR_BYPASSED);
 }
 
 /* --- figures ---------------------------------------------------------------------------------------------
@@ -413,4 +413,5 @@ const struct hd_cache_store_v1 cr_store = {
     .erase = erase,
     .flush = cr_flush,
     .stats = stats,
+    .tick = cr_tick,
 };

@@ -40,6 +40,8 @@ int32_t cs_info(hd_stream *h, struct hd_stream_info *out)
         .commits = atomic_load(&s->commits),
         .changes = atomic_load(&s->changes),
         .restarts = atomic_load(&s->restarts),
+        .system = atomic_load(&s->system),
+        .timeline = atomic_load(&s->timeline),
     };
     uint32_t size = out->size < sizeof(info) ? out->size : (uint32_t)sizeof(info);
 

@@ -50,6 +50,25 @@ static int set_reason(struct stream *s, const char *why)
     return changed;
 }
 
+/* Which server it is, and which of its pasts and futures. */
+static int identify(struct stream *s, char *why)
+{
+    PGresult *res;
+    int code = cs_exec(s, s->repl, "IDENTIFY_SYSTEM", &res, why);
+
+    if (code)
+        return code;
+    if (PQntuples(res) == 1 && PQnfields(res) >= 2) {
+        atomic_store(&s->system, strtoull(PQgetvalue(res, 0, 0), NULL, 10));
+        atomic_store(&s->timeline, (uint32_t)strtoul(PQgetvalue(res, 0, 1), NULL, 10));
+    } else {
+        snprintf(why, 200, "the server does not say which it is");
+        code = HD_EPROTO;
+    }
+    PQclear(res);
+    return code;
+}
+
 static int make_slot(struct stream *s, char *why)
 {
     uint32_t chance[2];
@@ -113,6 +132,8 @@ static int begin(struct stream *s, char *why)
         code = cs_cover_begin(s, why);
     if (!code)
         code = cs_connect(s, 1, &s->repl, why);
+    if (!code)
+        code = identify(s, why);
     if (!code)
         code = make_slot(s, why);
     if (!code)

@@ -144,6 +144,8 @@ struct stream {
     _Atomic uint64_t position, server_lsn, held;
     _Atomic uint64_t commits, changes, restarts, checks, questions, flushes;
     _Atomic uint32_t unsettled_count, tells_ddl;
+    _Atomic uint64_t system;
+    _Atomic uint32_t timeline;
     int64_t m_lag, m_held, m_commits, m_changes, m_restarts, m_checks, m_check_seconds, m_running;
 
     /* The thread's own. */

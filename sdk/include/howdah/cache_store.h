@@ -81,6 +81,12 @@ struct hd_cache_store_v1 {
     void (*flush)(void *self, void (*done)(void *arg, int32_t code), void *arg);
     /* Fills what both know. [any] */
     int32_t (*stats)(void *self, struct hd_cache_store_stats *out);
+    /* A clock that all processes share that use the same values: gives a number that is greater than every
+     * number that was given before this call, to whomever. HD_PENDING: done(arg, code, tick) comes on this
+     * worker, exactly once, later than the return, with HD_OK, or HD_EBUSY: there is none to be had now.
+     * HD_EBUSY: not tried, done does not come. What has HD_STORE_SHARED has this; else it may be NULL.
+     * [worker] */
+    int32_t (*tick)(void *self, void (*done)(void *arg, int32_t code, uint64_t tick), void *arg);
 };
 
 #ifdef __cplusplus

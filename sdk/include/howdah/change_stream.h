@@ -101,7 +101,7 @@ struct hd_stream_row {
 /*
  * A consumer's callbacks; those that are NULL are not called. All of them run on the stream's thread, one at
  * a time, between open() and the return of close(); they must not block, and may call position(), wait(),
- * check(), cover() and covered(). Rows, truncates and transactional messages come between begin() and
+ * check(), cover(), covered() and info(). Rows, truncates and transactional messages come between begin() and
  * commit(); a transaction that is rolled back is never told. Since ABI 0.1.
  */
 struct hd_stream_consumer {
@@ -144,6 +144,11 @@ struct hd_stream_info {
     uint64_t commits;    /* told since the stream was opened, these two */
     uint64_t changes;
     uint64_t restarts; /* gaps */
+    /* The server as it was when the stream last began: its system identifier, and the timeline of its log.
+     * Positions of others than these mean nothing here. 0: it has not begun. */
+    uint64_t system;
+    uint32_t timeline;
+    uint32_t reserved;
 };
 
 /* Capability "howdah.change-stream/1". `self` is the plugin's instance. Since ABI 0.1. */

@@ -38,6 +38,7 @@ extern "C" {
 #define HD_TOPIC_PLUGIN_STATE      "plugin.state/1"      /* lossy; struct hd_event_plugin */
 #define HD_TOPIC_ROW_CHANGED       "row.changed/1"       /* must-know; struct hd_event_row */
 #define HD_TOPIC_BUS_LINK          "bus.link/1"          /* must-know; struct hd_event_link */
+#define HD_TOPIC_TABLE_WRITTEN     "table.written/1"     /* must-know; struct hd_event_written */
 
 /* A client has logged in, or left. Texts here and below are NUL-terminated and cut to fit. Since ABI 0.1. */
 struct hd_event_session {
@@ -126,6 +127,34 @@ struct hd_event_row {
     char database[HD_EVENT_NAME];
     char schema[HD_EVENT_NAME];
     char table[HD_EVENT_NAME];
+};
+
+/* Flags of hd_event_written. Since ABI 0.1. */
+#define HD_WRITTEN_ANYTHING   1u /* any table of the database, and `parts` does not say which */
+#define HD_WRITTEN_SCHEMA     2u /* the schema or privileges, of whatever is on that node, as well */
+#define HD_WRITTEN_EVERYWHERE 4u /* anything in any database; node and database are empty */
+
+/* Parts of hd_event_written. Since ABI 0.1. */
+#define HD_WRITTEN_PARTS 44
+
+/* A table, or some of its rows. Since ABI 0.1. */
+struct hd_written_part {
+    uint32_t oid;
+    /* 0: it was written, some of its rows or all. 1: any of its rows. From 2 on: rows, as the publisher
+     * numbers them; the same in every host of one version. A table with any part has 0, too. */
+    uint32_t part;
+};
+
+/* A transaction through this host has been committed, or may have been; from the plugin `cache`, before the
+ * client is told, where that is known by then. Since ABI 0.1. */
+struct hd_event_written {
+    uint32_t size;
+    uint32_t flags; /* HD_WRITTEN_… */
+    uint32_t count; /* of parts */
+    uint32_t reserved;
+    char node[HD_EVENT_NAME];     /* of its [node …] */
+    char database[HD_EVENT_NAME]; /* its name there */
+    struct hd_written_part parts[HD_WRITTEN_PARTS];
 };
 
 /* The way to the other hosts' buses has come up, or was lost: until it is up nothing is heard of what they
