@@ -7,7 +7,6 @@ PostgreSQL is the oracle: what comes from the cache is compared with what a dire
 # Runs under TSan too.
 
 import contextlib
-import threading
 import time
 
 import pgwire
@@ -546,85 +545,6 @@ def wrong_rules():
         assert got.returncode and words in got.stderr, (words, got.stderr)
     host.configure(sections_with({}))
     equal(host.control("reload").returncode, 0)
-
-
-# --- many at once ---
-
-
-@test("a hundred equal misses at once send one statement")
-def stampede():
-    slow = "SELECT count(*), %d FROM item a, item b, item c WHERE a.id + b.id <> c.id + 1000"
-    with client() as w:
-        warm(w, query(slow % 1))
-    wires = [client() for _ in range(100)]
-
-    def sent():
-        return pg.log_text().count("statement: " + slow % 2)
-
-    try:
-        before = stats()
-        for w in wires:
-            w.send(query(slow % 2))
-        answers = {encoded(w.recv_until("Z", timeout=60)) for w in wires}
-        changed = {name: value - before[name] for name, value in stats().items()}
-        # On a slow machine the last ones may come when the answer is there already.
-        equal((changed["stored"], changed["misses"] + changed["hits"]), (1, 100))
-        equal(changed["waited"], changed["misses"] - 1)
-        assert changed["waited"] > 10, changed
-        equal(sent(), 1)
-        equal(answers, {encoded(direct(query(slow % 2)))})
-    finally:
-        for w in wires:
-            w.close()
-
-
-@test("equal misses in one pipeline, and across two: nobody waits for himself")
-def pipelined_misses():
-    def read(n):
-        return run("SELECT count(*) FROM pet WHERE id > $1", (str(n),))
-
-    def batch(*numbers):
-        return b"".join(read(n)[: -len(sync())] for n in numbers) + sync()
-
-    with client() as one, client() as two:
-        warm(one, read(100))
-        start = time.monotonic()
-        for n in range(101, 121):
-            one.send(batch(n, n, n + 100))
-            two.send(batch(n + 100, n))
-            equal(kinds(one.recv_until("Z")), 3 * "12TDC" + "Z")
-            equal(kinds(two.recv_until("Z")), 2 * "12TDC" + "Z")
-        assert time.monotonic() - start < 4.5, "somebody waited for the end of `wait`"
-
-
-@test("writers and readers at once: who reads after a write was acknowledged sees it")
-def at_once():
-    problems, acknowledged, stop = [], [0], threading.Event()
-    pg.execute("CREATE TABLE counter (id int PRIMARY KEY, v int)")
-    pg.execute("INSERT INTO counter VALUES (1, 0)")
-    pg.execute("GRANT ALL ON counter TO app")
-
-    def reads():
-        with client() as w:
-            while not stop.is_set() and not problems:
-                least = acknowledged[0]
-                got = int(w.query("SELECT v FROM counter WHERE id = 1")[0][0])
-                if got < least:
-                    problems.append((got, least))
-
-    threads = [threading.Thread(target=reads) for _ in range(4)]
-    for t in threads:
-        t.start()
-    with client() as w:
-        for i in range(1, 300):
-            w.query("UPDATE counter SET v = %d WHERE id = 1" % i)
-            acknowledged[0] = i
-    stop.set()
-    for t in threads:
-        t.join()
-    equal(problems, [])
-    with client() as w:
-        equal(warm(w, query("SELECT v FROM counter WHERE id = 1"))[1].row(), [b"299"])
 
 
 @test("CACHE INVALIDATE TABLE drops what hangs on that table")
