@@ -26,6 +26,12 @@ int hd_catalog_dependencies(struct hd_catalog *c, const hd_template *t, const st
                             const hd_dependencies **out);
 /* dbname empty: every database of the node. [any] */
 void hd_catalog_changed(struct hd_catalog *c, struct hd_str node, struct hd_str dbname);
+/* A transaction was prepared under that name, and may have defined something. An empty name: it cannot be
+ * told, and may be any. [any] */
+void hd_catalog_prepared(struct hd_catalog *c, struct hd_str node, struct hd_str dbname, struct hd_str gid,
+                         int defines);
+/* 1: what is committed under that name is known to have defined nothing; it is forgotten. [any] */
+int hd_catalog_is_plain(struct hd_catalog *c, struct hd_str node, struct hd_str dbname, struct hd_str gid);
 int hd_dependencies_current(const hd_dependencies *d);
 void hd_dependencies_release(const hd_dependencies *d);
 

@@ -15,6 +15,8 @@
 #include "sql/template.h"
 
 #define HD_CATALOG_BUCKETS 1024
+/* Prepared transactions that are known to have defined nothing; the oldest make room. */
+#define HD_CATALOG_PREPARED 1024
 
 /* A database on a node. Lives as long as the catalog. */
 struct hd_catalog_database {
@@ -50,6 +52,8 @@ struct hd_catalog {
     uint32_t database_count;
     struct hd_catalog_entry *buckets[HD_CATALOG_BUCKETS];
     struct hd_list order;
+    struct hd_hash128 prepared[HD_CATALOG_PREPARED]; /* of node, database and name; 0: none */
+    uint32_t prepared_next;
     size_t count, asking;
     uint64_t asked, failed, evicted, changes;
 };

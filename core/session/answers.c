@@ -341,7 +341,7 @@ static enum hd_fate on_command_complete(struct hd_relay *r, const struct hd_fram
             v->session->txn = HD_TXN_BLOCK; /* until the server says which */
         on_tag(v, tag);
         publish_ddl(v, tag);
-        hd_defined_tag(v, tag);
+        hd_defined_tag(v, head->flags & HD_EXPECT_REPLACE ? NULL : head->ref, tag);
     }
     if (head->ref && !(head->flags & HD_EXPECT_REPLACE))
         hd_stmt_tag(head->ref, tag);

@@ -7,6 +7,7 @@
 
 #include "plug/catalog.h"
 #include "session/pool.h"
+#include "session/statement.h"
 
 static int begins_with_one_of(const char *tag, const char *const *words, size_t n)
 {
@@ -16,11 +17,45 @@ static int begins_with_one_of(const char *tag, const char *const *words, size_t 
     return 0;
 }
 
-void hd_defined_tag(struct hd_server *v, const char *tag)
+static struct hd_str str_of(const char *s)
 {
-    static const char *const definitions[] = {"CREATE ", "ALTER ", "DROP ",     "GRANT",          "REVOKE",
-                                              "IMPORT ", "DO",     "REASSIGN ", "COMMIT PREPARED"};
+    return (struct hd_str){s, strlen(s)};
+}
 
+static struct hd_str dbname_of(const struct hd_pool *p)
+{
+    return str_of(p->node->dbname ? p->node->dbname : p->database);
+}
+
+/* The name in the text of PREPARE TRANSACTION and COMMIT PREPARED. Empty: it cannot be told. */
+static struct hd_str gid_of(const struct hd_stmt *st)
+{
+    const struct hd_facts *f = st ? st->tmpl->facts : NULL;
+
+    return f && f->n_statements == 1 && f->statements[0].name ? str_of(f->statements[0].name)
+                                                              : (struct hd_str){NULL, 0};
+}
+
+/* What a prepared transaction has defined counts when it is committed, on whatever connection. */
+static void two_phase(struct hd_server *v, const struct hd_stmt *st, const char *tag)
+{
+    struct hd_catalog *catalog = v->w->all->env.catalog;
+    struct hd_str node = str_of(v->pool->node->name), dbname = dbname_of(v->pool);
+
+    if (!catalog)
+        return;
+    if (!strcmp(tag, "PREPARE TRANSACTION"))
+        hd_catalog_prepared(catalog, node, dbname, gid_of(st), v->defines != 0);
+    else if (!strcmp(tag, "COMMIT PREPARED") && !hd_catalog_is_plain(catalog, node, dbname, gid_of(st)))
+        v->defines |= HD_DEFINES_DATABASE | HD_DEFINES_NODE;
+}
+
+void hd_defined_tag(struct hd_server *v, const struct hd_stmt *st, const char *tag)
+{
+    static const char *const definitions[] = {"CREATE ", "ALTER ",  "DROP ", "GRANT",
+                                              "REVOKE",  "IMPORT ", "DO",    "REASSIGN "};
+
+    two_phase(v, st, tag);
     if (!begins_with_one_of(tag, definitions, HD_ARRAY_LEN(definitions)))
         return;
     v->defines |= HD_DEFINES_DATABASE;
@@ -28,16 +63,11 @@ void hd_defined_tag(struct hd_server *v, const char *tag)
         v->defines |= HD_DEFINES_NODE;
 }
 
-static struct hd_str str_of(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 void hd_defined_end(struct hd_server *v)
 {
     const struct hd_pool *p = v->pool;
     struct hd_catalog *catalog = v->w->all->env.catalog;
-    struct hd_str dbname = str_of(p->node->dbname ? p->node->dbname : p->database);
+    struct hd_str dbname = dbname_of(p);
 
     if (catalog)
         hd_catalog_changed(catalog, str_of(p->node->name),

@@ -18,8 +18,8 @@ static inline void hd_defined_note(struct hd_server *v, uint64_t facts)
         v->defines |= HD_DEFINES_DATABASE;
 }
 
-/* Or one has run, as its tag says. */
-void hd_defined_tag(struct hd_server *v, const char *tag);
+/* Or one has run, as its tag says; NULL: it is not known which. */
+void hd_defined_tag(struct hd_server *v, const struct hd_stmt *st, const char *tag);
 /* The transaction is over, or what has become of it is not known. */
 void hd_defined_end(struct hd_server *v);
 

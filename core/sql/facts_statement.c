@@ -89,7 +89,7 @@ static void more_transaction(struct hd_facts_builder *b, const void *stmt)
 
     if ((unsigned)s->kind < HD_ARRAY_LEN(kinds))
         b->st.kind = kinds[s->kind];
-    b->st.name = hd_facts_copy(b, s->savepoint_name);
+    b->st.name = hd_facts_copy(b, s->gid && *s->gid ? s->gid : s->savepoint_name);
     if (s->chain)
         b->st.options |= HD_OPTION_CHAIN;
     transaction_modes(b, s->options, s->n_options);

@@ -9,6 +9,7 @@
  *   answer.c   the server's answer, caught and kept together with the epochs of what it hangs on
  *   flight.c, park.c   of equal reads that miss at the same time one is sent, the others wait
  *   writes.c   what transactions have touched; their ends bump epochs
+ *   prepared.c, two_phase.c   … until those are committed that were prepared
  *   follow.c, strict.c  what is written around the host, and reads that wait until it is known
  *   epochs.c   the counters that say whether something has changed
  *   rules.c, hint.c    what is kept, how long, and where
@@ -37,6 +38,7 @@ static int32_t create(hd_host *host, void **self, struct hd_error *err)
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->left_lock, NULL);
     cache_flights_init(&c->flights);
+    cache_prepared_init(&c->prepared);
     cache_epochs_init(&c->epochs);
     *self = c;
     return HD_OK;
@@ -155,6 +157,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
         return code;
     self->nonce = make_nonce();
     self->epochs.max_databases = (uint32_t)c->max_databases;
+    self->prepared.max = (uint32_t)c->max_prepared;
     self->epochs.max_tables = (uint32_t)c->max_tables;
     return cache_commands_add(self, err);
 }
@@ -198,6 +201,7 @@ static void destroy(void *arg)
     pthread_mutex_destroy(&self->left_lock);
     cache_epochs_free(&self->epochs);
     cache_flights_free(&self->flights);
+    cache_prepared_free(&self->prepared);
     pthread_mutex_destroy(&self->lock);
     free(self);
 }

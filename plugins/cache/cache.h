@@ -9,6 +9,7 @@
 
 #include "epochs.h"
 #include "flight.h"
+#include "prepared.h"
 #include "rules.h"
 #include "stats.h"
 
@@ -38,6 +39,7 @@ struct cache {
     uint64_t nonce; /* of this instance: heads of another's values point to nothing */
     struct cache_epochs epochs;
     struct cache_flights flights;
+    struct cache_prepared_list prepared;
     pthread_mutex_t left_lock;
     struct cache_left *left; /* guarded by left_lock */
     struct cache_stats stats;

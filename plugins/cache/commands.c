@@ -63,6 +63,7 @@ static int32_t show_stats(void *arg, const struct hd_call *call, struct hd_error
     put_metric(self, call->result, "unknown_writes", s->unknown_writes);
     put_metric(self, call->result, "followed", s->followed);
     put_metric(self, call->result, "unchecked", s->unchecked);
+    put_metric(self, call->result, "prepared", s->prepared);
     put_row(self, call->result, "", "saved_ms", self->metrics->value(self->host, s->saved) / 1000000);
     for (int i = 0; i < CACHE_BYPASS_COUNT; i++) {
         char name[64] = "bypassed: ";

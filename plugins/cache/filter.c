@@ -8,6 +8,7 @@
 #include "park.h"
 #include "read.h"
 #include "session.h"
+#include "two_phase.h"
 
 /* What an execution's slot points to: a read's capture, or a write on its way. The class of its plan tells
  * which. */
@@ -54,17 +55,25 @@ static void write_statement(struct cache_worker *w, struct cache_plan *p, const 
     struct cache_session *s = st->session_state;
     struct cache_database *db;
     struct cache_footprint what;
+    struct cache_write *one;
+    uint64_t prepared = 0;
 
+    cache_two_phase_prepare(w->cache, p, s ? &s->writes : NULL, st);
     if (!s)
         return; /* transaction() knows no footprint then */
-    what = footprint_of(w, p, s, st);
+    if (p && (p->gid == CACHE_GID_COMMITS || p->gid == CACHE_GID_ROLLS_BACK))
+        what = cache_two_phase_end(w->cache, p, st, &prepared);
+    else
+        what = footprint_of(w, p, s, st);
     if (p)
         what.flags |= p->marks;
     db = s->context.scope ? s->context.scope->db
                           : cache_epochs_database(&w->cache->epochs, st->node, st->dbname);
     if ((what.flags & CACHE_TXN_DEFINES) && db)
         cache_writes_define(&s->writes, db);
-    *st->slot = cache_writes_begin(&s->writes, st->handle, db, &what);
+    *st->slot = one = cache_writes_begin(&s->writes, st->handle, db, &what);
+    if (one)
+        one->prepared = prepared;
 }
 
 /* --- the filter ---------------------------------------------------------------------------------------- */
@@ -94,7 +103,7 @@ static void on_complete(void *self, void *ws, void *plan, const struct hd_statem
     if (p && p->class == CACHE_READ)
         cache_read_complete(self, st, o);
     else if (s)
-        cache_writes_complete(&s->writes, *st->slot);
+        cache_writes_complete(self, &s->writes, *st->slot, o->failed != 0);
 }
 
 static void on_data(void *self, void *ws, void *plan, const struct hd_statement *st, struct hd_str bytes)

@@ -53,6 +53,20 @@ static uint32_t marks_of(const struct hd_template_info *info)
     return marks;
 }
 
+static enum cache_gid gid_of(const struct hd_template_info *info)
+{
+    if (info->statements == 1 && !(info->facts & HD_FACT_UNSURE)) {
+        if (info->kinds == HD_KIND_BIT(PREPARE_TXN))
+            return CACHE_GID_PREPARES;
+        if (info->kinds == HD_KIND_BIT(COMMIT_PREPARED))
+            return CACHE_GID_COMMITS;
+        if (info->kinds == HD_KIND_BIT(ROLLBACK_PREPARED))
+            return CACHE_GID_ROLLS_BACK;
+    }
+    return (info->kinds & HD_KIND_BIT(PREPARE_TXN)) || (info->facts & HD_FACT_UNSURE) ? CACHE_GID_UNKNOWN
+                                                                                      : CACHE_GID_NONE;
+}
+
 /* CREATE TEMP … alone: nobody else ever sees it, and what hides behind its name is told by HD_STMT_TEMP. */
 static int is_private(const struct hd_template_info *info)
 {
@@ -74,7 +88,7 @@ static int sort(const struct hd_template_info *info, enum cache_class *class)
         return 1;
     }
     *class = CACHE_MARK;
-    return marks_of(info) != 0;
+    return marks_of(info) != 0 || gid_of(info) != CACHE_GID_NONE;
 }
 
 static void clear(struct cache_bound *b, const struct cache *self)
@@ -158,6 +172,7 @@ int32_t cache_plan(void *arg, void *ws, const hd_template *t, struct hd_plan *ou
     p->rules = current_rules(self);
     p->class = class;
     p->marks = marks_of(&info);
+    p->gid = gid_of(&info);
     p->fingerprint = info.fingerprint;
     out->want = want_of(class, info.kinds);
     out->data = p;

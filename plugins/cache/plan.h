@@ -8,6 +8,15 @@
 #include "context.h"
 #include "writes.h"
 
+/* What a template has to do with prepared transactions. */
+enum cache_gid {
+    CACHE_GID_NONE,
+    CACHE_GID_PREPARES,   /* PREPARE TRANSACTION, */
+    CACHE_GID_COMMITS,    /* COMMIT PREPARED, */
+    CACHE_GID_ROLLS_BACK, /* ROLLBACK PREPARED alone: the name stands in the text */
+    CACHE_GID_UNKNOWN     /* it may prepare one, whose name cannot be told */
+};
+
 enum cache_class {
     CACHE_READ,  /* may be answered from the cache */
     CACHE_WRITE, /* may write, or define */
@@ -41,6 +50,8 @@ struct cache_plan {
     struct cache_rules *rules; /* held */
     enum cache_class class;
     uint32_t marks; /* CACHE_TXN_…, whatever the class */
+    enum cache_gid gid;
+    uint32_t reserved;
     uint64_t fingerprint;
     uint32_t bound_count;
     struct cache_bound *bounds;

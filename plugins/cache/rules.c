@@ -45,6 +45,10 @@ const struct hd_option cache_options[CACHE_OPTION_COUNT] = {
      CONF(max_databases), 0},
     {"max_tables", "10000", NULL, "Tables of a database whose answers are kept", 1, 1e7, HD_OPT_INT, 0,
      CONF(max_tables), 0},
+    {"max_prepared", "1000", NULL,
+     "Prepared transactions of which it is noted what they have written; the commit of another ends all "
+     "answers of its database",
+     0, 100000, HD_OPT_INT, 0, CONF(max_prepared), 0},
     {"max_waiting", "10000", NULL,
      "Statements of a worker that may wait for the answer to an equal one; further ones do not wait", 0, 1e6,
      HD_OPT_INT, RELOAD, CONF(max_waiting), 0},

@@ -27,6 +27,7 @@ struct cache_conf {
     struct hd_str_list stores;
     int64_t max_value_bytes;
     int64_t max_databases, max_tables;
+    int64_t max_prepared;
     int64_t max_waiting, wait_ms;
     int32_t mode; /* enum cache_mode */
     int32_t reserved;
@@ -82,7 +83,7 @@ struct cache_subject {
     const hd_dependencies *deps;
 };
 
-#define CACHE_OPTION_COUNT 12
+#define CACHE_OPTION_COUNT 13
 extern const struct hd_option cache_options[CACHE_OPTION_COUNT];
 extern const struct hd_section_kind cache_sections[1];
 

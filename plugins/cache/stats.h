@@ -27,6 +27,7 @@ struct cache_stats {
     int64_t hits, misses, stored, not_stored, outdated, waited, invalidations, unknown_writes, followed,
         unchecked;
     int64_t saved;
+    int64_t prepared; /* a gauge */
     int64_t bypass[CACHE_BYPASS_COUNT];
 };
 

@@ -73,6 +73,7 @@ struct cache_write *cache_writes_begin(struct cache_writes *w, uint64_t handle, 
     one->handle = handle;
     one->ended = 0;
     one->db = db;
+    one->prepared = 0;
     one->schema = db ? cache_epoch(&db->schema) : 0;
     one->next = w->pending;
     w->pending = one;
@@ -80,23 +81,26 @@ struct cache_write *cache_writes_begin(struct cache_writes *w, uint64_t handle, 
 }
 
 /* A footprint that was found by another schema than the statement has met, such as one without a trigger, is
- * worth nothing. */
-static void check_schema(struct cache_write *one)
+ * worth nothing; nor is that of a prepared transaction whose name was used again. */
+static void check(struct cache *self, struct cache_write *one)
 {
-    if (one->db && cache_epoch(&one->db->schema) == one->schema)
+    if (one->db && cache_epoch(&one->db->schema) == one->schema &&
+        (!one->prepared || cache_prepared_stands(self, one->prepared)))
         return;
     if (one->what.flags & CACHE_TXN_WRITES)
         one->what.flags |= CACHE_TXN_ANYTHING;
 }
 
-void cache_writes_complete(struct cache_writes *w, struct cache_write *one)
+void cache_writes_complete(struct cache *self, struct cache_writes *w, struct cache_write *one, int failed)
 {
     struct cache_write **at = &w->pending;
 
     while (*at != one)
         at = &(*at)->next;
     *at = one->next;
-    check_schema(one);
+    check(self, one);
+    if (one->prepared && !failed)
+        cache_prepared_drop(self, one->prepared);
     if (one->ended)
         ;
     else if (!w->done && !(w->done = calloc(1, sizeof(*w->done))))
@@ -119,7 +123,7 @@ uint32_t cache_writes_flags(const struct cache_writes *w)
 
 /* What such a transaction may have written, all together. What is on its way has its part in it, or may have.
  */
-static struct cache_footprint sum_of(const struct cache_writes *w)
+static struct cache_footprint sum_of(struct cache *self, const struct cache_writes *w)
 {
     struct cache_footprint sum = {.flags = CACHE_TXN_WRITES};
 
@@ -133,7 +137,7 @@ static struct cache_footprint sum_of(const struct cache_writes *w)
     if (w->done)
         cache_footprint_add(&sum, w->done);
     for (struct cache_write *p = w->pending; p; p = p->next) {
-        check_schema(p);
+        check(self, p);
         cache_footprint_add(&sum, &p->what);
     }
     return sum;
@@ -225,18 +229,34 @@ static void forget(struct cache_writes *w, const struct hd_transaction *t)
         w->done->count = 0;
     }
     w->done_flags = 0;
+    if (w->preparing && w->preparing->handle < t->behind)
+        w->preparing->handle = 0;
     for (struct cache_write *p = w->pending; p; p = p->next)
         p->ended |= p->handle < t->behind;
     end_defining(w);
 }
 
+/* Until somebody commits it, or rolls it back. Where no write was noted one may have gone by unseen. */
+static void keep_prepared(struct cache *self, const struct cache_writes *w, const struct hd_transaction *t,
+                          const struct cache_footprint *sum)
+{
+    const struct cache_preparing *p = w ? w->preparing : NULL;
+    struct cache_database *db = cache_epochs_find(&self->epochs, t->node, t->dbname);
+
+    if (db && w && w->done && (w->done->flags & CACHE_TXN_WRITES) && p && p->handle && !p->several &&
+        p->handle < t->behind && !(sum->flags & CACHE_TXN_ANYTHING))
+        cache_prepared_keep(self, db, (struct hd_str){p->gid, p->len}, sum);
+}
+
 static void invalidate(struct cache *self, const struct cache_writes *w, const struct hd_transaction *t)
 {
-    const struct cache_footprint sum = sum_of(w);
+    const struct cache_footprint sum = sum_of(self, w);
     struct cache_database *db;
 
-    if (t->end == HD_END_PREPARED)
+    if (t->end == HD_END_PREPARED) {
+        keep_prepared(self, w, t, &sum);
         return;
+    }
     /* A procedure may have committed before it was rolled back; and what was not noted may have been one. */
     if (t->end == HD_END_ROLLED_BACK && !(sum.flags & CACHE_TXN_COMMITS) && !(w && w->done_flags))
         return;
@@ -269,5 +289,6 @@ void cache_writes_free(struct cache_writes *w)
         free(p);
     }
     end_defining(w);
+    free(w->preparing);
     free(w->done);
 }

@@ -7,6 +7,7 @@
 #define CACHE_WRITES_H
 
 #include "cache.h"
+#include "prepared.h"
 
 /* What a transaction has done that matters to reads in it, beside writing. */
 #define CACHE_TXN_WRITES   1u  /* tables, or anything */
@@ -33,6 +34,7 @@ struct cache_write {
     int32_t ended;   /* its transaction has ended before it has completed */
     uint32_t reserved;
     struct cache_database *db; /* NULL: not known, and its footprint is anything */
+    uint64_t prepared;         /* number of the prepared transaction whose footprint it has; 0: none */
     uint64_t schema;           /* epoch of the schema that the footprint was found by */
     struct cache_footprint what;
 };
@@ -45,13 +47,22 @@ struct cache_left {
     struct cache_footprint what;
 };
 
+/* A PREPARE TRANSACTION whose transaction has not ended. */
+struct cache_preparing {
+    uint64_t handle;  /* of the execution; 0: there is none */
+    uint32_t several; /* there are more, and none is noted */
+    uint32_t len;
+    char gid[CACHE_GID_MAX];
+};
+
 /* A session's. */
 struct cache_writes {
     struct cache_footprint *done; /* of statements that have completed; NULL: of none yet */
     struct cache_write *pending;
     uint32_t done_flags; /* of what had no memory to be noted in `done` */
     uint32_t reserved;
-    struct cache_database *defining; /* where this session is counted among those; NULL: nowhere */
+    struct cache_preparing *preparing; /* NULL: there has been none yet */
+    struct cache_database *defining;   /* where this session is counted among those; NULL: nowhere */
 };
 
 /* Adds one to the other. */
@@ -72,7 +83,7 @@ void cache_writes_define(struct cache_writes *w, struct cache_database *db);
  * memory; then the session's transaction counts as one that may have written anything. */
 struct cache_write *cache_writes_begin(struct cache_writes *w, uint64_t handle, struct cache_database *db,
                                        const struct cache_footprint *what);
-void cache_writes_complete(struct cache_writes *w, struct cache_write *one);
+void cache_writes_complete(struct cache *self, struct cache_writes *w, struct cache_write *one, int failed);
 
 /* CACHE_TXN_… of the transaction so far, and of what is on its way. */
 uint32_t cache_writes_flags(const struct cache_writes *w);

@@ -491,6 +491,105 @@ def two_phase():
         equal(reader.query(read), [["two-phase"]])
 
 
+PET, OWNER = "SELECT name FROM pet WHERE id = 20", "SELECT name FROM owner WHERE id = 20"
+
+
+def prepare(w, gid, name, table="pet"):
+    for sql in ("BEGIN", "UPDATE %s SET name = '%s' WHERE id = 20" % (table, name), "PREPARE TRANSACTION %s" % gid):
+        w.query(sql)
+
+
+@test("two-phase commits end what their transaction has written and no more, however the name is spelt")
+def two_phase_footprint():
+    with client() as reader, client() as writer, client() as other:
+        known(writer, "UPDATE pet SET name = 'before' WHERE id = 20")
+        for n, spelt in enumerate(("'kept'", "E'ke\\x70t'", "$$kept$$", "'ke'\n'pt'")):
+            warm(reader, query(OWNER))
+            warm(reader, query(PET))
+            prepare(writer, spelt, "kept %d" % n)
+            equal(stats()["prepared"], 1)
+            with Counted(hits=2, unknown_writes=0, invalidations=1):
+                reader.query(PET)
+                other.query("COMMIT PREPARED 'kept'")
+                reader.query(OWNER)
+            equal(reader.query(PET), [["kept %d" % n]])
+            equal(stats()["prepared"], 0)
+
+
+@test("ROLLBACK PREPARED ends nothing; a COMMIT PREPARED that fails leaves what is noted")
+def two_phase_rollback():
+    with client() as reader, client() as writer:
+        known(writer, "UPDATE pet SET name = 'still' WHERE id = 20")
+        warm(reader, query(PET))
+        prepare(writer, "'back'", "never")
+        equal(reader.query(PET), [["still"]])
+        writer.query("BEGIN")
+        equal(kinds(writer.exchange(query("COMMIT PREPARED 'back'"))), "EZ")  # not in a block
+        writer.query("ROLLBACK")
+        equal(stats()["prepared"], 1)
+        with Counted(hits=1, unknown_writes=0, invalidations=0):
+            writer.query("ROLLBACK PREPARED 'back'")
+            equal(reader.query(PET), [["still"]])
+        equal(stats()["prepared"], 0)
+
+
+@test("a name that is used again, around the host or in a pipeline, never ends too little")
+def two_phase_again():
+    with client() as reader, client() as writer:
+        known(writer, "UPDATE owner SET name = 'a' WHERE id = 20")
+        known(writer, "UPDATE pet SET name = 'a' WHERE id = 20")
+        # Rolled back around the host, and prepared again with other tables: through the host.
+        prepare(writer, "'again'", "b", "owner")
+        pg.execute("ROLLBACK PREPARED 'again'")
+        warm(reader, query(PET))
+        prepare(writer, "'again'", "c")
+        writer.query("COMMIT PREPARED 'again'")
+        equal(reader.query(PET), [["c"]])
+        # Both in one round trip: what is committed has not been noted yet.
+        prepare(writer, "'again'", "d", "owner")
+        pg.execute("ROLLBACK PREPARED 'again'")
+        warm(reader, query(PET))
+        writer.query("BEGIN")
+        writer.query("UPDATE pet SET name = 'e' WHERE id = 20")
+        writer.exchange(run("PREPARE TRANSACTION 'again'"), run("COMMIT PREPARED 'again'"), ready=2)
+        equal(reader.query(PET), [["e"]])
+        # In one text.
+        prepare(writer, "'again'", "f", "owner")
+        pg.execute("ROLLBACK PREPARED 'again'")
+        warm(reader, query(PET))
+        writer.query("BEGIN; UPDATE pet SET name = 'g' WHERE id = 20; PREPARE TRANSACTION 'again'")
+        with Counted(unknown_writes=1):
+            writer.query("COMMIT PREPARED 'again'")
+        equal(reader.query(PET), [["g"]])
+
+
+@test("what a prepared transaction has defined counts once it is committed")
+def two_phase_defines():
+    with client() as reader, client() as writer:
+        writer.query("CREATE TABLE short (id int)")
+        writer.query("INSERT INTO short VALUES (1)")
+        warm(reader, query("SELECT * FROM short"))
+        prepare(writer, "'plain'", "plain")
+        for sql in ("BEGIN", "ALTER TABLE short ADD COLUMN more int DEFAULT 7", "PREPARE TRANSACTION 'defines'"):
+            writer.query(sql)
+        writer.query("COMMIT PREPARED 'defines'")
+        equal(reader.query("SELECT * FROM short"), [["1", "7"]])
+        writer.query("COMMIT PREPARED 'plain'")
+        writer.query("DROP TABLE short")
+
+
+@test("what was prepared around the host ends all of its database when it is committed")
+def two_phase_unknown():
+    with client() as reader, client() as writer:
+        known(writer, "UPDATE pet SET name = 'a' WHERE id = 20")
+        with pg.wire(user="app", secret="secret") as around:
+            prepare(around, "'around'", "around")
+        warm(reader, query(PET))
+        with Counted(unknown_writes=1):
+            writer.query("COMMIT PREPARED 'around'")
+        equal(reader.query(PET), [["around"]])
+
+
 # --- rules ---
 
 

@@ -100,7 +100,8 @@ static void count_nothing(hd_host *host, int64_t id, int64_t delta)
     (void)delta;
 }
 
-static const struct hd_metrics_v1 no_metrics = {.size = sizeof(no_metrics), .add = count_nothing};
+static const struct hd_metrics_v1 no_metrics = {
+    .size = sizeof(no_metrics), .add = count_nothing, .set = count_nothing};
 
 struct fixture {
     struct cache cache;
@@ -114,6 +115,8 @@ static void set_up(struct fixture *f)
     memset(f, 0, sizeof(*f));
     f->cache.metrics = &no_metrics;
     pthread_mutex_init(&f->cache.left_lock, NULL);
+    cache_prepared_init(&f->cache.prepared);
+    f->cache.prepared.max = 2;
     cache_epochs_init(&f->cache.epochs);
     f->cache.epochs.max_databases = 2;
     f->cache.epochs.max_tables = 2;
@@ -129,6 +132,7 @@ static void tear_down(struct fixture *f)
     cache_writes_forget_left(&f->cache);
     pthread_mutex_destroy(&f->cache.left_lock);
     cache_writes_free(&f->w);
+    cache_prepared_free(&f->cache.prepared);
     cache_epochs_free(&f->cache.epochs);
 }
 
@@ -183,23 +187,23 @@ static void ends(void)
 
     set_up(&f);
     (void)bumped(&f);
-    cache_writes_complete(&f.w, begin(&f, 1, 0, 1));
+    cache_writes_complete(&f.cache, &f.w, begin(&f, 1, 0, 1), 0);
     CU_ASSERT(cache_writes_flags(&f.w) & CACHE_TXN_WRITES);
     CU_ASSERT_EQUAL(bumped(&f), 0);
     end(&f, HD_END_COMMITTED, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 1);
     CU_ASSERT_EQUAL(cache_writes_flags(&f.w), 0);
-    cache_writes_complete(&f.w, begin(&f, 2, 0, 1));
+    cache_writes_complete(&f.cache, &f.w, begin(&f, 2, 0, 1), 0);
     end(&f, HD_END_ROLLED_BACK, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 0);
-    cache_writes_complete(&f.w, begin(&f, 3, 0, 2));
+    cache_writes_complete(&f.cache, &f.w, begin(&f, 3, 0, 2), 0);
     end(&f, HD_END_PREPARED, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 0);
-    cache_writes_complete(&f.w, begin(&f, 4, CACHE_TXN_ANYTHING, 0));
+    cache_writes_complete(&f.cache, &f.w, begin(&f, 4, CACHE_TXN_ANYTHING, 0), 0);
     end(&f, HD_END_UNKNOWN, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 4);
     /* A procedure may have committed what is rolled back at its end. */
-    cache_writes_complete(&f.w, begin(&f, 5, CACHE_TXN_ANYTHING | CACHE_TXN_COMMITS, 0));
+    cache_writes_complete(&f.cache, &f.w, begin(&f, 5, CACHE_TXN_ANYTHING | CACHE_TXN_COMMITS, 0), 0);
     end(&f, HD_END_ROLLED_BACK, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 4);
     /* Something has ended of which nothing was noted. */
@@ -220,16 +224,16 @@ static void pipelines(void)
     end(&f, HD_END_UNKNOWN, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 1);
     CU_ASSERT_EQUAL(cache_writes_flags(&f.w), 0);
-    cache_writes_complete(&f.w, one);
+    cache_writes_complete(&f.cache, &f.w, one, 0);
     CU_ASSERT_EQUAL(cache_writes_flags(&f.w), 0);
     /* One that is behind stays, and is told of at its own end. */
     one = begin(&f, 2, 0, 1);
     two = begin(&f, 3, 0, 2);
-    cache_writes_complete(&f.w, one);
+    cache_writes_complete(&f.cache, &f.w, one, 0);
     end(&f, HD_END_UNKNOWN, 3);
     CU_ASSERT(bumped(&f) & 1);
     CU_ASSERT(cache_writes_flags(&f.w) & CACHE_TXN_WRITES);
-    cache_writes_complete(&f.w, two);
+    cache_writes_complete(&f.cache, &f.w, two, 0);
     end(&f, HD_END_UNKNOWN, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 2);
     CU_ASSERT_EQUAL(cache_writes_flags(&f.w), 0);
@@ -247,7 +251,7 @@ static void schemas(void)
     one = begin(&f, 1, 0, 1);
     cache_writes_define(&other, f.db); /* somebody makes a trigger meanwhile */
     CU_ASSERT_EQUAL(atomic_load(&f.db->defining), 1);
-    cache_writes_complete(&f.w, one);
+    cache_writes_complete(&f.cache, &f.w, one, 0);
     end(&f, HD_END_UNKNOWN, UINT64_MAX);
     CU_ASSERT(bumped(&f) & 4);
     cache_writes_free(&other);
@@ -267,7 +271,7 @@ static void abandoned(void)
 
     set_up(&f);
     (void)bumped(&f);
-    cache_writes_complete(&f.w, begin(&f, 1, 0, 1));
+    cache_writes_complete(&f.cache, &f.w, begin(&f, 1, 0, 1), 0);
     end(&f, HD_END_ABANDONED, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 1);
     CU_ASSERT_EQUAL(atomic_load(&f.a->written.unsettled), 1);
@@ -277,13 +281,64 @@ static void abandoned(void)
     settled(&f); /* it is no longer known */
     CU_ASSERT_EQUAL(bumped(&f), 0);
     /* A table that has no room to be noted: its database is. */
-    cache_writes_complete(&f.w, begin(&f, 2, 0, 77));
+    cache_writes_complete(&f.cache, &f.w, begin(&f, 2, 0, 77), 0);
     end(&f, HD_END_ABANDONED, UINT64_MAX);
     CU_ASSERT_EQUAL(atomic_load(&f.db->written.unsettled), 1);
     /* A database that has none: nothing is kept any more. */
     CU_ASSERT_PTR_NOT_NULL(cache_epochs_database(&f.cache.epochs, str("main"), str("second")));
     cache_writes_end(&f.cache, NULL, &nowhere);
     CU_ASSERT_EQUAL(atomic_load(&f.cache.epochs.broken), 1);
+    tear_down(&f);
+}
+
+/* What a transaction has touched is kept under its name, until another is prepared under it. */
+static void prepared(void)
+{
+    const struct cache_footprint one = {.flags = CACHE_TXN_WRITES};
+    struct cache_footprint what = {0};
+    struct cache_write *commit;
+    struct fixture f;
+    uint64_t serial;
+
+    set_up(&f);
+    what = one;
+    what.cells[what.count++] = &f.a->written;
+    cache_prepared_keep(&f.cache, f.db, str("x"), &what);
+    memset(&what, 0, sizeof(what));
+    CU_ASSERT_EQUAL(cache_prepared_find(&f.cache, f.db, str("y"), &what), 0);
+    serial = cache_prepared_find(&f.cache, f.db, str("x"), &what);
+    CU_ASSERT_FATAL(serial && what.count == 1);
+    CU_ASSERT_PTR_EQUAL(what.cells[0], &f.a->written);
+    /* It is committed. */
+    (void)bumped(&f);
+    commit = cache_writes_begin(&f.w, 1, f.db, &what);
+    commit->prepared = serial;
+    cache_writes_complete(&f.cache, &f.w, commit, 0);
+    CU_ASSERT(!cache_prepared_stands(&f.cache, serial));
+    end(&f, HD_END_COMMITTED, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 1);
+    /* Its name is used again while that is on its way. */
+    cache_prepared_keep(&f.cache, f.db, str("x"), &what);
+    serial = cache_prepared_find(&f.cache, f.db, str("x"), &what);
+    commit = cache_writes_begin(&f.w, 2, f.db, &what);
+    commit->prepared = serial;
+    cache_prepared_forget(&f.cache, f.db, str("x"));
+    end(&f, HD_END_COMMITTED, UINT64_MAX);
+    CU_ASSERT_EQUAL(bumped(&f), 4);
+    cache_writes_complete(&f.cache, &f.w, commit, 0);
+    /* A commit that failed leaves it; the oldest makes room; and a name that cannot be told may be any. */
+    cache_prepared_keep(&f.cache, f.db, str("x"), &what);
+    serial = cache_prepared_find(&f.cache, f.db, str("x"), &what);
+    commit = cache_writes_begin(&f.w, 3, f.db, &what);
+    commit->prepared = serial;
+    cache_writes_complete(&f.cache, &f.w, commit, 1);
+    CU_ASSERT(cache_prepared_stands(&f.cache, serial));
+    cache_prepared_keep(&f.cache, f.db, str("y"), &what);
+    cache_prepared_keep(&f.cache, f.db, str("z"), &what);
+    CU_ASSERT(!cache_prepared_stands(&f.cache, serial));
+    CU_ASSERT_EQUAL(f.cache.prepared.count, 2);
+    cache_prepared_forget(&f.cache, f.db, (struct hd_str){NULL, 0});
+    CU_ASSERT_EQUAL(f.cache.prepared.count, 0);
     tear_down(&f);
 }
 
@@ -445,5 +500,5 @@ static void answers(void)
 UNIT_MAIN("plugin cache", {"hints", hints}, {"words that stand for the time", time_words},
           {"ends of transactions", ends}, {"pipelines", pipelines},
           {"schemas that change meanwhile", schemas}, {"transactions that were abandoned", abandoned},
-          {"footprints", footprints}, {"cells of rows", row_cells}, {"flights", flights}, {"heads", heads},
-          {"answers", answers})
+          {"prepared transactions", prepared}, {"footprints", footprints}, {"cells of rows", row_cells},
+          {"flights", flights}, {"heads", heads}, {"answers", answers})

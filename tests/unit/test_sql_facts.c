@@ -141,7 +141,7 @@ static void statements(void)
         {"select foo(10) 'abc'",
          "UNSURE | select | O ? | Y foo"},
         {"savepoint a; rollback to savepoint a; release a; prepare transaction 'x'; commit prepared 'x'; rollback prepared 'x'",
-         "TXN MULTI | savepoint 'a' | rollback to 'a' | release 'a' | prepare transaction | commit prepared | rollback prepared"},
+         "TXN MULTI | savepoint 'a' | rollback to 'a' | release 'a' | prepare transaction 'x' | commit prepared 'x' | rollback prepared 'x'"},
         {"comment on table t is 'x'",
          "DEFINES | ddl [alter table]"},
         {"show all",
