@@ -50,6 +50,11 @@ static double bucket_value(unsigned octave, unsigned bucket)
     return 2 * low * high / (low + high);
 }
 
+double stmts_sketch_value(unsigned i)
+{
+    return bucket_value(i / STMTS_SKETCH_BUCKETS, i % STMTS_SKETCH_BUCKETS);
+}
+
 double stmts_sketch_quantile(const struct stmts_sketch *s, double q)
 {
     double rank, seen = 0, value = 0;

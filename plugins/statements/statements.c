@@ -22,8 +22,8 @@ struct plan {
 
 static const struct hd_option options[] = {
     {"max_templates", "5000", NULL,
-     "Templates that each worker counts apart, per database; executions of further ones are summed up in one "
-     "row",
+     "Templates that each worker counts apart, per database and user; executions of further ones are summed "
+     "up in one row",
      1, 100000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, max_templates), 0},
     {"publish_interval", "5s", NULL, "Time between two batches of statement.finished events", 100, 3600000,
      HD_OPT_DURATION, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, publish_interval), 0},
@@ -31,6 +31,9 @@ static const struct hd_option options[] = {
      "Bytes of a template's text that are kept for SHOW STATEMENTS; a change counts for templates seen from "
      "then on",
      20, 10000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, text_length), 0},
+    {"max_users", "1000", NULL,
+     "Pairs of database and user that each worker tells apart; further ones share the name \"other\"", 1,
+     100000, HD_OPT_INT, 0, offsetof(struct stmts_conf, max_users), 0},
 };
 
 void stmts_errand_begin(struct stmts *self)
@@ -58,8 +61,8 @@ static void fill_event(struct hd_event_statements *ev, const struct stmts_worker
     ev->rows = e->news.rows;
     ev->total_ns = e->news.total_ns;
     ev->max_ns = e->news.max_ns;
-    if (e->db)
-        memcpy(ev->database, e->db->name, sizeof(ev->database));
+    if (e->who)
+        memcpy(ev->database, e->who->db->name, sizeof(ev->database));
 }
 
 /* Publishes what changed since the last time. What the bus does not take goes with the next batch, so a slow
@@ -110,7 +113,8 @@ static void *worker_start(void *arg, uint32_t worker)
     struct stmts *self = arg;
     struct stmts_worker *w = calloc(1, sizeof(*w));
 
-    if (!w || stmts_table_init(&w->table, atomic_load(&self->max_templates)) != HD_OK) {
+    if (!w || stmts_table_init(&w->table, atomic_load(&self->max_templates), atomic_load(&self->max_users)) !=
+                  HD_OK) {
         free(w);
         hd_host_api(self->host)->failed(self->host, "no memory for a worker's table; it counts nothing");
         return NULL;
@@ -198,22 +202,47 @@ static int64_t metric_of_class(struct stmts_worker *w, const char *sqlstate)
 
 /* The entry to count in, found the long way: "other" when the table is full. */
 static struct stmts_entry *entry_of(struct stmts_worker *w, struct plan *p, const struct hd_statement *st,
-                                    struct stmts_db *db)
+                                    struct stmts_who *who)
 {
     struct stmts *self = w->self;
     struct hd_template_info info = {.size = sizeof(info)};
-    struct stmts_entry *e = stmts_table_find(&w->table, p->fingerprint, db);
+    struct stmts_entry *e = stmts_table_find(&w->table, p->fingerprint, who);
 
     if (e)
         return e;
     if (w->table.count < w->table.max && self->template->info(st->tmpl, &info) == HD_OK)
-        e = stmts_table_add(&w->table, p->fingerprint, db, info.text, atomic_load(&self->text_length));
+        e = stmts_table_add(&w->table, p->fingerprint, who, info.text, atomic_load(&self->text_length));
     if (!e) {
         self->metrics->add(self->host, self->untracked, 1);
         return &w->table.other;
     }
     self->metrics->add(self->host, self->templates, 1);
     return e;
+}
+
+/* Whose session it is, found once. [worker] */
+static void *session_open(void *arg, void *ws, uint64_t session_id, struct hd_str database,
+                          struct hd_str user)
+{
+    struct stmts_worker *w = ws;
+
+    (void)arg;
+    (void)session_id;
+    return w ? stmts_table_who(&w->table, database, user) : NULL;
+}
+
+/* Not often, and off the common way. */
+static __attribute__((noinline)) void tell_slow(struct stmts *self, const struct stmts_entry *e,
+                                                const struct hd_statement *st, const struct hd_outcome *o)
+{
+    const struct hd_stats_watch *watch = atomic_load(&self->watch);
+    struct hd_stats_past past = {.size = sizeof(past),
+                                 .fingerprint = e->fingerprint,
+                                 .calls = e->all.calls - 1,
+                                 .total_ns = e->all.total_ns - o->total_ns};
+
+    if (watch)
+        watch->slow(watch->arg, st, o, &past);
 }
 
 static void complete(void *arg, void *ws, void *plan_data, const struct hd_statement *st,
@@ -223,27 +252,29 @@ static void complete(void *arg, void *ws, void *plan_data, const struct hd_state
     struct stmts_worker *w = ws;
     struct plan *p = plan_data;
     struct stmts_entry *e = p->last;
-    struct stmts_db *db;
+    struct stmts_who *who = st->session_state;
 
-    if (e && p->generation == w->table.generation && stmts_db_is(e->db, st->database)) {
-        db = e->db;
-    } else {
-        db = stmts_table_db(&w->table, st->database);
-        e = entry_of(w, p, st, db);
+    if (!who)
+        who = stmts_table_who(&w->table, st->database, st->user);
+    if (!e || p->generation != w->table.generation || e->who != who) {
+        e = entry_of(w, p, st, who);
         p->last = e == &w->table.other ? NULL : e;
         p->generation = w->table.generation;
     }
     stmts_table_count(&w->table, e, o);
-    self->metrics->add(self->host, metric_of_db(self, db), 1);
+    self->metrics->add(self->host, metric_of_db(self, who->db), 1);
     self->metrics->observe(self->host, self->seconds, o->total_ns);
     if (o->failed)
         self->metrics->add(self->host, metric_of_class(w, o->sqlstate), 1);
+    if (o->total_ns >= atomic_load_explicit(&self->slow_ns, memory_order_relaxed))
+        tell_slow(self, e, st, o);
 }
 
 static const struct hd_filter_v1 filter = {
     .size = sizeof(struct hd_filter_v1),
     .worker_start = worker_start,
     .worker_stop = worker_stop,
+    .session_open = session_open,
     .plan = plan,
     .complete = complete,
 };
@@ -259,6 +290,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     if (!self)
         return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     self->host = host;
+    atomic_init(&self->slow_ns, UINT64_MAX);
     *out = self;
     return HD_OK;
 }
@@ -303,6 +335,7 @@ static void take_conf(struct stmts *self, const struct hd_conf *conf)
 
     atomic_store(&self->max_templates, (uint32_t)c->max_templates);
     atomic_store(&self->text_length, (uint32_t)c->text_length);
+    atomic_store(&self->max_users, (uint32_t)c->max_users);
     atomic_store(&self->interval, (uint64_t)c->publish_interval);
 }
 
@@ -399,6 +432,8 @@ static void destroy(void *arg)
 
 static const void *capability(const char *name)
 {
+    if (strcmp(name, HD_CAP_STATEMENT_STATS) == 0)
+        return &stmts_stats;
     return strcmp(name, HD_CAP_FILTER) == 0 ? &filter : NULL;
 }
 

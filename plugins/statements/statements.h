@@ -18,6 +18,7 @@ struct stmts_conf {
     int64_t max_templates;
     int64_t publish_interval; /* ms */
     int64_t text_length;
+    int64_t max_users;
 };
 
 struct stmts_class {
@@ -49,13 +50,19 @@ struct stmts {
     int32_t topic;
     int64_t seconds, untracked, templates; /* metrics */
     /* The configuration in force; workers read it while the control thread changes it. */
-    _Atomic uint32_t max_templates, text_length;
+    _Atomic uint32_t max_templates, text_length, max_users;
     _Atomic uint64_t interval;
     /* One for being started, and one for each errand that is on its way through the workers: nothing of the
      * plugin may run once it has stopped. */
     _Atomic uint32_t errands;
+    /* Who hears of slow executions, and from how many nanoseconds on: UINT64_MAX when nobody does. */
+    _Atomic(const struct hd_stats_watch *) watch;
+    _Atomic uint64_t slow_ns;
     struct stmts_worker *workers[]; /* host's count; NULL: not started. Each read and set by its own worker */
 };
+
+/* Capability "howdah.statement-stats/1". */
+extern const struct hd_statement_stats_v1 stmts_stats;
 
 /* Begins an errand; ended by stmts_errand_end, from any thread. */
 void stmts_errand_begin(struct stmts *self);

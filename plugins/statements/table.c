@@ -13,9 +13,9 @@ static uint32_t slots_for(uint32_t max)
     return n;
 }
 
-static uint32_t slot_of(const struct stmts_table *t, uint64_t fingerprint, const struct stmts_db *db)
+static uint32_t slot_of(const struct stmts_table *t, uint64_t fingerprint, const struct stmts_who *who)
 {
-    uint64_t h = fingerprint ^ ((uint64_t)(db - t->dbs) * UINT64_C(0x9E3779B97F4A7C15));
+    uint64_t h = fingerprint ^ ((uint64_t)(who - t->whos) * UINT64_C(0x9E3779B97F4A7C15));
 
     return (uint32_t)(h ^ (h >> 32)) & t->mask;
 }
@@ -24,7 +24,7 @@ static uint32_t slot_of(const struct stmts_table *t, uint64_t fingerprint, const
 static void place(struct stmts_table *t, uint32_t index)
 {
     const struct stmts_entry *e = t->entries[index];
-    uint32_t i = slot_of(t, e->fingerprint, e->db);
+    uint32_t i = slot_of(t, e->fingerprint, e->who);
 
     while (t->slots[i])
         i = (i + 1) & t->mask;
@@ -55,12 +55,35 @@ int32_t stmts_table_resize(struct stmts_table *t, uint32_t max)
     return HD_OK;
 }
 
-int32_t stmts_table_init(struct stmts_table *t, uint32_t max)
+static int32_t init_whos(struct stmts_table *t, uint32_t max)
+{
+    static const char other[] = "other";
+    struct stmts_who *last;
+
+    t->who_max = max;
+    t->who_mask = slots_for(max) - 1;
+    t->whos = calloc((size_t)max + 1, sizeof(*t->whos));
+    t->who_slots = calloc((size_t)t->who_mask + 1, sizeof(*t->who_slots));
+    if (!t->whos || !t->who_slots)
+        return HD_ENOMEM;
+    last = &t->whos[max];
+    last->db = &t->dbs[STMTS_DATABASES];
+    memcpy(last->database, other, sizeof(other));
+    memcpy(last->user, other, sizeof(other));
+    last->database_len = last->user_len = sizeof(other) - 1;
+    return HD_OK;
+}
+
+int32_t stmts_table_init(struct stmts_table *t, uint32_t max, uint32_t who_max)
 {
     memset(t, 0, sizeof(*t));
     memcpy(t->dbs[STMTS_DATABASES].name, "other", 6);
     t->dbs[STMTS_DATABASES].len = 5;
-    return stmts_table_resize(t, max);
+    if (init_whos(t, who_max) == HD_OK && stmts_table_resize(t, max) == HD_OK)
+        return HD_OK;
+    free(t->whos);
+    free(t->who_slots);
+    return HD_ENOMEM;
 }
 
 void stmts_table_reset(struct stmts_table *t)
@@ -68,9 +91,11 @@ void stmts_table_reset(struct stmts_table *t)
     for (uint32_t i = 0; i < t->count; i++) {
         stmts_sketch_clear(&t->entries[i]->sketch);
         stmts_text_unref(t->entries[i]->text);
+        free(t->entries[i]->states);
         free(t->entries[i]);
     }
     stmts_sketch_clear(&t->other.sketch);
+    free(t->other.states);
     memset(&t->other, 0, sizeof(t->other));
     memset(t->slots, 0, ((size_t)t->mask + 1) * sizeof(*t->slots));
     t->count = 0;
@@ -83,23 +108,32 @@ void stmts_table_free(struct stmts_table *t)
     stmts_table_reset(t);
     free(t->slots);
     free(t->entries);
+    free(t->whos);
+    free(t->who_slots);
     t->slots = NULL;
     t->entries = NULL;
+    t->whos = NULL;
+    t->who_slots = NULL;
 }
 
-int stmts_db_is(const struct stmts_db *db, struct hd_str name)
+static struct hd_str cut(struct hd_str s)
 {
-    return db->len == name.len && (!db->len || memcmp(db->name, name.ptr, db->len) == 0);
+    if (s.len >= HD_EVENT_NAME)
+        s.len = HD_EVENT_NAME - 1;
+    return s;
 }
 
-struct stmts_db *stmts_table_db(struct stmts_table *t, struct hd_str name)
+static int same(const char *name, uint32_t len, struct hd_str s)
+{
+    return len == s.len && (!len || memcmp(name, s.ptr, len) == 0);
+}
+
+static struct stmts_db *db_of(struct stmts_table *t, struct hd_str name)
 {
     struct stmts_db *db;
 
-    if (name.len >= sizeof(db->name))
-        name.len = sizeof(db->name) - 1;
     for (uint32_t i = 0; i < t->db_count; i++)
-        if (stmts_db_is(&t->dbs[i], name))
+        if (same(t->dbs[i].name, t->dbs[i].len, name))
             return &t->dbs[i];
     if (t->db_count == STMTS_DATABASES)
         return &t->dbs[STMTS_DATABASES];
@@ -111,12 +145,50 @@ struct stmts_db *stmts_table_db(struct stmts_table *t, struct hd_str name)
     return db;
 }
 
-struct stmts_entry *stmts_table_find(struct stmts_table *t, uint64_t fingerprint, const struct stmts_db *db)
+static uint32_t hash_of(struct hd_str database, struct hd_str user)
 {
-    for (uint32_t i = slot_of(t, fingerprint, db); t->slots[i]; i = (i + 1) & t->mask) {
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+    for (uint64_t i = 0; i < database.len; i++)
+        h = (h ^ (unsigned char)database.ptr[i]) * UINT64_C(0x100000001b3);
+    h = (h ^ 0xff) * UINT64_C(0x100000001b3);
+    for (uint64_t i = 0; i < user.len; i++)
+        h = (h ^ (unsigned char)user.ptr[i]) * UINT64_C(0x100000001b3);
+    return (uint32_t)(h ^ (h >> 32));
+}
+
+struct stmts_who *stmts_table_who(struct stmts_table *t, struct hd_str database, struct hd_str user)
+{
+    struct stmts_who *who;
+    uint32_t i;
+
+    database = cut(database);
+    user = cut(user);
+    for (i = hash_of(database, user) & t->who_mask; t->who_slots[i]; i = (i + 1) & t->who_mask) {
+        who = &t->whos[t->who_slots[i] - 1];
+        if (same(who->database, who->database_len, database) && same(who->user, who->user_len, user))
+            return who;
+    }
+    if (t->who_count == t->who_max)
+        return &t->whos[t->who_max];
+    t->who_slots[i] = t->who_count + 1;
+    who = &t->whos[t->who_count++];
+    who->db = db_of(t, database);
+    who->database_len = (uint32_t)database.len;
+    who->user_len = (uint32_t)user.len;
+    if (database.len)
+        memcpy(who->database, database.ptr, database.len);
+    if (user.len)
+        memcpy(who->user, user.ptr, user.len);
+    return who;
+}
+
+struct stmts_entry *stmts_table_find(struct stmts_table *t, uint64_t fingerprint, const struct stmts_who *who)
+{
+    for (uint32_t i = slot_of(t, fingerprint, who); t->slots[i]; i = (i + 1) & t->mask) {
         struct stmts_entry *e = t->entries[t->slots[i] - 1];
 
-        if (e->fingerprint == fingerprint && e->db == db)
+        if (e->fingerprint == fingerprint && e->who == who)
             return e;
     }
     return NULL;
@@ -140,7 +212,7 @@ static struct stmts_text *text_new(struct hd_str from, uint32_t max)
     return text;
 }
 
-struct stmts_entry *stmts_table_add(struct stmts_table *t, uint64_t fingerprint, struct stmts_db *db,
+struct stmts_entry *stmts_table_add(struct stmts_table *t, uint64_t fingerprint, struct stmts_who *who,
                                     struct hd_str text, uint32_t text_length)
 {
     struct stmts_entry *e = t->count < t->max ? calloc(1, sizeof(*e)) : NULL;
@@ -148,7 +220,7 @@ struct stmts_entry *stmts_table_add(struct stmts_table *t, uint64_t fingerprint,
     if (!e)
         return NULL;
     e->fingerprint = fingerprint;
-    e->db = db;
+    e->who = who;
     e->text = text_new(text, text_length);
     t->entries[t->count] = e;
     place(t, t->count++);
@@ -165,6 +237,34 @@ static void sums_count(struct stmts_sums *s, const struct hd_outcome *o)
     s->bytes += o->bytes;
     s->total_ns += o->total_ns;
     s->queue_ns += o->queue_ns;
+    s->server_ns += o->answered_by || o->queue_ns > o->total_ns ? 0 : o->total_ns - o->queue_ns;
+    s->first_ns += o->first_ns;
+    s->firsts += o->first_ns != 0;
+    s->answered += o->answered_by != 0;
+}
+
+void stmts_states_add(struct stmts_states *s, const char *sqlstate, uint64_t count)
+{
+    uint32_t i = 0;
+
+    while (i < s->count && memcmp(s->at[i].sqlstate, sqlstate, 5) != 0)
+        i++;
+    if (i == s->count && s->count <= HD_STATS_STATES) {
+        s->count++;
+        if (i < HD_STATS_STATES)
+            memcpy(s->at[i].sqlstate, sqlstate, 5);
+    }
+    if (i > HD_STATS_STATES)
+        i = HD_STATS_STATES;
+    s->at[i].count += count;
+}
+
+static void count_failure(struct stmts_entry *e, const char *sqlstate)
+{
+    if (!e->states)
+        e->states = calloc(1, sizeof(*e->states));
+    if (e->states)
+        stmts_states_add(e->states, sqlstate, 1);
 }
 
 void stmts_table_count(struct stmts_table *t, struct stmts_entry *e, const struct hd_outcome *o)
@@ -176,6 +276,8 @@ void stmts_table_count(struct stmts_table *t, struct stmts_entry *e, const struc
     sums_count(&e->all, o);
     sums_count(&e->news, o);
     stmts_sketch_add(&e->sketch, o->total_ns);
+    if (o->failed)
+        count_failure(e, o->sqlstate);
 }
 
 void stmts_sums_add(struct stmts_sums *to, const struct stmts_sums *from)
@@ -190,6 +292,10 @@ void stmts_sums_add(struct stmts_sums *to, const struct stmts_sums *from)
     to->bytes += from->bytes;
     to->total_ns += from->total_ns;
     to->queue_ns += from->queue_ns;
+    to->server_ns += from->server_ns;
+    to->first_ns += from->first_ns;
+    to->firsts += from->firsts;
+    to->answered += from->answered;
 }
 
 struct stmts_text *stmts_text_ref(struct stmts_text *text)
