@@ -76,9 +76,10 @@ static void check_repeats(struct hd_build *b)
 /* Does the header say what a header of this kind must? */
 static int check_header(struct hd_build *b, enum hd_kind kind, const struct hd_raw_section *s)
 {
-    if (kind == HD_KIND_HOST) {
+    if (kind == HD_KIND_HOST || kind == HD_KIND_HTTP) {
         if (*s->name)
-            hd_problem(b->problems, s->origin, "%s: there is one [host], and it has no name", s->label);
+            hd_problem(b->problems, s->origin, "%s: there is one [%s], and it has no name", s->label,
+                       s->kind);
         return !*s->name;
     }
     if (!*s->name) {

@@ -91,6 +91,21 @@ static void check_certificates(struct hd_build *b, const struct hd_listener_conf
     SSL_CTX_free(ctx);
 }
 
+void hd_check_certificate(struct hd_build *b, const struct hd_listener_conf *l,
+                          const struct hd_raw_section *raw)
+{
+    unsigned errors = b->problems->errors;
+
+    if (!l->tls_cert || !l->tls_key)
+        hd_problem(b->problems, hd_raw_origin(raw, "tls"), "tls needs tls_cert and tls_key in %s",
+                   raw->label);
+    check_file(b, hd_raw_origin(raw, "tls_cert"), "tls_cert", l->tls_cert);
+    check_file(b, hd_raw_origin(raw, "tls_key"), "tls_key", l->tls_key);
+    check_file(b, hd_raw_origin(raw, "tls_client_ca"), "tls_client_ca", l->tls_client_ca);
+    if (b->problems->errors == errors)
+        check_certificates(b, l, raw);
+}
+
 static void check_tls(struct hd_build *b, const struct hd_listener_conf *l, const struct hd_raw_section *raw)
 {
     const char *origin = hd_raw_origin(raw, "tls");
@@ -107,13 +122,8 @@ static void check_tls(struct hd_build *b, const struct hd_listener_conf *l, cons
             hd_problem_warning(b->problems, origin, "%s has a certificate, but tls = off", raw->label);
         return;
     }
-    if (!l->tls_cert || !l->tls_key)
-        hd_problem(b->problems, origin, "tls needs tls_cert and tls_key in %s", raw->label);
-    check_file(b, hd_raw_origin(raw, "tls_cert"), "tls_cert", l->tls_cert);
-    check_file(b, hd_raw_origin(raw, "tls_key"), "tls_key", l->tls_key);
-    check_file(b, hd_raw_origin(raw, "tls_client_ca"), "tls_client_ca", l->tls_client_ca);
     if (b->problems->errors == errors)
-        check_certificates(b, l, raw);
+        hd_check_certificate(b, l, raw);
 }
 
 /* With [user *] a trusting listener lets any name through: only this machine may come that way. */
@@ -137,20 +147,30 @@ static void check_trust(struct hd_build *b, const struct hd_listener_conf *l,
     }
 }
 
+int hd_check_address(struct hd_build *b, const struct hd_raw_section *raw, const struct hd_address *a,
+                     const struct hd_listener_conf *other, uint32_t count)
+{
+    const char *blank = *other->name ? " " : "";
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (!hd_address_equal(a, &other->addresses[i]))
+            continue;
+        hd_problem(b->problems, hd_raw_origin(raw, "listen"), "%s is listened on already by [%s%s%s] (%s)",
+                   a->text, *blank ? "listener" : "http", blank, other->name, other->origin);
+        return 1;
+    }
+    return 0;
+}
+
 /* Address `i` of listener `l` against all that come before it. */
 static void check_address(struct hd_build *b, uint32_t l, uint32_t i)
 {
     const struct hd_listener_conf *all = b->settings->listeners;
-    const struct hd_address *a = &all[l].addresses[i];
+    const struct hd_raw_section *raw = raw_of(b, HD_KIND_LISTENER, all[l].name);
+    int found = 0;
 
-    for (uint32_t m = 0; m <= l; m++)
-        for (uint32_t j = 0; j < (m == l ? i : all[m].address_count); j++)
-            if (hd_address_equal(a, &all[m].addresses[j])) {
-                hd_problem(b->problems, hd_raw_origin(raw_of(b, HD_KIND_LISTENER, all[l].name), "listen"),
-                           "%s is listened on already by [listener %s] (%s)", a->text, all[m].name,
-                           all[m].origin);
-                return;
-            }
+    for (uint32_t m = 0; m <= l && !found; m++)
+        found = hd_check_address(b, raw, &all[l].addresses[i], &all[m], m == l ? i : all[m].address_count);
 }
 
 static void check_listeners(struct hd_build *b)
@@ -301,6 +321,7 @@ void hd_build_check(struct hd_build *b)
     check_nodes(b);
     check_databases(b);
     check_peers(b);
+    hd_check_http(b);
     if (b->running && !b->problems->errors)
         hd_options_compare(&hd_kinds[HD_KIND_HOST].options, &b->running->settings->host, &b->settings->host,
                            b->config->host, b->problems);

@@ -227,7 +227,7 @@ int hd_config_options(const char *name, struct hd_plugins *plugins, hd_options_v
     int k = hd_kind_find(name);
 
     if (k >= 0) {
-        snprintf(label, sizeof(label), k == HD_KIND_HOST ? "[%s]" : "[%s NAME]", name);
+        snprintf(label, sizeof(label), k == HD_KIND_HOST || k == HD_KIND_HTTP ? "[%s]" : "[%s NAME]", name);
         visit(arg, label, &hd_kinds[k].options);
         return HD_OK;
     }
@@ -276,7 +276,10 @@ static void sample_of_plugin(const struct hd_plugin *d, const char *id, struct h
 int hd_config_print_sample(const char *kind, struct hd_plugins *plugins, struct hd_strbuf *out,
                            struct hd_error *err)
 {
-    static const char *const names[HD_KINDS] = {"", "main", "app", "shop", "main", "2", "NAME"};
+    static const char *const names[HD_KINDS] = {
+        [HD_KIND_HOST] = "",         [HD_KIND_LISTENER] = "main", [HD_KIND_USER] = "app",
+        [HD_KIND_DATABASE] = "shop", [HD_KIND_NODE] = "main",     [HD_KIND_PEER] = "2",
+        [HD_KIND_HTTP] = "",         [HD_KIND_PLUGIN] = "NAME"};
     struct hd_nearest near = hd_nearest_start(kind);
     const struct hd_section_kind *own;
     const struct hd_plugin *d;

@@ -94,15 +94,13 @@ static void build_host(struct hd_build *b, const struct hd_config_section *s)
 /* --- [listener] ------------------------------------------------------------------------------------------
  */
 
-static void build_addresses(struct hd_build *b, const struct hd_config_section *s, struct hd_listener_conf *l)
+void hd_build_addresses(struct hd_build *b, const struct hd_raw_section *raw, const struct hd_str_list *texts,
+                        struct hd_listener_conf *l)
 {
-    const struct hd_str_list *texts = &((const struct hd_listener_keys *)s->keys)->listen;
-    const char *origin = hd_raw_origin(s->raw, "listen");
+    const char *origin = hd_raw_origin(raw, "listen");
     struct hd_address *a = hd_build_alloc(b, texts->count * ADDRESSES_A_NAME * sizeof(*a));
     struct hd_error err = HD_ERROR_INIT;
 
-    if (!texts->count && hd_raw_find(s->raw, "listen"))
-        hd_problem(b->problems, origin, "listen needs an address, such as 127.0.0.1:6432");
     l->addresses = a;
     for (uint64_t i = 0; a && i < texts->count; i++) {
         int n = hd_address_parse(texts->items[i].ptr, a + l->address_count, ADDRESSES_A_NAME, &err);
@@ -114,16 +112,16 @@ static void build_addresses(struct hd_build *b, const struct hd_config_section *
     }
 }
 
-static void build_networks(struct hd_build *b, const struct hd_config_section *s, struct hd_listener_conf *l)
+void hd_build_networks(struct hd_build *b, const struct hd_raw_section *raw, const struct hd_str_list *texts,
+                       struct hd_listener_conf *l)
 {
-    const struct hd_str_list *texts = &((const struct hd_listener_keys *)s->keys)->allow;
     struct hd_network *n = hd_build_alloc(b, texts->count * sizeof(*n));
     struct hd_error err = HD_ERROR_INIT;
 
     l->networks = n;
     for (uint64_t i = 0; n && i < texts->count; i++) {
         if (hd_network_parse(texts->items[i].ptr, &n[l->network_count], &err))
-            hd_problem(b->problems, hd_raw_origin(s->raw, "allow"), "allow %s", err.text);
+            hd_problem(b->problems, hd_raw_origin(raw, "allow"), "allow %s", err.text);
         else
             l->network_count++;
     }
@@ -142,13 +140,13 @@ static int parse_mode(struct hd_build *b, const struct hd_config_section *s, con
     return (int)mode;
 }
 
-static const char *file_of(struct hd_build *b, const struct hd_config_section *s, const struct hd_str *path)
+const char *hd_build_file(struct hd_build *b, const struct hd_raw_section *raw, const struct hd_str *path)
 {
     const char *p;
 
     if (!path->len)
         return NULL;
-    p = hd_path_from(b->arena, s->raw->dir, path->ptr);
+    p = hd_path_from(b->arena, raw->dir, path->ptr);
     if (!p)
         hd_problem_memory(b->problems);
     return p;
@@ -162,13 +160,16 @@ static void build_listener(struct hd_build *b, const struct hd_config_section *s
     l->origin = hd_build_strdup(b, s->raw->origin);
     l->auth = (enum hd_auth)k->auth;
     l->tls = (enum hd_tls_mode)k->tls;
-    l->tls_cert = file_of(b, s, &k->tls_cert);
-    l->tls_key = file_of(b, s, &k->tls_key);
-    l->tls_client_ca = file_of(b, s, &k->tls_client_ca);
+    l->tls_cert = hd_build_file(b, s->raw, &k->tls_cert);
+    l->tls_key = hd_build_file(b, s->raw, &k->tls_key);
+    l->tls_client_ca = hd_build_file(b, s->raw, &k->tls_client_ca);
     l->backlog = k->backlog;
     l->unix_mode = parse_mode(b, s, k->unix_mode.ptr);
-    build_addresses(b, s, l);
-    build_networks(b, s, l);
+    if (!k->listen.count && hd_raw_find(s->raw, "listen"))
+        hd_problem(b->problems, hd_raw_origin(s->raw, "listen"),
+                   "listen needs an address, such as 127.0.0.1:6432");
+    hd_build_addresses(b, s->raw, &k->listen, l);
+    hd_build_networks(b, s->raw, &k->allow, l);
 }
 
 /* --- [user] ----------------------------------------------------------------------------------------------
@@ -437,4 +438,5 @@ void hd_build_settings(struct hd_build *b)
     build_nodes(b);
     build_peers(b);
     build_databases(b); /* which look for nodes */
+    hd_build_http(b);
 }

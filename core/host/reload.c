@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "host/daemon.h"
+#include "host/http.h"
 #include "host/runtime.h"
 #include "host/upgrade.h"
 #include "plug/bus.h"
@@ -39,9 +40,14 @@ static int prepare(struct hd_runtime *rt, struct hd_config *next, struct hd_prob
 
     if (hd_plugins_prepare(rt->parts.plugins, &next->plugins, problems))
         return refused(err, problems);
-    code = hd_workers_prepare(rt->workers, next->settings, err);
-    if (code)
+    code = hd_http_prepare(rt->http, next->settings,
+                           rt->supervised ? hd_supervised_keeper(rt->supervised) : NULL, err);
+    if (!code)
+        code = hd_workers_prepare(rt->workers, next->settings, err);
+    if (code) {
+        hd_http_abort(rt->http);
         hd_plugins_abort(rt->parts.plugins);
+    }
     return code;
 }
 
@@ -51,6 +57,7 @@ static void take_back(struct hd_runtime *rt)
 {
     struct hd_error err = HD_ERROR_INIT;
 
+    hd_http_abort(rt->http);
     if (hd_workers_prepare(rt->workers, rt->config->settings, &err))
         hd_log(HD_LOG_ERROR, "sockets of the refused configuration stay open", HD_KV("reason", err.text));
 }
@@ -83,6 +90,7 @@ static int change_over(struct hd_runtime *rt, struct hd_config *next, struct hd_
         return code;
     }
     hd_workers_commit(rt->workers);
+    hd_http_commit(rt->http);
     if (hd_parts_reload(&rt->parts, next->settings, &jobs))
         hd_log(HD_LOG_ERROR, "jobs keep the old nodes", HD_KV("reason", jobs.text));
     change_log(rt->supervised, &rt->config->settings->host, &next->settings->host);

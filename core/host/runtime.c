@@ -10,6 +10,7 @@
 #include "host/daemon.h"
 #include "host/host_commands.h"
 #include "host/host_metrics.h"
+#include "host/http.h"
 #include "host/upgrade.h"
 #include "plug/commands.h"
 #include "plug/plugins.h"
@@ -88,6 +89,8 @@ static void plugins_stopped(void *arg)
 
     hd_control_stop(rt->control);
     rt->control = NULL;
+    hd_http_stop(rt->http);
+    rt->http = NULL;
     if (rt->workers)
         hd_workers_stop(rt->workers);
     rt->workers = NULL;
@@ -240,6 +243,15 @@ static int start_control(struct hd_runtime *rt, struct hd_error *err)
     return code;
 }
 
+static int start_http(struct hd_runtime *rt, struct hd_error *err)
+{
+    int code = hd_http_prepare(rt->http, rt->config->settings, keeper(rt), err);
+
+    if (!code)
+        hd_http_commit(rt->http);
+    return code;
+}
+
 static int start_workers(struct hd_runtime *rt, struct hd_error *err)
 {
     const struct hd_workers_env env = {.control = &rt->parts.loop,
@@ -296,6 +308,7 @@ static void retire(void *arg)
     hd_log(HD_LOG_INFO, "another host serves");
     rt->retiring = 1;
     hd_control_leave(rt->control);
+    hd_http_leave(rt->http);
     hd_loop_timer_init(&rt->parts.loop, &rt->retire_timer, on_retire_timeout);
     hd_loop_timer_start(&rt->retire_timer, (uint64_t)rt->config->settings->host.upgrade_timeout, 0);
     if (hd_handover_begin(rt->workers, retired, rt))
@@ -362,9 +375,13 @@ static int start(struct hd_runtime *rt, struct hd_error *err)
     if (!code)
         code = hd_host_commands_add(rt, err);
     if (!code)
+        code = hd_http_new(rt, &rt->http, err);
+    if (!code)
         code = start_plugins(rt, err);
     if (!code)
         code = start_control(rt, err);
+    if (!code)
+        code = start_http(rt, err);
     if (!code)
         code = start_workers(rt, err);
     if (!code)

@@ -16,6 +16,7 @@
 #include "host/parts.h"
 
 struct hd_control;
+struct hd_http;
 struct hd_supervised;
 struct hd_workers;
 
@@ -28,6 +29,7 @@ struct hd_runtime {
     struct hd_parts parts;
     struct hd_workers *workers;
     struct hd_control *control;       /* NULL: there is no socket */
+    struct hd_http *http;             /* serves what [http] asks for */
     struct hd_supervised *supervised; /* NULL: there is no supervisor */
     uv_signal_t signals[4];
     int has_signals;

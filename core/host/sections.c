@@ -160,6 +160,33 @@ static const struct hd_option peer_table[] = {
     PEER(SECRET, secret, NULL, 0, 0, RELOAD, "What both hosts sign with, the same on both"),
 };
 
+#define HTTP(type, key, def, lo, hi, flags, doc)                                                             \
+    OPT(hd_http_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
+static const struct hd_option http_table[] = {
+    HTTP(LIST, listen, "127.0.0.1:9632", 0, 0, RELOAD,
+         "Addresses such as 127.0.0.1:9632 or [::1]:9632, with commas between; none when empty"),
+    HTTP(LIST, allow, NULL, 0, 0, RELOAD,
+         "Networks that may connect, such as 127.0.0.0/8, ::1/128; every one when empty"),
+    HTTP(SECRET, token, NULL, 0, 0, RELOAD,
+         "What all requests but /livez and /readyz must bring, as a bearer token or as a password; 16 "
+         "characters or more"),
+    HTTP(STRING, tls_cert, NULL, 0, 0, RELOAD,
+         "File of the certificate, with its chain, PEM; plain HTTP when empty"),
+    HTTP(STRING, tls_key, NULL, 0, 0, RELOAD, "File of the certificate's private key, PEM"),
+    HTTP(INT, max_connections, "128", 1, 10000, RELOAD,
+         "Connections at a time; further ones are closed at once"),
+    HTTP(INT, max_connections_per_address, "64", 0, 10000, RELOAD,
+         "Connections at a time from one address; no limit of its own when 0"),
+    HTTP(SIZE, max_request_size, "64K", 1024, 16 << 20, RELOAD, "Longest body of a request"),
+    HTTP(SIZE, max_header_size, "16K", 4096, 1 << 20, RELOAD, "Longest head of a request"),
+    HTTP(DURATION, request_timeout, "10s", 1000, DAY, RELOAD,
+         "Longest time that a request may take to arrive"),
+    HTTP(DURATION, idle_timeout, "60s", 1000, DAY, RELOAD,
+         "Closes a connection on which nothing moves for so long"),
+    HTTP(INT, rate, "200", 0, 1000000, RELOAD,
+         "Requests per second, beside /livez and /readyz; further ones are refused; no limit when 0"),
+};
+
 #define PLUGIN(type, key, def, lo, hi, flags, doc)                                                           \
     OPT(hd_plugin_keys, HD_OPT_##type, key, def, lo, hi, flags, doc)
 static const struct hd_option plugin_table[] = {
@@ -188,6 +215,8 @@ const struct hd_kind_info hd_kinds[HD_KINDS] = {
     [HD_KIND_NODE] = {"node", "A PostgreSQL server", HD_OPTIONS(struct hd_node_keys, node_table)},
     [HD_KIND_PEER] = {"peer", "Another host behind the same balancer, named by its id",
                       HD_OPTIONS(struct hd_peer_keys, peer_table)},
+    [HD_KIND_HTTP] = {"http", "HTTP: health, metrics, the commands as JSON, pages of plugins",
+                      HD_OPTIONS(struct hd_http_keys, http_table)},
     [HD_KIND_PLUGIN] = {"plugin", "A plugin, beside the keys of its own",
                         HD_OPTIONS(struct hd_plugin_keys, plugin_table)},
 };

@@ -62,6 +62,20 @@ struct hd_peer_keys {
     struct hd_str secret;
 };
 
+struct hd_http_keys {
+    struct hd_str_list listen;
+    struct hd_str_list allow;
+    struct hd_str token;
+    struct hd_str tls_cert, tls_key;
+    int64_t max_connections;
+    int64_t max_connections_per_address;
+    int64_t max_request_size;
+    int64_t max_header_size;
+    int64_t request_timeout;
+    int64_t idle_timeout;
+    int64_t rate;
+};
+
 /* Of every [plugin X], beside the plugin's own. */
 struct hd_plugin_keys {
     struct hd_str library;
@@ -83,9 +97,10 @@ enum hd_kind {
     HD_KIND_DATABASE,
     HD_KIND_NODE,
     HD_KIND_PEER,
+    HD_KIND_HTTP,
     HD_KIND_PLUGIN
 };
-#define HD_KINDS 7
+#define HD_KINDS 8
 
 struct hd_kind_info {
     const char *word; /* "listener" */

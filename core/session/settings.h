@@ -135,6 +135,19 @@ struct hd_peer_conf {
     const char *secret;
 };
 
+/* [http] */
+struct hd_http_conf {
+    struct hd_listener_conf listener; /* addresses, networks, certificate */
+    const char *token;                /* or NULL */
+    int64_t max_connections;
+    int64_t max_connections_per_address; /* 0: no limit */
+    int64_t max_request_size;            /* bytes of a body */
+    int64_t max_header_size;             /* bytes */
+    int64_t request_timeout;             /* ms, to arrive */
+    int64_t idle_timeout;                /* ms */
+    int64_t rate;                        /* requests per second; 0: no limit */
+};
+
 struct hd_settings {
     _Atomic int refs;
     uint64_t generation; /* grows with each reload */
@@ -146,6 +159,7 @@ struct hd_settings {
     const struct hd_database_conf *databases;
     const struct hd_node_conf *nodes;
     const struct hd_peer_conf *peers;
+    const struct hd_http_conf *http; /* NULL: there is no [http] */
 };
 
 struct hd_settings *hd_settings_hold(struct hd_settings *s);

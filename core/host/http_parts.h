@@ -1,0 +1,188 @@
+/*
+ * The inside of the HTTP server, which the http*.c files share. [control]
+ *
+ * A request comes in pieces through libmicrohttpd's callbacks (http_engine.c), is let in or refused when its
+ * head is there (http_auth.c) and routed when all of it is (http_request.c). Probes and metrics are answered
+ * in the callback; everything else is suspended and begun when the loop comes round, outside of
+ * libmicrohttpd, so that a command may do what it likes to the server itself.
+ */
+#ifndef HD_HOST_HTTP_PARTS_H
+#define HD_HOST_HTTP_PARTS_H
+
+#include <microhttpd.h>
+#include <sys/socket.h>
+
+#include "base/list.h"
+#include "base/strbuf.h"
+#include "host/http.h"
+#include "io/loop.h"
+#include "session/settings.h"
+
+struct hd_command_call;
+struct http_request;
+
+/* An address that is listened on. */
+struct http_socket {
+    struct hd_list node;
+    struct hd_http *http;
+    struct hd_address address;
+    char *text; /* the address as written; owned */
+    struct hd_loop_watch watch;
+    int fd;
+    int watched;
+};
+
+/* libmicrohttpd with one set of options, and the connections that began under it. */
+struct http_engine {
+    struct hd_list node; /* in hd_http.engines */
+    struct hd_http *http;
+    struct MHD_Daemon *daemon;
+    struct hd_settings *settings; /* held; http points into it */
+    const struct hd_http_conf *conf;
+    struct hd_loop_watch watch;
+    struct hd_loop_timer timer;
+    struct hd_list conns;
+    int handles; /* of the loop, not closed yet */
+    int running; /* MHD_run is on the stack */
+    int retired; /* another engine takes new connections */
+};
+
+/* One connection. */
+struct http_conn {
+    struct hd_list node;
+    struct http_engine *engine;
+    int fd;
+    uint64_t deadline_ns; /* for the request that arrives; 0: none does */
+};
+
+enum http_state {
+    HTTP_ARRIVING, /* its body is read */
+    HTTP_QUEUED,   /* suspended, to be begun */
+    HTTP_BEGUN,    /* suspended, whoever works on it will answer */
+    HTTP_ANSWERED, /* the answer is there */
+    HTTP_SENT      /* libmicrohttpd has the answer */
+};
+
+/* Works on a request that is whole; ends by calling hd_http_answer…, now or later. */
+typedef void http_work(struct http_request *rq);
+
+struct http_request {
+    struct hd_list node; /* in hd_http.queue or hd_http.begun */
+    struct http_engine *engine;
+    struct http_conn *conn;
+    struct MHD_Connection *connection;
+    const char *path; /* decoded; of the connection */
+    const char *method;
+    enum http_state state;
+    int is_post;
+    int too_large;
+    struct hd_strbuf body;
+    http_work *work;
+    struct hd_command_call *call; /* under way */
+    struct http_page_call *page;  /* a plugin works on it */
+    unsigned status;
+    struct MHD_Response *response; /* made, not sent */
+};
+
+/* Requests per second. */
+struct http_bucket {
+    uint64_t last_ns;
+    double tokens;
+};
+
+struct http_counts {
+    int64_t answers[6]; /* metric ids, by the first digit of the status */
+    int64_t connections, refused, failures;
+};
+
+struct hd_http {
+    struct hd_runtime *rt;
+    struct hd_loop *loop;
+    const struct hd_keeper *keeper;
+    struct hd_list sockets, prepared_sockets;
+    struct http_engine *engine, *prepared; /* the one that takes new connections; and the next */
+    struct hd_settings *prepared_settings; /* held; NULL: nothing is prepared */
+    struct hd_list engines;                /* all */
+    struct hd_list queue, begun;           /* requests */
+    struct hd_deferred turn;
+    struct hd_loop_timer sweep;
+    int sweeping;
+    struct http_bucket bucket;
+    struct http_counts counts;
+    struct hd_list pages; /* of plugins */
+    uint64_t told_ns;     /* when a failed login was logged last */
+    unsigned connections;
+    int left, stopped;
+    int handles; /* of the loop; the memory goes with the last */
+};
+
+/* --- http.c --- */
+
+/* A handle of the loop that belongs to `h` has been closed. */
+void hd_http_release(struct hd_http *h);
+/* There are connections: ends those whose requests do not arrive. */
+void hd_http_watch_over(struct hd_http *h);
+
+/* --- http_listen.c --- */
+
+/* Opens the sockets of `conf` that are not open yet into `out`. */
+int hd_http_open(struct hd_http *h, const struct hd_http_conf *conf, struct hd_list *out,
+                 struct hd_error *err);
+/* Begins to accept. */
+int hd_http_watch(struct http_socket *s, struct hd_error *err);
+/* Closes it; with `forget` the keeper does as well. */
+void hd_http_close_socket(struct http_socket *s, int forget);
+/* Is it one of those that conf (may be NULL) asks for? */
+int hd_http_wants(const struct hd_http_conf *conf, const struct hd_address *a);
+
+/* --- http_engine.c --- */
+
+int hd_http_engine_new(struct hd_http *h, struct hd_settings *s, struct http_engine **out,
+                       struct hd_error *err);
+/* Can it go on under these settings? */
+int hd_http_engine_fits(const struct http_engine *e, const struct hd_http_conf *conf);
+void hd_http_engine_settings(struct http_engine *e, struct hd_settings *s);
+/* Takes a connection that was accepted. */
+void hd_http_engine_add(struct http_engine *e, int fd, const struct sockaddr *peer, socklen_t len);
+/* Ends with its last connection. */
+void hd_http_engine_retire(struct http_engine *e);
+/* Ends it now; outside of libmicrohttpd. */
+void hd_http_engine_end(struct http_engine *e);
+/* Soon, outside of libmicrohttpd: begins what is queued, and lets all engines go on. */
+void hd_http_turn(struct hd_http *h);
+
+/* --- http_request.c --- */
+
+enum MHD_Result hd_http_on_request(void *engine, struct MHD_Connection *c, const char *url,
+                                   const char *method, const char *version, const char *data, size_t *size,
+                                   void **rq);
+void hd_http_on_completed(void *engine, struct MHD_Connection *c, void **rq,
+                          enum MHD_RequestTerminationCode why);
+/* The value of a header, or NULL. */
+const char *hd_http_header(const struct http_request *rq, const char *name);
+/* Ends what still works on any request of an engine, so that libmicrohttpd can go. */
+void hd_http_cancel(struct http_engine *e);
+
+/* --- http_answer.c --- */
+
+/* Answers with bytes of static storage or with what `body` holds, which is taken. `type` has static storage.
+ */
+void hd_http_answer_static(struct http_request *rq, unsigned status, const char *type, const char *text);
+void hd_http_answer(struct http_request *rq, unsigned status, const char *type, struct hd_strbuf *body);
+/* RFC 9457's problem details. */
+void hd_http_problem(struct http_request *rq, unsigned status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Answers with what was made; takes it. NULL: there was no memory. */
+void hd_http_send(struct http_request *rq, unsigned status, struct MHD_Response *r);
+void hd_http_set_header(struct http_request *rq, const char *name, const char *value);
+
+/* --- http_auth.c --- */
+
+/* May this request, of which the head is there, go on? Else it has been answered. */
+int hd_http_admit(struct http_request *rq);
+
+/* --- what is served --- */
+
+http_work hd_http_livez, hd_http_readyz, hd_http_health, hd_http_metrics, hd_http_openapi, hd_http_api;
+
+#endif
