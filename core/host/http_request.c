@@ -5,19 +5,22 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "host/http_api.h"
 #include "host/http_parts.h"
 #include "host/runtime.h"
 #include "plug/commands.h"
 
 #include <string.h>
 
-#define API "/api/v1/"
-
 static const struct {
     const char *path;
     http_work *work;
 } routes[] = {
     {"/livez", hd_http_livez},
+    {"/readyz", hd_http_readyz},
+    {"/health", hd_http_health},
+    {"/metrics", hd_http_metrics},
+    {HD_HTTP_API "openapi.json", hd_http_openapi},
 };
 
 const char *hd_http_header(const struct http_request *rq, const char *name)
@@ -57,7 +60,7 @@ static struct http_request *begin(struct http_engine *e, struct MHD_Connection *
 }
 
 /* Nobody else may be asked inside of libmicrohttpd. */
-__attribute__((unused)) static void suspend(struct http_request *rq, http_work *work)
+static void suspend(struct http_request *rq, http_work *work)
 {
     struct hd_http *h = rq->engine->http;
 
@@ -79,6 +82,10 @@ static void route(struct http_request *rq)
         } else {
             routes[i].work(rq);
         }
+        return;
+    }
+    if (!strncmp(rq->path, HD_HTTP_API, strlen(HD_HTTP_API))) {
+        suspend(rq, hd_http_api);
         return;
     }
     hd_http_problem(rq, MHD_HTTP_NOT_FOUND, "there is nothing at %s", rq->path);

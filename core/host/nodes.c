@@ -342,6 +342,22 @@ int hd_nodes_set(struct hd_nodes *all, const struct hd_settings *s, struct hd_er
     return HD_OK;
 }
 
+void hd_nodes_each(const struct hd_nodes *all, void (*fn)(void *arg, const struct hd_node_info *node),
+                   void *arg)
+{
+    HD_LIST_EACH(n, &all->nodes)
+    {
+        const struct node *node = HD_LIST_ITEM(n, struct node, list);
+        struct hd_node_info info = {.name = node->name,
+                                    .state = health_names[node->health],
+                                    .reason = node->reason,
+                                    .up = node->health == HEALTH_UP,
+                                    .usable = node->usable};
+
+        fn(arg, &info);
+    }
+}
+
 /* --- start and end ----------------------------------------------------------------------------------------
  */
 

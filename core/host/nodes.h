@@ -32,4 +32,17 @@ void hd_nodes_free(struct hd_nodes *n);
 /* The definitions changed (the jobs have them already); nodes that are new are pinged at once. [control] */
 int hd_nodes_set(struct hd_nodes *n, const struct hd_settings *s, struct hd_error *err);
 
+/* How a node is; borrowed for the call. */
+struct hd_node_info {
+    const char *name;
+    const char *state;  /* unknown up down */
+    const char *reason; /* why it is down; may be empty */
+    int up;
+    int usable; /* 0: the host has no user there and cannot know */
+};
+
+/* [control] */
+void hd_nodes_each(const struct hd_nodes *n, void (*fn)(void *arg, const struct hd_node_info *node),
+                   void *arg);
+
 #endif

@@ -104,7 +104,7 @@ static json_t *text_json(const char *text, size_t len)
     return j;
 }
 
-static json_t *cell_json(const hd_result *r, size_t row, uint32_t column)
+json_t *hd_render_cell(const hd_result *r, size_t row, uint32_t column)
 {
     struct hd_cell cell = hd_result_cell(r, row, column);
     char buf[HD_CELL_TEXT];
@@ -147,7 +147,7 @@ static json_t *row_json(const hd_result *r, size_t row)
     json_t *cells = json_array();
 
     for (uint32_t i = 0; cells && i < hd_result_column_count(r); i++) {
-        if (json_array_append_new(cells, cell_json(r, row, i))) {
+        if (json_array_append_new(cells, hd_render_cell(r, row, i))) {
             json_decref(cells);
             return NULL;
         }

@@ -35,6 +35,20 @@ int hd_commands_add(struct hd_commands *c, const void *owner, const char *name, 
  * later is dropped. [control] */
 void hd_commands_drop_owner(struct hd_commands *c, const void *owner);
 
+/* One command; borrowed for the call. */
+struct hd_command_info {
+    const char *name;
+    const char *usage; /* empty: it takes no arguments */
+    const char *doc;
+    uint32_t flags; /* HD_CMDF_… */
+};
+
+/* All commands, by name. [control] */
+void hd_commands_each(const struct hd_commands *c, void (*fn)(void *arg, const struct hd_command_info *info),
+                      void *arg);
+/* The command of exactly that name; 0, or HD_ENOENT. [control] */
+int hd_commands_get(const struct hd_commands *c, const char *name, struct hd_command_info *out);
+
 /* How a call ended. `name` is the command's ("SHOW POOLS"), empty where none was found. The result and the
  * error are valid during the callback; the result is NULL when code is not HD_OK. An empty line is HD_OK with
  * an empty name and a result without columns. */

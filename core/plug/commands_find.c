@@ -42,6 +42,33 @@ const struct hd_command *hd_command_find(const struct hd_commands *c, const stru
     return NULL;
 }
 
+static struct hd_command_info describe(const struct hd_command *cmd)
+{
+    return (struct hd_command_info){
+        .name = cmd->name, .usage = cmd->usage, .doc = cmd->doc, .flags = cmd->flags};
+}
+
+void hd_commands_each(const struct hd_commands *c, void (*fn)(void *arg, const struct hd_command_info *info),
+                      void *arg)
+{
+    for (const struct hd_command *cmd = c->first; cmd; cmd = cmd->next) {
+        struct hd_command_info info = describe(cmd);
+
+        fn(arg, &info);
+    }
+}
+
+int hd_commands_get(const struct hd_commands *c, const char *name, struct hd_command_info *out)
+{
+    for (const struct hd_command *cmd = c->first; cmd; cmd = cmd->next) {
+        if (strcmp(cmd->name, name))
+            continue;
+        *out = describe(cmd);
+        return HD_OK;
+    }
+    return HD_ENOENT;
+}
+
 /* The command nearest to what was typed, comparing as many words as each has. */
 static const char *suggestion(const struct hd_commands *c, const struct hd_words *w)
 {

@@ -1,0 +1,176 @@
+/*
+ * Metrics as Prometheus reads them: its text format 0.0.4, or OpenMetrics 1.0 for whoever asks for that.
+ *
+ * A sketch is a summary. Names of metrics say their unit at the end; those that count milli- or nanoseconds
+ * are shown in seconds, as the convention wants it.
+ */
+#include "base/check.h"
+#include "base/error.h"
+#include "host/http_metrics.h"
+#include "host/http_parts.h"
+#include "host/runtime.h"
+#include "plug/metrics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TYPE_TEXT "text/plain; version=0.0.4; charset=utf-8"
+#define TYPE_OPEN "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#define NAME_MOST 200
+
+/* A name as it is shown. */
+struct shown {
+    char family[NAME_MOST]; /* without "_total" */
+    const char *unit;       /* "seconds"; NULL: none */
+    double factor;          /* of its numbers */
+    uint32_t type;
+};
+
+static size_t cut_suffix(char *name, const char *suffix)
+{
+    size_t n = strlen(name), k = strlen(suffix);
+
+    if (n <= k || strcmp(name + n - k, suffix))
+        return 0;
+    name[n - k] = 0;
+    return k;
+}
+
+static void show_name(const struct hd_metric_view *v, struct shown *out)
+{
+    static const struct {
+        const char *suffix;
+        double factor;
+    } small[] = {{"_nanoseconds", 1e-9}, {"_microseconds", 1e-6}, {"_milliseconds", 1e-3}};
+    static const char *const units[] = {"seconds", "bytes", "ratio"};
+
+    snprintf(out->family, sizeof(out->family) - 8, "%s", v->name);
+    out->unit = NULL;
+    out->factor = 1;
+    out->type = v->type;
+    if (v->type == HD_METRIC_COUNTER)
+        cut_suffix(out->family, "_total");
+    for (size_t i = 0; i < HD_ARRAY_LEN(small); i++)
+        if (cut_suffix(out->family, small[i].suffix)) {
+            strcat(out->family, "_seconds");
+            out->factor = small[i].factor;
+        }
+    for (size_t i = 0; i < HD_ARRAY_LEN(units); i++) {
+        size_t n = strlen(out->family), k = strlen(units[i]);
+
+        if (n > k && out->family[n - k - 1] == '_' && !strcmp(out->family + n - k, units[i]))
+            out->unit = units[i];
+    }
+}
+
+/* Backslash, line feed and, in the value of a label, the quote are escaped. */
+static void put_escaped(struct hd_strbuf *out, const char *s, int quoted)
+{
+    for (; *s; s++) {
+        if (*s == '\n')
+            hd_strbuf_puts(out, "\\n");
+        else if (*s == '\\' || (quoted && *s == '"'))
+            hd_strbuf_printf(out, "\\%c", *s);
+        else
+            hd_strbuf_putc(out, *s);
+    }
+}
+
+static void put_number(struct hd_strbuf *out, double n)
+{
+    if (isnan(n))
+        hd_strbuf_puts(out, "NaN\n");
+    else if (isinf(n))
+        hd_strbuf_puts(out, n > 0 ? "+Inf\n" : "-Inf\n");
+    else if (n == floor(n) && fabs(n) < 1e15)
+        hd_strbuf_printf(out, "%.0f\n", n);
+    else
+        hd_strbuf_printf(out, "%.15g\n", n);
+}
+
+static void put_sample(struct hd_strbuf *out, const struct shown *s, const char *suffix,
+                       const struct hd_metric_view *v, const char *quantile, double n)
+{
+    const char *sep = "{";
+
+    hd_strbuf_puts(out, s->family);
+    hd_strbuf_puts(out, suffix);
+    for (uint32_t i = 0; i < v->label_count; i++) {
+        hd_strbuf_puts(out, sep);
+        hd_strbuf_puts(out, v->labels[i].name);
+        hd_strbuf_puts(out, "=\"");
+        put_escaped(out, v->labels[i].value, 1);
+        hd_strbuf_putc(out, '"');
+        sep = ",";
+    }
+    if (quantile)
+        hd_strbuf_printf(out, "%squantile=\"%s\"", sep, quantile);
+    if (quantile || v->label_count)
+        hd_strbuf_putc(out, '}');
+    hd_strbuf_putc(out, ' ');
+    put_number(out, n);
+}
+
+static void put_head(struct hd_strbuf *out, const struct shown *s, const struct hd_metric_view *v, int open)
+{
+    static const char *const types[] = {"", "counter", "gauge", "summary"};
+    const char *suffix = !open && v->type == HD_METRIC_COUNTER ? "_total" : "";
+
+    hd_strbuf_printf(out, "# TYPE %s%s %s\n", s->family, suffix, types[v->type]);
+    if (open && s->unit)
+        hd_strbuf_printf(out, "# UNIT %s %s\n", s->family, s->unit);
+    hd_strbuf_printf(out, "# HELP %s%s ", s->family, suffix);
+    put_escaped(out, v->help[0] ? v->help : s->family, open);
+    hd_strbuf_putc(out, '\n');
+}
+
+static void put_values(struct hd_strbuf *out, const struct shown *s, const struct hd_metric_view *v)
+{
+    if (v->type != HD_METRIC_SKETCH) {
+        put_sample(out, s, v->type == HD_METRIC_COUNTER ? "_total" : "", v, NULL, v->number * s->factor);
+        return;
+    }
+    put_sample(out, s, "", v, "0.5", v->count ? v->p50 * s->factor : NAN);
+    put_sample(out, s, "", v, "0.95", v->count ? v->p95 * s->factor : NAN);
+    put_sample(out, s, "", v, "0.99", v->count ? v->p99 * s->factor : NAN);
+    put_sample(out, s, "_sum", v, NULL, v->sum * s->factor);
+    put_sample(out, s, "_count", v, NULL, (double)v->count);
+}
+
+int hd_http_metrics_text(struct hd_metrics *m, int open, struct hd_strbuf *out)
+{
+    struct hd_metrics_snapshot snapshot;
+    struct shown now, last = {.family = ""};
+
+    if (hd_metrics_snapshot(m, NULL, &snapshot))
+        return HD_ENOMEM;
+    for (size_t i = 0; i < snapshot.count; i++) {
+        const struct hd_metric_view *v = &snapshot.views[i];
+
+        show_name(v, &now);
+        if (strcmp(now.family, last.family) || now.type != last.type)
+            put_head(out, &now, v, open);
+        put_values(out, &now, v);
+        last = now;
+    }
+    hd_metrics_snapshot_free(&snapshot);
+    if (open)
+        hd_strbuf_puts(out, "# EOF\n");
+    return out->failed ? HD_ENOMEM : HD_OK;
+}
+
+void hd_http_metrics(struct http_request *rq)
+{
+    const char *accept = hd_http_header(rq, MHD_HTTP_HEADER_ACCEPT);
+    int open = accept && strstr(accept, "application/openmetrics-text");
+    struct hd_strbuf body = HD_STRBUF_INIT;
+
+    if (hd_http_metrics_text(rq->engine->http->rt->parts.metrics, open, &body)) {
+        hd_strbuf_free(&body);
+        hd_http_problem(rq, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory");
+        return;
+    }
+    hd_http_answer(rq, MHD_HTTP_OK, open ? TYPE_OPEN : TYPE_TEXT, &body);
+    hd_http_set_header(rq, MHD_HTTP_HEADER_VARY, "Accept");
+}
