@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tags.h"
+
 /* --- conditions ---------------------------------------------------------------------------------------- */
 
 /* Marks of one read: more are tables alone. */
@@ -54,17 +56,23 @@ static int is_unsettled(const struct cache_capture *c)
 }
 
 struct cache_capture *cache_capture_new(struct cache *self, const struct cache_bound *b,
-                                        const struct hd_statement *st, enum cache_bypass *why)
+                                        const struct cache_policy *policy, const struct hd_statement *st,
+                                        enum cache_bypass *why)
 {
     struct cache_mark marks[MAX_MARKS];
     uint32_t n = find_marks(self, b, st, marks);
-    size_t count = n + CACHE_FIXED_CONDITIONS;
-    struct cache_capture *c =
-        n <= MAX_MARKS ? calloc(1, sizeof(*c) + count * sizeof(struct cache_condition)) : NULL;
+    struct cache_tagged tags;
+    struct cache_capture *c;
+    size_t count;
 
+    cache_tags_find(self, policy, st, &tags);
+    count = n + tags.count + CACHE_FIXED_CONDITIONS;
+    c = n <= MAX_MARKS ? calloc(1, sizeof(*c) + count * sizeof(struct cache_condition)) : NULL;
     *why = CACHE_BYPASS_BOUND;
     if (!c)
         return NULL;
+    c->policy = *policy;
+    c->policy.hint = (struct hd_str){NULL, 0}; /* is gone with the statement */
     c->described = (st->flags & HD_STMT_DESCRIBED) != 0;
     c->db = b->scope->db;
     c->head.nonce = self->nonce;
@@ -72,6 +80,8 @@ struct cache_capture *cache_capture_new(struct cache *self, const struct cache_b
     add_condition(&c->head, &self->epochs.everything);
     add_condition(&c->head, &c->db->written);
     add_condition(&c->head, &c->db->schema);
+    for (uint32_t i = 0; i < tags.count; i++)
+        add_condition(&c->head, tags.cells[i]);
     if (!add_marks(self, c, marks, n)) {
         if (!is_unsettled(c))
             return c;

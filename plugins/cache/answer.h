@@ -7,7 +7,7 @@
 
 #include "plan.h"
 
-/* Conditions that every head has: everything, the database, its schema. Those of tables follow. */
+/* Conditions that every head has: everything, the database, its schema. Those of tags and tables follow. */
 #define CACHE_FIXED_CONDITIONS 3
 
 /* What must hold for a value to be right: its head in stores of this process. */
@@ -41,7 +41,8 @@ struct cache_capture {
 /* Takes the epochs of everything that the read hangs on. NULL, and *why: something of it is unsettled, or
  * there is no memory. */
 struct cache_capture *cache_capture_new(struct cache *self, const struct cache_bound *b,
-                                        const struct hd_statement *st, enum cache_bypass *why);
+                                        const struct cache_policy *policy, const struct hd_statement *st,
+                                        enum cache_bypass *why);
 void cache_capture_free(struct cache_capture *c);
 void cache_capture_data(struct cache_capture *c, struct hd_str bytes);
 

@@ -2,6 +2,7 @@
  * CACHE STATS, CACHE FLUSH, CACHE INVALIDATE.
  */
 #include "explain.h"
+#include "tags.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -112,6 +113,31 @@ static int32_t invalidate_table(void *arg, const struct hd_call *call, struct hd
     return HD_OK;
 }
 
+/* [control] */
+static int32_t invalidate_tag(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    if (!call->arg_count || !call->args[0].len)
+        return cache_fail(err, HD_EINVAL, "which tag? CACHE INVALIDATE TAG NAME…");
+    for (uint32_t i = 0; i < call->arg_count; i++)
+        cache_tags_end(arg, call->args[i]);
+    return HD_OK;
+}
+
+/* [control] Each table is there by the names NAME: and SCHEMA.NAME:, so that 'documents:*' is all of it. */
+static int32_t invalidate_pattern(void *arg, const struct hd_call *call, struct hd_error *err)
+{
+    struct cache *self = arg;
+    char said[80];
+
+    if (call->arg_count != 1 || !call->args[0].len)
+        return cache_fail(err, HD_EINVAL, "give one pattern: CACHE INVALIDATE PATTERN 'documents:*'");
+    cache_tags_end_like(self, call->args[0].ptr);
+    snprintf(said, sizeof(said), "tags and keys, and %u tables",
+             cache_epochs_end_like(&self->epochs, call->args[0].ptr));
+    self->commands->message(call->result, said);
+    return HD_OK;
+}
+
 /* [control] What a DBA may run, where changes of the schema around the host are to be told at once. */
 static int32_t setup(void *arg, const struct hd_call *call, struct hd_error *err)
 {
@@ -142,6 +168,13 @@ int32_t cache_commands_add(struct cache *self, struct hd_error *err)
         code = c->add(self->host, "CACHE INVALIDATE TABLE", "[SCHEMA.]NAME",
                       "Drops the answers that hang on tables of that name, in all databases", 0,
                       invalidate_table, self, err);
+    if (code == HD_OK)
+        code = c->add(self->host, "CACHE INVALIDATE TAG", "NAME...", "Drops the answers that have a tag", 0,
+                      invalidate_tag, self, err);
+    if (code == HD_OK)
+        code = c->add(self->host, "CACHE INVALIDATE PATTERN", "PATTERN",
+                      "Drops the answers that have a tag, or hang on a table NAME:, that matches", 0,
+                      invalidate_pattern, self, err);
     if (code == HD_OK)
         code =
             c->add(self->host, "CACHE SETUP", "",

@@ -3,6 +3,7 @@
  */
 #include "epochs.h"
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,14 +173,37 @@ static int is(const char *a, struct hd_str b)
     return a && strlen(a) == b.len && !memcmp(a, b.ptr, b.len);
 }
 
-static uint32_t end_named(struct cache_database *db, struct hd_str schema, struct hd_str name)
+/* Which tables are meant: by their name, or else by a pattern. */
+struct wanted {
+    struct hd_str schema, name;
+    const char *pattern;
+};
+
+static int is_like(const struct cache_table *t, const char *pattern)
+{
+    char name[300];
+
+    if (!t->name)
+        return 1; /* nobody knows */
+    snprintf(name, sizeof(name), "%s.%s:", t->schema, t->name);
+    return !fnmatch(pattern, name, 0) || !fnmatch(pattern, name + strlen(t->schema) + 1, 0);
+}
+
+static int is_wanted(const struct cache_table *t, const struct wanted *w)
+{
+    if (w->pattern)
+        return is_like(t, w->pattern);
+    return is(t->name, w->name) && (!w->schema.len || is(t->schema, w->schema));
+}
+
+static uint32_t end_tables(struct cache_database *db, const struct wanted *w)
 {
     uint32_t n = 0;
 
     pthread_mutex_lock(&db->lock);
     for (size_t i = 0; i < CACHE_TABLE_BUCKETS; i++) {
         for (struct cache_table *t = db->buckets[i]; t; t = t->next) {
-            if (!is(t->name, name) || (schema.len && !is(t->schema, schema)))
+            if (!is_wanted(t, w))
                 continue;
             cache_bump(&t->written);
             cache_bump(&t->whole);
@@ -190,15 +214,25 @@ static uint32_t end_named(struct cache_database *db, struct hd_str schema, struc
     return n;
 }
 
-uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name)
+static uint32_t end_all(struct cache_epochs *e, const struct wanted *w)
 {
     uint32_t n = 0;
 
     pthread_mutex_lock(&e->lock);
     for (struct cache_database *db = e->databases; db; db = db->next)
-        n += end_named(db, schema, name);
+        n += end_tables(db, w);
     pthread_mutex_unlock(&e->lock);
     return n;
+}
+
+uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name)
+{
+    return end_all(e, &(struct wanted){.schema = schema, .name = name});
+}
+
+uint32_t cache_epochs_end_like(struct cache_epochs *e, const char *pattern)
+{
+    return end_all(e, &(struct wanted){.pattern = pattern});
 }
 
 /* --- cells --------------------------------------------------------------------------------------------- */

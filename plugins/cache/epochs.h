@@ -3,7 +3,8 @@
  * that it hangs on, as they were before its statement was sent; it may be given while they are the same. So
  * an invalidation costs one addition, however many answers it ends.
  *
- * There is one for everything, one for each database, and one for each table that an answer has ever hung on.
+ * There is one for everything, one for each database, one for each table that an answer has ever hung on, and
+ * those of tags.
  * They are made when they are first needed and live as long as the cache, because heads of values point to
  * them.
  */
@@ -58,8 +59,12 @@ struct cache_database {
     struct cache_table *buckets[CACHE_TABLE_BUCKETS]; /* guarded by lock */
 };
 
+/* Cells of tags: by the hash of what they stand for, so that some share one. */
+#define CACHE_TAG_CELLS 4096
+
 struct cache_epochs {
     struct cache_cell everything;
+    struct cache_cell tags[CACHE_TAG_CELLS]; /* see tags.h */
     _Atomic int32_t broken; /* there was no memory to note what must be known: nothing is kept any more */
     pthread_mutex_t lock;   /* guards the list; its members' own have theirs */
     struct cache_database *databases;
@@ -88,6 +93,8 @@ void cache_table_why(struct cache_database *db, struct cache_table *t, char *out
 /* Ends what hangs on the tables of that name, in all databases; schema empty: in any schema. How many they
  * were. [any] */
 uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name);
+/* The same of the tables whose name, "NAME:" or "SCHEMA.NAME:", the pattern matches. [any] */
+uint32_t cache_epochs_end_like(struct cache_epochs *e, const char *pattern);
 /* Found, or NULL: nothing has hung on it yet. [any] */
 struct cache_table *cache_database_find(struct cache_database *db, uint32_t oid);
 

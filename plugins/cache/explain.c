@@ -11,6 +11,7 @@
 
 #include "follow.h"
 #include "plan.h"
+#include "tags.h"
 #include "words.h"
 
 #define LOOK_MS    5
@@ -86,6 +87,49 @@ static void put_policy(const struct cache_explain *x, const struct cache_policy 
     for (uint32_t i = 0; i < x->cache->tier_count; i++)
         if (p->tiers & (1u << i))
             put(x, "store", "", x->cache->tiers[i].name);
+}
+
+/* --- tags ---------------------------------------------------------------------------------------------- */
+
+/* With which $n the columns of a rule's tag are compared. */
+static void put_tag(const struct cache_explain *x, struct hd_str tag)
+{
+    char value[TEXT_MAX] = "applies";
+    struct hd_str column;
+    uint64_t from = 0;
+    size_t len = 0;
+
+    while (cache_tag_column(tag, &from, &column) && len < sizeof(value)) {
+        uint32_t at = 0, first, count, found = 0;
+
+        while (cache_tag_numbers(x->cache->template, x->tmpl, column, &at, &first, &count))
+            for (uint32_t i = 0; i < count && len < sizeof(value); i++)
+                len += (size_t)snprintf(value + len, sizeof(value) - len, "%s%.*s = $%u",
+                                        found++ ? " or "
+                                        : len   ? ", "
+                                                : "applies with ",
+                                        (int)column.len, column.ptr, first + i);
+        if (!found) {
+            snprintf(value, sizeof(value), "does not apply: %.*s is compared with no constant",
+                     (int)column.len, column.ptr);
+            break;
+        }
+    }
+    put(x, "tag", tag.ptr, value);
+}
+
+static void put_tags(const struct cache_explain *x, const struct cache_policy *p)
+{
+    struct hd_str tag;
+    uint64_t at = 0;
+    char *name;
+
+    for (uint32_t i = 0; i < p->tag_count; i++)
+        put_tag(x, p->tags[i]);
+    while (cache_tag_hinted(p->hint, &at, &tag) && (name = strndup(tag.ptr, tag.len))) {
+        put(x, "tag", name, "of the hint");
+        free(name);
+    }
 }
 
 /* --- tables -------------------------------------------------------------------------------------------- */
@@ -276,6 +320,7 @@ static void tell_kept(const struct cache_explain *x, const struct cache_bound *b
     why = find_obstacle(x, b, &policy, room, &later);
     put_head(x, !why ? "yes" : later ? "not yet" : "no", why);
     put_policy(x, &policy);
+    put_tags(x, &policy);
     put_tables(x, b);
     if (policy.on)
         put_gaps(x, b, &policy);

@@ -103,6 +103,7 @@ void cache_rules_hint(const struct cache_rules *rules, struct hd_str sql, struct
     struct hd_str hint = rules->hints && sql.len ? find_hint(sql) : (struct hd_str){NULL, 0};
     uint64_t i = 0;
 
+    policy->hint = hint;
     while (i < hint.len) {
         uint64_t from;
 

@@ -165,7 +165,7 @@ static int miss(struct cache_worker *w, const struct cache_plan *p, const struct
     struct cache_session *s = st->session_state;
     /* In a block it has a server, which the one that it waits for may want. */
     int may_wait = !s->captures && st->txn == HD_TX_IDLE && cache_park_possible(w, p->rules);
-    struct cache_capture *c = cache_capture_new(self, b, st, why);
+    struct cache_capture *c = cache_capture_new(self, b, policy, st, why);
     int32_t code;
 
     if (!c)
@@ -178,7 +178,6 @@ static int miss(struct cache_worker *w, const struct cache_plan *p, const struct
         cache_capture_free(c);
         return 1;
     }
-    c->policy = *policy;
     c->sent_ns = cache_now_ns();
     c->max_bytes = p->rules->max_value_bytes;
     s->captures++;

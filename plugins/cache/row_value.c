@@ -42,7 +42,7 @@ static int is_blank(char c)
 }
 
 /* As PostgreSQL reads integers: blanks around, a sign, digits. 0: it is none, or too large. */
-static int read_integer(struct hd_str s, int64_t *out)
+int cache_value_read_integer(struct hd_str s, int64_t *out)
 {
     const char *p = s.ptr, *end = s.ptr + s.len;
     uint64_t n = 0, most = INT64_MAX;
@@ -70,7 +70,7 @@ static int read_integer(struct hd_str s, int64_t *out)
 }
 
 /* Big-endian, of 2, 4 or 8 bytes. */
-static int64_t read_binary(struct hd_str s)
+int64_t cache_value_read_binary(struct hd_str s)
 {
     uint64_t n = (uint8_t)s.ptr[0] & 0x80 ? UINT64_MAX : 0;
 
@@ -101,8 +101,8 @@ static int integer_form(const struct cache_value_place *at, const struct hd_valu
     if (v->kind == HD_VAL_PARAM && v->format) {
         if (v->data.len != size_of(type))
             return 0;
-        n = read_binary(v->data);
-    } else if (!read_integer(v->data, &n))
+        n = cache_value_read_binary(v->data);
+    } else if (!cache_value_read_integer(v->data, &n))
         return 0;
     *hash = hash_integer(n);
     return 1;
@@ -119,7 +119,7 @@ static int hex_digit(char c)
 }
 
 /* As PostgreSQL reads them: 32 digits, a dash behind any group of four, braces around or not. */
-static int read_uuid(struct hd_str s, uint8_t *out)
+int cache_value_read_uuid(struct hd_str s, uint8_t *out)
 {
     const char *p = s.ptr, *end = s.ptr + s.len;
 
@@ -152,7 +152,7 @@ static int uuid_form(const struct cache_value_place *at, const struct hd_value *
         if (v->data.len != sizeof(bytes))
             return 0;
         memcpy(bytes, v->data.ptr, sizeof(bytes));
-    } else if (!read_uuid(v->data, bytes))
+    } else if (!cache_value_read_uuid(v->data, bytes))
         return 0;
     *hash = hash_of(HD_CANONICAL_UUID, bytes, sizeof(bytes));
     return 1;

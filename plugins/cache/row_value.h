@@ -24,4 +24,10 @@ struct cache_value_place {
 enum cache_value_form cache_value_form(const struct cache_value_place *at, int utf8, const struct hd_value *v,
                                        uint64_t *hash);
 
+/* Parts of that. As PostgreSQL reads integers, also of such a size; a binary one of 2, 4 or 8 bytes; a uuid,
+ * into 16 bytes. 0: it is none. */
+int cache_value_read_integer(struct hd_str s, int64_t *out);
+int64_t cache_value_read_binary(struct hd_str s);
+int cache_value_read_uuid(struct hd_str s, uint8_t *out);
+
 #endif

@@ -3,6 +3,7 @@
  * hint.c.
  */
 #include "rules.h"
+#include "tags.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -71,6 +72,9 @@ static const struct hd_option rule_table[] = {
      HD_OPT_DURATION, RELOAD, RULE(ttl_ms), 0},
     {"stores", NULL, NULL, "Which of the plugin's stores; all when empty", 0, 0, HD_OPT_LIST, RELOAD,
      RULE(stores), 0},
+    {"tags", NULL, NULL,
+     "Names for CACHE INVALIDATE TAG; {COLUMN} is the value that the statement compares that column with", 0,
+     0, HD_OPT_LIST, RELOAD, RULE(tags), 0},
 };
 
 const struct hd_section_kind cache_sections[1] = {
@@ -161,6 +165,28 @@ static int32_t read_table(struct cache_rules *rules, struct hd_str name, struct 
     return copy(rules, (struct hd_str){dot + 1, name.len - (uint64_t)(dot + 1 - name.ptr)}, &rule->table);
 }
 
+static int32_t read_tags(struct cache_rules *rules, const struct hd_section *s,
+                         const struct hd_str_list *tags, struct cache_policy *policy, struct hd_error *err)
+{
+    struct hd_str *all = give(rules, tags->count * sizeof(*all));
+    struct hd_error why = HD_ERROR_INIT;
+
+    if (!all)
+        return no_memory(err);
+    if (tags->count > CACHE_TAG_NAMES)
+        return cache_fail(err, HD_EINVAL, "%s: [cache %s] tags: more than %d", s->origin, s->name,
+                          CACHE_TAG_NAMES);
+    for (uint64_t i = 0; i < tags->count; i++) {
+        if (cache_tag_check(tags->items[i], &why) != HD_OK)
+            return cache_fail(err, HD_EINVAL, "%s: [cache %s] tags: %s", s->origin, s->name, why.text);
+        if (copy(rules, tags->items[i], &all[i]))
+            return no_memory(err);
+    }
+    policy->tags = all;
+    policy->tag_count = (uint32_t)tags->count;
+    return HD_OK;
+}
+
 static int32_t read_section(struct cache_rules *rules, const struct hd_section *s, struct cache_rule *rule,
                             struct hd_error *err)
 {
@@ -191,7 +217,7 @@ static int32_t read_section(struct cache_rules *rules, const struct hd_section *
     rule->policy.on = c->on;
     if (c->ttl_ms)
         rule->policy.ttl_ms = (uint64_t)c->ttl_ms;
-    return HD_OK;
+    return read_tags(rules, s, &c->tags, &rule->policy, err);
 }
 
 /* --- the set ------------------------------------------------------------------------------------------- */

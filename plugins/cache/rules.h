@@ -41,6 +41,7 @@ struct cache_rule_conf {
     int32_t mode;   /* 0: the plugin's; else enum cache_mode + 1 */
     int64_t ttl_ms; /* 0: the plugin's */
     struct hd_str_list stores;
+    struct hd_str_list tags;
 };
 
 /* What is to be done with the answers of a read. */
@@ -50,7 +51,11 @@ struct cache_policy {
     enum cache_mode mode;
     uint32_t reserved;
     uint64_t ttl_ms, bound_ms, strict_wait_ms;
-    const char *rule; /* NUL-terminated name; NULL: the defaults, or a hint */
+    const char *rule;          /* NUL-terminated name; NULL: the defaults, or a hint */
+    const struct hd_str *tags; /* NUL-terminated; see tags.h */
+    uint32_t tag_count;
+    uint32_t reserved2;
+    struct hd_str hint; /* what stands in the statement's comment behind "howdah:" */
 };
 
 struct cache_rule {
@@ -102,7 +107,7 @@ void cache_rules_unref(struct cache_rules *rules); /* NULL is allowed; [any] */
 struct cache_policy cache_rules_find(const struct cache_rules *rules, const struct cache_subject *what);
 
 /* What the comment that the text begins or ends with says, if it is a hint and hints are allowed:
- * howdah: cache=5m, cache=off. What cannot be read is no hint. */
+ * howdah: cache=5m, cache=off, tag=client:42. What cannot be read is no hint. */
 void cache_rules_hint(const struct cache_rules *rules, struct hd_str sql, struct cache_policy *policy);
 
 /* Fills err (NULL is allowed) and returns the code. */

@@ -35,6 +35,7 @@ PLUGINS = {
     "plugin cache": {"enabled": "yes", "mode": "strict", "strict_wait": "5s"},
     "cache soft": {"table": "soft", "mode": "ttl", "ttl": "90s"},
     "cache never-audit": {"table": "audit", "cache": "off"},
+    "cache doc": {"table": "doc", "tags": "client:{client_id}, doc:{id}:{client_id}, papers"},
     "plugin cache-memory": {"enabled": "yes"},
     "plugin change-stream": {"enabled": "yes", "retry_interval": "50ms"},
     "host": {"workers": 2, "worker_fill": 0},
@@ -208,6 +209,122 @@ def explain_ctl():
     table = host.control("cache", "explain", "for", "app@shop_auto", "SELECT v FROM item WHERE id = 7")
     equal(table.returncode, 0, table.stderr)
     assert "rows with id = $1" in table.stdout, table.stdout
+
+
+# --- tags and patterns ---
+
+
+def ends(command, sql):
+    """Does the command end the answer of the statement, which is kept?"""
+    with client() as w:
+        warm(w, sql)
+        warm(w, "SELECT t FROM doc WHERE client_id = 99")  # another one, of the same table
+        host.console(command)
+        return not hit_by(w, sql)
+
+
+DOC = "SELECT t FROM doc WHERE client_id = 4"
+
+
+@test("tags: a rule's, with the values that columns are compared with; over what they were not given they go by")
+def rule_tags():
+    for command, expected in (
+        ("CACHE INVALIDATE TAG client:4", True),
+        ("CACHE INVALIDATE TAG papers", True),
+        ("CACHE INVALIDATE TAG client:5 client:4", True),
+        ("CACHE INVALIDATE TAG client:5", False),
+        ("CACHE INVALIDATE TAG client", False),
+        ("CACHE INVALIDATE TAG 4", False),
+        ("CACHE INVALIDATE TAG doc:1:4", False),  # id is compared with nothing
+        ("CACHE INVALIDATE TAG 'client:4'", True),
+    ):
+        equal(ends(command, DOC), expected, command)
+    equal(ends("CACHE INVALIDATE TAG doc:1:4", DOC + " AND id = 1"), True)
+    equal(ends("CACHE INVALIDATE TAG client:4", "SELECT t FROM doc WHERE client_id IN (3, 4)"), True)
+    equal(ends("CACHE INVALIDATE TAG client:4", "SELECT i.v FROM item i JOIN doc d USING (id) WHERE d.client_id = 4"), True)
+    equal(ends("CACHE INVALIDATE TAG client:4", "SELECT v FROM item WHERE client_id = 4"), False)  # no rule of its own
+
+
+@test("tags: of a comment in the statement")
+def hint_tags():
+    sql = "/* howdah: tag=a:1 tag=b */ SELECT v FROM item WHERE id = 9"
+    for tag, expected in (("a:1", True), ("b", True), ("a:2", False), ("a:", False)):
+        equal(ends("CACHE INVALIDATE TAG %s" % tag, sql), expected, tag)
+
+
+@test("tags: of parameters, in text and binary, the value counts and not how it is written")
+def parameter_tags():
+    sql = "SELECT t FROM doc WHERE client_id = $1"
+    with host.connect("shop_auto") as c, pg.connect() as direct:
+
+        def read(value, binary):
+            before = stats()["hits"]
+            rows = c.cursor(binary=binary).execute("SELECT t FROM doc WHERE client_id = %s", [value], binary=binary).fetchall()
+            equal(rows, direct.execute("SELECT t FROM doc WHERE client_id = %s", [value]).fetchall())
+            return stats()["hits"] > before
+
+        for binary in (False, True):
+            for value in (4, 5):
+                wait_for(lambda: read(value, binary), what="a parameter's answer is kept")
+            host.console("CACHE INVALIDATE TAG client:4")
+            equal((read(5, binary), read(4, binary)), (True, False), "binary: %s" % binary)
+
+
+@test("patterns: over tags and tables; never less than what they match")
+def patterns():
+    for command, expected in (
+        ("CACHE INVALIDATE PATTERN 'client:*'", True),
+        ("CACHE INVALIDATE PATTERN 'cl?ent:4'", True),
+        ("CACHE INVALIDATE PATTERN '*'", True),
+        ("CACHE INVALIDATE PATTERN 'doc:*'", True),  # the table
+        ("CACHE INVALIDATE PATTERN 'public.doc:*'", True),
+        ("CACHE INVALIDATE PATTERN 'other:*'", False),
+        ("CACHE INVALIDATE PATTERN 'item:*'", False),
+    ):
+        equal(ends(command, DOC), expected, command)
+    untagged = "SELECT v FROM item WHERE id = 9"
+    for command, expected in (
+        ("CACHE INVALIDATE PATTERN 'client:*'", False),
+        ("CACHE INVALIDATE PATTERN 'it*'", True),
+        ("CACHE INVALIDATE PATTERN 'item:*'", True),
+        ("CACHE INVALIDATE PATTERN '*.item:'", True),
+        ("CACHE INVALIDATE PATTERN 'item'", False),
+    ):
+        equal(ends(command, untagged), expected, command)
+
+
+@test("tags: an answer that is on its way while its tag ends is not kept")
+def tag_race():
+    slow = "SELECT d.t FROM doc d, doc e, doc f, doc g WHERE d.client_id = 4 AND f.id > 0 AND g.id <= 10 ORDER BY md5(d.t || e.t || f.t || g.t) LIMIT 1"
+    with client() as w:
+        warm(w, slow)
+        host.console("CACHE INVALIDATE TAG client:4")
+        before = stats()
+        w.send(sides.pgwire.query(slow))
+        wait_for(lambda: stats()["misses"] > before["misses"], what="the statement is on its way")
+        host.console("CACHE INVALIDATE TAG client:4")
+        sides.collect(w)
+        equal(stats()["not_stored"], before["not_stored"] + 1)
+        equal(hit_by(w, slow), False)
+
+
+@test("explain: which tags apply")
+def explain_tags():
+    e = Explained(DOC)
+    equal(e.one("tag", "client:{client_id}"), "applies with client_id = $1")
+    assert "id is compared with no constant" in e.one("tag", "doc:{id}:{client_id}"), e.rows
+    equal(e.one("tag", "papers"), "applies")
+    equal(Explained("/* howdah: tag=b */ SELECT v FROM item").one("tag", "b"), "of the hint")
+
+
+@test("tags: what a rule may not say is refused with its place")
+def bad_tags():
+    for tags, why in (("a b", "blank"), ("a{", "not closed"), ("a{}", "which column"), ("a{{b}}", "braces")):
+        config = sections()
+        config["cache doc"]["tags"] = tags
+        other = Host(pg, config, start=False)
+        result = other.run("-t")
+        assert result.returncode and "[cache doc] tags" in result.stdout + result.stderr and why in result.stdout + result.stderr, (tags, result)
 
 
 main()
