@@ -43,7 +43,7 @@ CREATE TABLE arbitration_analysis (
 );
 
 CREATE TABLE user_activities (
-    id          bigint GENERATED ALWAYS AS IDENTITY,
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id     bigint NOT NULL,
     document_id bigint NOT NULL,
     action      text NOT NULL,
