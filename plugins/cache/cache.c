@@ -13,6 +13,7 @@
  *   follow.c, strict.c  what is written around the host, and reads that wait until it is known
  *   epochs.c   the counters that say whether something has changed
  *   rules.c, hint.c    what is kept, how long, and where
+ *   refresh.c  answers that are asked for anew while they may still be given
  *   commands.c, explain.c   what people ask for
  *
  * Stores are other plugins ("howdah.cache-store/1"): this one knows none by name.
@@ -148,6 +149,8 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     if (code == HD_OK)
         code = cache_rules_new(conf, &self->rules, err);
     if (code == HD_OK)
+        code = cache_rule_stats_attach(self, self->rules, err);
+    if (code == HD_OK)
         code = find_stores(self, err);
     if (code == HD_OK)
         code = find_stream(self, err);
@@ -170,7 +173,8 @@ static void reload(void *arg, const struct hd_conf *conf)
     struct hd_error err = HD_ERROR_INIT;
 
     cache_bump(&self->epochs.everything);
-    if (cache_rules_new(conf, &rules, &err) != HD_OK) {
+    if (cache_rules_new(conf, &rules, &err) != HD_OK || cache_rule_stats_attach(self, rules, &err) != HD_OK) {
+        cache_rules_unref(rules);
         hd_host_api(self->host)->failed(self->host, err.text);
         return; /* the old rules stay in force */
     }
@@ -200,6 +204,7 @@ static void destroy(void *arg)
     cache_writes_forget_left(self);
     pthread_mutex_destroy(&self->left_lock);
     cache_epochs_free(&self->epochs);
+    cache_rule_stats_free(self);
     cache_flights_free(&self->flights);
     cache_prepared_free(&self->prepared);
     pthread_mutex_destroy(&self->lock);

@@ -10,6 +10,7 @@
 #include "epochs.h"
 #include "flight.h"
 #include "prepared.h"
+#include "rule_stats.h"
 #include "rules.h"
 #include "stats.h"
 
@@ -43,7 +44,8 @@ struct cache {
     pthread_mutex_t left_lock;
     struct cache_left *left; /* guarded by left_lock */
     struct cache_stats stats;
-    struct cache_explain *explaining; /* under way; the control thread's */
+    struct cache_rule_stats *rule_stats; /* made on the control thread */
+    struct cache_explain *explaining;    /* under way; the control thread's */
     pthread_mutex_t lock; /* guards `rules`: workers take a reference while a reload exchanges them */
     struct cache_rules *rules;
 };
@@ -83,6 +85,7 @@ struct cache_worker {
     struct cache_hit *free_hits;
     struct cache_parked *parked; /* a ring, oldest first */
     uint32_t parked_first, parked_count, parked_cap;
+    uint64_t random; /* of early refresh; 0: not used yet */
     hd_timer *timer; /* made when the first statement waits */
 };
 

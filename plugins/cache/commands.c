@@ -64,6 +64,8 @@ static int32_t show_stats(void *arg, const struct hd_call *call, struct hd_error
     put_metric(self, call->result, "unknown_writes", s->unknown_writes);
     put_metric(self, call->result, "followed", s->followed);
     put_metric(self, call->result, "unchecked", s->unchecked);
+    put_metric(self, call->result, "stale", s->stale);
+    put_metric(self, call->result, "refreshed", s->refreshed);
     put_metric(self, call->result, "prepared", s->prepared);
     put_row(self, call->result, "", "saved_ms", self->metrics->value(self->host, s->saved) / 1000000);
     for (int i = 0; i < CACHE_BYPASS_COUNT; i++) {
@@ -161,6 +163,10 @@ int32_t cache_commands_add(struct cache *self, struct hd_error *err)
     int32_t code = c->add(self->host, "CACHE STATS", "", "What the result cache and its stores have done",
                           HD_CMDF_READ_ONLY, show_stats, self, err);
 
+    if (code == HD_OK)
+        code =
+            c->add(self->host, "CACHE RULES", "", "What the result cache has done for the reads of each rule",
+                   HD_CMDF_READ_ONLY, cache_rule_stats_show, self, err);
     if (code == HD_OK)
         code = c->add(self->host, "CACHE FLUSH", "", "Drops all answers of the result cache", 0, flush, self,
                       err);

@@ -87,6 +87,10 @@ static void put_policy(const struct cache_explain *x, const struct cache_policy 
     for (uint32_t i = 0; i < x->cache->tier_count; i++)
         if (p->tiers & (1u << i))
             put(x, "store", "", x->cache->tiers[i].name);
+    if (p->beta > 0)
+        put(x, "early_refresh", "", "yes");
+    if (p->stale_ms)
+        put_duration(x, "stale_while_revalidate", p->stale_ms);
 }
 
 /* --- tags ---------------------------------------------------------------------------------------------- */

@@ -103,6 +103,7 @@ static void clear(struct cache_bound *b, const struct cache *self)
     b->tables = NULL;
     b->rows = NULL;
     b->silent = 0;
+    b->policy = (struct cache_policy){0};
     b->table_count = 0;
 }
 

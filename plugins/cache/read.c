@@ -9,6 +9,7 @@
 #include "follow.h"
 #include "key.h"
 #include "park.h"
+#include "refresh.h"
 #include "strict.h"
 #include "words.h"
 
@@ -45,11 +46,48 @@ static void release_hit(void *arg)
     give_hit(h);
 }
 
-/* Found in a store; does it still hold? */
-static int look_in(struct cache_worker *w, const struct cache_tier *tier, const struct hd_cache_key *key,
-                   const struct cache_bound *b, const struct hd_statement *st, struct hd_verdict *v)
+/* The server is asked, and this is what its answer goes to. */
+static void depart(struct cache_capture *c, const struct cache_plan *p, const struct hd_statement *st)
+{
+    struct cache_session *s = st->session_state;
+
+    c->sent_ns = cache_now_ns();
+    c->max_bytes = p->rules->max_value_bytes;
+    s->captures++;
+    *st->slot = c;
+}
+
+/* Something is there, and is to be asked for anew. 0: somebody has already, or it cannot be kept now. */
+static int refresh(struct cache_worker *w, const struct cache_plan *p, const struct cache_bound *b,
+                   const struct cache_policy *policy, const struct hd_cache_key *key,
+                   const struct hd_statement *st)
 {
     struct cache *self = w->cache;
+    struct cache_flight *flight;
+    struct cache_capture *c;
+    enum cache_bypass why;
+
+    if (cache_flight_start(&self->flights, key, 0, &flight) != HD_OK)
+        return 0;
+    c = cache_capture_new(self, b, policy, st, &why);
+    if (!c) {
+        cache_flight_land(&self->flights, flight);
+        cache_resume_all(self, flight, NULL);
+        return 0;
+    }
+    c->flight = flight;
+    depart(c, p, st);
+    cache_count_refreshed(self, policy->stats);
+    return 1;
+}
+
+/* Found in a store; does it still hold? */
+static int look_in(struct cache_worker *w, const struct cache_plan *p, const struct cache_policy *policy,
+                   const struct cache_tier *tier, const struct hd_cache_key *key, const struct cache_bound *b,
+                   const struct hd_statement *st, struct hd_verdict *v)
+{
+    struct cache *self = w->cache;
+    enum cache_age age;
     struct cache_hit *h = take_hit(w);
     int32_t code;
 
@@ -70,6 +108,13 @@ static int look_in(struct cache_worker *w, const struct cache_tier *tier, const 
         }
         return 0;
     }
+    age = cache_age(w, policy, &h->value, (tier->store->traits & HD_STORE_SHARED) != 0);
+    if (age != CACHE_FRESH && refresh(w, p, b, policy, key, st)) {
+        release_hit(h);
+        return 1;
+    }
+    if (age == CACHE_STALE)
+        cache_count_stale(self, policy->stats);
     if (b->policy.mode == CACHE_STRICT) {
         if (cache_strict_hold(w, b, tier, &h->value, st, v) == HD_OK)
             give_hit(h); /* the value is kept there */
@@ -82,15 +127,16 @@ static int look_in(struct cache_worker *w, const struct cache_tier *tier, const 
     v->bytes = h->value.bytes;
     v->release = release_hit;
     v->release_arg = h;
-    cache_stats_hit(&self->stats, self->host, self->metrics, h->value.cost_ns);
+    cache_count_hit(self, policy->stats, h->value.cost_ns);
     return 1;
 }
 
-static int look_up(struct cache_worker *w, const struct hd_cache_key *key, const struct cache_bound *b,
-                   const struct hd_statement *st, struct hd_verdict *v)
+static int look_up(struct cache_worker *w, const struct cache_plan *p, const struct cache_policy *policy,
+                   const struct hd_cache_key *key, const struct cache_bound *b, const struct hd_statement *st,
+                   struct hd_verdict *v)
 {
     for (uint32_t i = 0; i < w->cache->tier_count; i++)
-        if ((b->policy.tiers & (1u << i)) && look_in(w, &w->cache->tiers[i], key, b, st, v))
+        if ((b->policy.tiers & (1u << i)) && look_in(w, p, policy, &w->cache->tiers[i], key, b, st, v))
             return 1;
     return 0;
 }
@@ -133,9 +179,9 @@ static const struct cache_bound *find_bound(struct cache_worker *w, struct cache
     if (!s || cache_context_update(w, &s->context, st) || !(b = cache_plan_bind(p, s->context.scope)))
         return NULL;
     *why = b->why;
+    *policy = b->policy;
     if (b->code != HD_OK)
         return NULL;
-    *policy = b->policy;
     cache_rules_hint(p->rules, st->sql, policy);
     *why = CACHE_BYPASS_OFF;
     if (!policy->on)
@@ -170,7 +216,7 @@ static int miss(struct cache_worker *w, const struct cache_plan *p, const struct
 
     if (!c)
         return 0;
-    count(self, self->stats.misses);
+    cache_count_miss(self, policy->stats);
     code = cache_flight_start(&self->flights, key, may_wait ? st->handle : 0, &c->flight);
     if (code == HD_PENDING)
         cache_park(w, p->rules, st->handle, v);
@@ -178,10 +224,7 @@ static int miss(struct cache_worker *w, const struct cache_plan *p, const struct
         cache_capture_free(c);
         return 1;
     }
-    c->sent_ns = cache_now_ns();
-    c->max_bytes = p->rules->max_value_bytes;
-    s->captures++;
-    *st->slot = c;
+    depart(c, p, st);
     return 1;
 }
 
@@ -189,21 +232,21 @@ int32_t cache_read_statement(struct cache_worker *w, struct cache_plan *p, const
                              struct hd_verdict *v)
 {
     struct cache_session *s = st->session_state;
-    struct cache_policy policy;
+    struct cache_policy policy = {0};
     const struct cache_bound *b = NULL;
     struct hd_cache_key key;
     enum cache_bypass why = CACHE_BYPASS_BOUND;
 
     if (s && !is_excluded(st, s, &why) && (b = find_bound(w, p, s, st, &policy, &why)) &&
         cache_key_make(w, s, st, &key) == HD_OK) {
-        if (look_up(w, &key, b, st, v))
+        if (look_up(w, p, &policy, &key, b, st, v))
             return HD_OK;
         if (cache_has_time_words(st))
             why = CACHE_BYPASS_WORDS;
         else if (miss(w, p, b, &policy, &key, st, v, &why))
             return HD_OK;
     }
-    count(w->cache, w->cache->stats.bypass[why]);
+    cache_count_bypass(w->cache, policy.stats, why);
     return HD_OK;
 }
 
@@ -212,16 +255,21 @@ void cache_read_data(const struct hd_statement *st, struct hd_str bytes)
     cache_capture_data(*st->slot, bytes);
 }
 
-static int store(struct cache *self, const struct cache_capture *c, const struct hd_cache_value *value)
+static int store(struct cache *self, const struct cache_capture *c, struct hd_cache_value *value)
 {
     const struct hd_cache_key key = {.size = sizeof(key),
                                      .hash = c->flight->hash,
                                      .bytes = {(const char *)c->flight->key, c->flight->key_len}};
     int stored = 0;
 
-    for (uint32_t i = 0; i < self->tier_count; i++)
-        if (c->policy.tiers & (1u << i))
-            stored |= self->tiers[i].store->put(self->tiers[i].self, &key, value) == HD_OK;
+    for (uint32_t i = 0; i < self->tier_count; i++) {
+        const struct hd_cache_store_v1 *to = self->tiers[i].store;
+
+        if (!(c->policy.tiers & (1u << i)))
+            continue;
+        value->left_ms = cache_keep_ms(&c->policy, (to->traits & HD_STORE_SHARED) != 0);
+        stored |= to->put(self->tiers[i].self, &key, value) == HD_OK;
+    }
     return stored;
 }
 
@@ -235,7 +283,6 @@ static void keep(struct cache *self, struct cache_capture *c, const struct hd_ou
     if (good) {
         value.head = (struct hd_str){(const char *)&c->head,
                                      sizeof(c->head) + c->head.count * sizeof(c->head.conditions[0])};
-        value.left_ms = c->policy.ttl_ms;
         value.cost_ns = cache_now_ns() - c->sent_ns;
     }
     count(self, good && store(self, c, &value) ? self->stats.stored : self->stats.not_stored);

@@ -5,6 +5,8 @@
 #include "rules.h"
 #include "tags.h"
 
+#include "refresh.h"
+
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +77,14 @@ static const struct hd_option rule_table[] = {
     {"tags", NULL, NULL,
      "Names for CACHE INVALIDATE TAG; {COLUMN} is the value that the statement compares that column with", 0,
      0, HD_OPT_LIST, RELOAD, RULE(tags), 0},
+    {"early_refresh", "no", NULL,
+     "Before an answer's ttl is over one of its readers asks anew, the others get it meanwhile: yes, no, or "
+     "how "
+     "eager, 1 being yes",
+     0, 0, HD_OPT_STRING, RELOAD, RULE(early_refresh), 0},
+    {"stale_while_revalidate", "0", NULL,
+     "For so long past its ttl an answer is given while one of its readers asks anew; with mode = ttl alone",
+     0, 31536000000.0, HD_OPT_DURATION, RELOAD, RULE(stale_ms), 0},
 };
 
 const struct hd_section_kind cache_sections[1] = {
@@ -187,6 +197,23 @@ static int32_t read_tags(struct cache_rules *rules, const struct hd_section *s,
     return HD_OK;
 }
 
+static int32_t read_refresh(const struct hd_section *s, const struct cache_rule_conf *c,
+                            struct cache_policy *policy, struct hd_error *err)
+{
+    if (!cache_read_beta(c->early_refresh, &policy->beta))
+        return cache_fail(err, HD_EINVAL,
+                          "%s: [cache %s] early_refresh: \"%s\" is neither yes, no, nor a number up to 1000",
+                          s->origin, s->name, c->early_refresh.ptr);
+    policy->stale_ms = (uint64_t)c->stale_ms;
+    if (policy->stale_ms && policy->mode != CACHE_TTL)
+        return cache_fail(
+            err, HD_EINVAL,
+            "%s: [cache %s] stale_while_revalidate: an answer past its ttl is older than mode = "
+            "%s allows; say mode = ttl in this rule, or leave it out",
+            s->origin, s->name, policy->mode == CACHE_STRICT ? "strict" : "bounded");
+    return HD_OK;
+}
+
 static int32_t read_section(struct cache_rules *rules, const struct hd_section *s, struct cache_rule *rule,
                             struct hd_error *err)
 {
@@ -217,7 +244,8 @@ static int32_t read_section(struct cache_rules *rules, const struct hd_section *
     rule->policy.on = c->on;
     if (c->ttl_ms)
         rule->policy.ttl_ms = (uint64_t)c->ttl_ms;
-    return read_tags(rules, s, &c->tags, &rule->policy, err);
+    code = read_tags(rules, s, &c->tags, &rule->policy, err);
+    return code == HD_OK ? read_refresh(s, c, &rule->policy, err) : code;
 }
 
 /* --- the set ------------------------------------------------------------------------------------------- */

@@ -42,6 +42,8 @@ struct cache_rule_conf {
     int64_t ttl_ms; /* 0: the plugin's */
     struct hd_str_list stores;
     struct hd_str_list tags;
+    struct hd_str early_refresh;
+    int64_t stale_ms;
 };
 
 /* What is to be done with the answers of a read. */
@@ -55,7 +57,10 @@ struct cache_policy {
     const struct hd_str *tags; /* NUL-terminated; see tags.h */
     uint32_t tag_count;
     uint32_t reserved2;
-    struct hd_str hint; /* what stands in the statement's comment behind "howdah:" */
+    struct hd_str hint;                   /* what stands in the statement's comment behind "howdah:" */
+    uint64_t stale_ms;                    /* past the ttl, while a new answer is on its way; mode ttl alone */
+    double beta;                          /* of early refresh; 0: none */
+    const struct cache_rule_stats *stats; /* see rule_stats.h; NULL in a set that is only checked */
 };
 
 struct cache_rule {

@@ -33,6 +33,9 @@ int32_t cache_stats_init(struct cache_stats *s, hd_host *host, const struct hd_m
         {&s->followed, "howdah_cache_followed_total", "Transactions whose changes the change stream told of"},
         {&s->unchecked, "howdah_cache_unchecked_total",
          "Strict answers that were not given: the check came too late, or found a change"},
+        {&s->stale, "howdah_cache_stale_total", "Hits past the ttl, while a new answer was on its way"},
+        {&s->refreshed, "howdah_cache_refreshed_total",
+         "Reads that were sent though an answer was there: it was about to be, or was, past its ttl"},
         {&s->saved, "howdah_cache_saved_nanoseconds_total", "Time of servers that hits have saved"},
     };
 
@@ -54,11 +57,4 @@ int32_t cache_stats_init(struct cache_stats *s, hd_host *host, const struct hd_m
             return HD_EFULL;
     }
     return HD_OK;
-}
-
-void cache_stats_hit(const struct cache_stats *s, hd_host *host, const struct hd_metrics_v1 *metrics,
-                     uint64_t cost_ns)
-{
-    metrics->add(host, s->hits, 1);
-    metrics->add(host, s->saved, (int64_t)cost_ns);
 }

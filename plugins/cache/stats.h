@@ -25,7 +25,7 @@ enum cache_bypass {
 
 struct cache_stats {
     int64_t hits, misses, stored, not_stored, outdated, waited, invalidations, unknown_writes, followed,
-        unchecked;
+        unchecked, stale, refreshed;
     int64_t saved;
     int64_t prepared; /* a gauge */
     int64_t bypass[CACHE_BYPASS_COUNT];
@@ -33,9 +33,6 @@ struct cache_stats {
 
 /* Makes the metrics; an error code where it cannot. */
 int32_t cache_stats_init(struct cache_stats *s, hd_host *host, const struct hd_metrics_v1 *metrics);
-/* A read was answered from the cache, which took so long to make. [any] */
-void cache_stats_hit(const struct cache_stats *s, hd_host *host, const struct hd_metrics_v1 *metrics,
-                     uint64_t cost_ns);
 const char *cache_bypass_name(enum cache_bypass why);
 
 #endif

@@ -17,6 +17,7 @@ struct waiting {
     const struct cache_tier *tier; /* that has lent the value; NULL: it is a copy, behind this struct */
     uint64_t handle;
     uint64_t generation; /* of the catalog, that the read was bound by */
+    const struct cache_rule_stats *rule;
     struct hd_cache_value value;
 };
 
@@ -43,7 +44,7 @@ static void answer_one(struct waiting *w, int good)
                                  .bytes = w->value.bytes};
 
     if (self->statement->resume(self->host, w->handle, &v) == HD_OK && good)
-        cache_stats_hit(&self->stats, self->host, self->metrics, w->value.cost_ns);
+        cache_count_hit(self, w->rule, w->value.cost_ns);
 }
 
 /* The check is over. */
@@ -77,6 +78,7 @@ int32_t cache_strict_hold(struct cache_worker *w, const struct cache_bound *b, c
                             .tier = tier,
                             .handle = st->handle,
                             .generation = b->generation,
+                            .rule = b->policy.stats,
                             .value = *value};
     code = cache_follow_check(self, b->scope->db, b->policy.strict_wait_ms, on_checked, one);
     if (code != HD_PENDING) {

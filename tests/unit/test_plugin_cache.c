@@ -4,10 +4,12 @@
  */
 #include "unit.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cache/answer.h"
+#include "cache/refresh.h"
 #include "cache/words.h"
 #include "cache/writes.h"
 
@@ -497,8 +499,58 @@ static void answers(void)
     CU_ASSERT(!splits(0, longer, sizeof(longer), &d, &r));
 }
 
+/* --- age ----------------------------------------------------------------------------------------------- */
+
+/* How many of so many hits ask anew. */
+static unsigned asking(struct cache_worker *w, const struct cache_policy *p, uint64_t left_ms, unsigned hits)
+{
+    const struct hd_cache_value v = {.size = sizeof(v), .left_ms = left_ms, .cost_ns = 100000000};
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < hits; i++)
+        n += cache_age(w, p, &v, 0) == CACHE_REFRESH_EARLY;
+    return n;
+}
+
+/* -ln(u) is exponential: with a cost of 100 ms and beta 1 the share of hits that ask so long before the end
+ * is e to the power of minus (what is left) / (100 ms). */
+static void ages(void)
+{
+    struct cache_worker w = {.random = 42};
+    struct cache_policy p = {.ttl_ms = 1000};
+    struct hd_cache_value v = {.size = sizeof(v), .left_ms = 10, .cost_ns = 1000};
+    double beta;
+
+    CU_ASSERT_EQUAL(asking(&w, &p, 1, 1000), 0);
+    p.beta = 1;
+    CU_ASSERT(fabs(asking(&w, &p, 100, 100000) / 100000.0 - exp(-1)) < 0.01);
+    CU_ASSERT(fabs(asking(&w, &p, 300, 100000) / 100000.0 - exp(-3)) < 0.005);
+    p.beta = 3;
+    CU_ASSERT(fabs(asking(&w, &p, 300, 100000) / 100000.0 - exp(-1)) < 0.01);
+    CU_ASSERT_EQUAL(asking(&w, &p, UINT64_MAX, 1000), 0);
+    /* What is left in the store is more than is left of the ttl, in this process. */
+    p.stale_ms = 500;
+    CU_ASSERT_EQUAL(cache_keep_ms(&p, 0), 1500);
+    CU_ASSERT_EQUAL(cache_keep_ms(&p, 1), 1000);
+    CU_ASSERT(fabs(asking(&w, &p, 800, 100000) / 100000.0 - exp(-1)) < 0.01);
+    v.left_ms = 501;
+    CU_ASSERT_EQUAL(cache_age(&w, &p, &v, 0), CACHE_FRESH);
+    v.left_ms = 500;
+    CU_ASSERT_EQUAL(cache_age(&w, &p, &v, 0), CACHE_STALE);
+    CU_ASSERT_EQUAL(cache_age(&w, &p, &v, 1), CACHE_FRESH);
+    /* How it is said. */
+    CU_ASSERT(cache_read_beta(str("no"), &beta) && beta == 0);
+    CU_ASSERT(cache_read_beta(str(""), &beta) && beta == 0);
+    CU_ASSERT(cache_read_beta(str("yes"), &beta) && beta == 1);
+    CU_ASSERT(cache_read_beta(str("2.5"), &beta) && beta == 2.5);
+    CU_ASSERT(!cache_read_beta(str("2.5x"), &beta));
+    CU_ASSERT(!cache_read_beta(str("1001"), &beta));
+    CU_ASSERT(!cache_read_beta(str("-1"), &beta));
+    CU_ASSERT(!cache_read_beta(str("inf"), &beta));
+}
+
 UNIT_MAIN("plugin cache", {"hints", hints}, {"words that stand for the time", time_words},
           {"ends of transactions", ends}, {"pipelines", pipelines},
           {"schemas that change meanwhile", schemas}, {"transactions that were abandoned", abandoned},
           {"prepared transactions", prepared}, {"footprints", footprints}, {"cells of rows", row_cells},
-          {"flights", flights}, {"heads", heads}, {"answers", answers})
+          {"flights", flights}, {"heads", heads}, {"answers", answers}, {"ages of answers", ages})
