@@ -46,6 +46,8 @@ static void on_sweep(struct hd_loop_timer *t)
 
     HD_LIST_EACH(n, &h->engines)
     sweep_engine(HD_LIST_ITEM(n, struct http_engine, node), now);
+    hd_http_pages_sweep(h, now);
+    hd_http_streams_sweep(h, now);
     if (h->connections)
         return;
     h->sweeping = 0;
@@ -100,12 +102,15 @@ int hd_http_new(struct hd_runtime *rt, struct hd_http **out, struct hd_error *er
     hd_list_init(&h->queue);
     hd_list_init(&h->begun);
     hd_list_init(&h->pages);
+    hd_list_init(&h->streams);
+    hd_list_init(&h->ended);
     hd_list_init(&h->turn.node);
     hd_loop_timer_init(h->loop, &h->sweep, on_sweep);
     h->handles = 1;
     make_metrics(h);
     *out = h;
-    return HD_OK;
+    return hd_http_pages_serve(h) ? hd_fail(err, HD_EFULL, "the services for pages could not be registered")
+                                  : HD_OK;
 }
 
 void hd_http_abort(struct hd_http *h)
@@ -226,6 +231,8 @@ void hd_http_stop(struct hd_http *h)
     h->engine = NULL;
     while ((n = hd_list_first(&h->engines)))
         hd_http_engine_end(HD_LIST_ITEM(n, struct http_engine, node));
+    hd_http_streams_tell(h);
+    hd_http_pages_end();
     hd_list_remove(&h->turn.node);
     h->stopped = 1;
     hd_loop_timer_close(&h->sweep, on_closed);

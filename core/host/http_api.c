@@ -249,7 +249,7 @@ static void answer(struct http_request *rq, const hd_result *r, const char *name
     hd_http_answer(rq, MHD_HTTP_OK, "application/json", &body);
 }
 
-static unsigned status_of(int code)
+unsigned hd_http_status_of(int code)
 {
     static const struct {
         int code;
@@ -272,7 +272,7 @@ static void on_done(void *arg, const hd_result *r, const char *name, int code, c
 
     rq->call = NULL;
     if (code)
-        hd_http_problem(rq, status_of(code), "%s", err->text);
+        hd_http_problem(rq, hd_http_status_of(code), "%s", err->text);
     else
         answer(rq, r, name);
 }

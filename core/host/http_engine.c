@@ -78,6 +78,7 @@ static void on_turn(struct hd_deferred *d)
     struct hd_http *h = HD_CONTAINER_OF(d, struct hd_http, turn);
 
     begin_queued(h);
+    hd_http_streams_tell(h);
     HD_LIST_EACH(n, &h->engines)
     run(HD_LIST_ITEM(n, struct http_engine, node));
 }
@@ -289,6 +290,7 @@ void hd_http_engine_settings(struct http_engine *e, struct hd_settings *s)
 void hd_http_engine_retire(struct http_engine *e)
 {
     e->retired = 1;
+    hd_http_streams_end(e->http, NULL, e);
     hd_http_turn(e->http);
 }
 
@@ -296,6 +298,7 @@ void hd_http_engine_end(struct http_engine *e)
 {
     HD_ASSERT(!e->running);
     hd_http_cancel(e);
+    hd_http_streams_end(e->http, NULL, e);
     hd_list_remove(&e->node);
     hd_loop_watch_close(&e->watch, on_watch_closed);
     hd_loop_timer_close(&e->timer, on_timer_closed);

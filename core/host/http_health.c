@@ -7,6 +7,7 @@
  */
 #include "base/check.h"
 #include "base/error.h"
+#include "host/health.h"
 #include "host/http_parts.h"
 #include "host/nodes.h"
 #include "host/runtime.h"
@@ -98,6 +99,15 @@ static void add_plugin(void *arg, const struct hd_plugin_info *p)
         add(arg, "plugin", p->id, p->state, active, p->reason);
 }
 
+/* "change-stream: stream main" */
+static void add_part(void *arg, const struct hd_health_part *p)
+{
+    char name[160];
+
+    snprintf(name, sizeof(name), "%s: %s", p->plugin, p->name);
+    add(arg, "part", name, p->state, p->well, p->reason);
+}
+
 static void add_listeners(struct report *r, const struct hd_runtime *rt)
 {
     const struct hd_settings *s = rt->config->settings;
@@ -135,6 +145,7 @@ static json_t *report(struct hd_runtime *rt, int *healthy)
     add_listeners(&r, rt);
     hd_nodes_each(rt->parts.nodes, add_node, &r);
     hd_plugins_list(rt->parts.plugins, add_plugin, &r);
+    hd_health_each(add_part, &r);
     add_jobs(&r, rt);
     *healthy = r.active == r.total;
     out = json_pack("{s:s, s:b, s:i, s:i, s:s, s:o}", "status", *healthy ? "ok" : "degraded", "ready", !why,

@@ -12,6 +12,8 @@
 #include <microhttpd.h>
 #include <sys/socket.h>
 
+#include <howdah/types.h>
+
 #include "base/list.h"
 #include "base/strbuf.h"
 #include "host/http.h"
@@ -19,6 +21,8 @@
 #include "session/settings.h"
 
 struct hd_command_call;
+struct hd_http_request; /* what a plugin has of a request */
+struct hd_http_stream;
 struct http_request;
 
 /* An address that is listened on. */
@@ -79,7 +83,8 @@ struct http_request {
     struct hd_strbuf body;
     http_work *work;
     struct hd_command_call *call; /* under way */
-    struct http_page_call *page;  /* a plugin works on it */
+    const struct http_page *page;
+    struct hd_http_request *given; /* to a plugin, which works on it */
     unsigned status;
     struct MHD_Response *response; /* made, not sent */
 };
@@ -109,8 +114,11 @@ struct hd_http {
     int sweeping;
     struct http_bucket bucket;
     struct http_counts counts;
-    struct hd_list pages; /* of plugins */
-    uint64_t told_ns;     /* when a failed login was logged last */
+    struct hd_list pages;   /* of plugins */
+    struct hd_list streams; /* open ones; then those of which the plugin is to be told */
+    struct hd_list ended;
+    unsigned stream_count;
+    uint64_t told_ns; /* when a failed login was logged last */
     unsigned connections;
     int left, stopped;
     int handles; /* of the loop; the memory goes with the last */
@@ -181,8 +189,41 @@ void hd_http_set_header(struct http_request *rq, const char *name, const char *v
 /* May this request, of which the head is there, go on? Else it has been answered. */
 int hd_http_admit(struct http_request *rq);
 
+/* --- http_pages.c --- */
+
+/* Offers pages to plugins. */
+int hd_http_pages_serve(struct hd_http *h);
+void hd_http_pages_end(void);
+/* The page that stands for a path, or NULL. */
+const struct http_page *hd_http_page_find(const struct hd_http *h, const char *path);
+int hd_http_page_posts(const struct http_page *p);
+/* The request is over before the plugin has answered. */
+void hd_http_page_forget(struct http_request *rq);
+/* Answers for plugins that take too long. */
+void hd_http_pages_sweep(struct hd_http *h, uint64_t now);
+
+/* --- http_streams.c --- */
+
+/* The functions of the service. */
+struct hd_http_stream *hd_http_stream_open(struct hd_http_request *request, void (*closed)(void *arg),
+                                           void *arg);
+int32_t hd_http_stream_send(struct hd_http_stream *s, const char *event, struct hd_str data);
+void hd_http_stream_end(struct hd_http_stream *s);
+/* Ends those of one plugin, of one engine, or (both NULL) all. */
+void hd_http_streams_end(struct hd_http *h, const hd_host *owner, const struct http_engine *e);
+/* Tells plugins of the streams that have ended. Outside of libmicrohttpd. */
+void hd_http_streams_tell(struct hd_http *h);
+/* Sends something where nothing has gone for long, to find out who is gone. */
+void hd_http_streams_sweep(struct hd_http *h, uint64_t now);
+
+/* --- http_pages.c, for streams --- */
+
+/* The request behind it, which is answered from now on: NULL where it is over. */
+struct http_request *hd_http_request_take(struct hd_http_request *request, hd_host **owner);
+
 /* --- what is served --- */
 
+http_work hd_http_page;
 http_work hd_http_livez, hd_http_readyz, hd_http_health, hd_http_metrics, hd_http_openapi, hd_http_api;
 
 #endif

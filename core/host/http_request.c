@@ -71,24 +71,37 @@ static void suspend(struct http_request *rq, http_work *work)
     hd_http_turn(h);
 }
 
+static void refuse_post(struct http_request *rq)
+{
+    hd_http_problem(rq, MHD_HTTP_METHOD_NOT_ALLOWED, "%.200s can only be read", rq->path);
+    hd_http_set_header(rq, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+}
+
 static void route(struct http_request *rq)
 {
     for (size_t i = 0; i < HD_ARRAY_LEN(routes); i++) {
         if (strcmp(routes[i].path, rq->path))
             continue;
-        if (rq->is_post) {
-            hd_http_problem(rq, MHD_HTTP_METHOD_NOT_ALLOWED, "%s can only be read", rq->path);
-            hd_http_set_header(rq, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-        } else {
+        if (rq->is_post)
+            refuse_post(rq);
+        else
             routes[i].work(rq);
-        }
         return;
     }
     if (!strncmp(rq->path, HD_HTTP_API, strlen(HD_HTTP_API))) {
         suspend(rq, hd_http_api);
         return;
     }
-    hd_http_problem(rq, MHD_HTTP_NOT_FOUND, "there is nothing at %s", rq->path);
+    rq->page = hd_http_page_find(rq->engine->http, rq->path);
+    if (rq->page && rq->is_post && !hd_http_page_posts(rq->page)) {
+        refuse_post(rq);
+        return;
+    }
+    if (rq->page) {
+        suspend(rq, hd_http_page);
+        return;
+    }
+    hd_http_problem(rq, MHD_HTTP_NOT_FOUND, "there is nothing at %.200s", rq->path);
 }
 
 static enum MHD_Result pass_on(struct http_request *rq)
@@ -158,6 +171,7 @@ void hd_http_on_completed(void *engine, struct MHD_Connection *c, void **request
     hd_list_remove(&rq->node);
     if (rq->call)
         hd_command_forget(rq->call);
+    hd_http_page_forget(rq);
     if (rq->response)
         MHD_destroy_response(rq->response);
     if (rq->conn)
@@ -178,6 +192,7 @@ static void cancel_list(struct hd_list *list, struct http_engine *e)
         if (rq->call)
             hd_command_forget(rq->call);
         rq->call = NULL;
+        hd_http_page_forget(rq);
         rq->state = HTTP_BEGUN;
         hd_http_problem(rq, MHD_HTTP_SERVICE_UNAVAILABLE, "the host stops");
     }

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/thread.h"
+#include "host/health.h"
 #include "host/host_metrics.h"
 #include "host/nodes.h"
 #include "plug/bus.h"
@@ -164,6 +165,8 @@ static int serve(struct hd_parts *p, struct hd_error *err)
         code = hd_scheduler_serve(p->scheduler);
     if (!code)
         code = hd_loop_serve(&p->loop);
+    if (!code)
+        code = hd_health_serve();
     if (!code)
         code = hd_template_serve();
     if (!code)

@@ -55,11 +55,18 @@ static const void *find_service(hd_host *host, const char *name)
         const char *name;
         const void *vtable;
     } services[] = {
-        {HD_SERVICE_METRICS, &mock_metrics},        {HD_SERVICE_BUS, &mock_bus},
-        {HD_SERVICE_COMMANDS, &mock_command_table}, {HD_SERVICE_LOOP, &mock_loop},
-        {HD_SERVICE_TEMPLATE, &mock_templates},     {HD_SERVICE_CATALOG, &mock_catalog},
-        {HD_SERVICE_STATEMENT, &mock_statements},   {HD_SERVICE_JOBS, &mock_jobs},
-        {HD_SERVICE_SCHEDULER, &mock_scheduler},    {HD_SERVICE_NODES, &mock_nodes},
+        {HD_SERVICE_METRICS, &mock_metrics},
+        {HD_SERVICE_BUS, &mock_bus},
+        {HD_SERVICE_COMMANDS, &mock_command_table},
+        {HD_SERVICE_LOOP, &mock_loop},
+        {HD_SERVICE_TEMPLATE, &mock_templates},
+        {HD_SERVICE_CATALOG, &mock_catalog},
+        {HD_SERVICE_STATEMENT, &mock_statements},
+        {HD_SERVICE_JOBS, &mock_jobs},
+        {HD_SERVICE_SCHEDULER, &mock_scheduler},
+        {HD_SERVICE_NODES, &mock_nodes},
+        {HD_SERVICE_HTTP, &mock_http},
+        {HD_SERVICE_HEALTH, &mock_health},
     };
 
     (void)host;

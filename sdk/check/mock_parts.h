@@ -87,6 +87,8 @@ extern const struct hd_statement_v1 mock_statements;
 extern const struct hd_jobs_v1 mock_jobs;
 extern const struct hd_scheduler_v1 mock_scheduler;
 extern const struct hd_nodes_v1 mock_nodes;
+extern const struct hd_http_v1 mock_http;
+extern const struct hd_health_v1 mock_health;
 
 struct mock *mock_of(hd_host *host);
 void *mock_zalloc(size_t bytes);

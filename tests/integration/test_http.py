@@ -11,9 +11,14 @@ import socket
 import subprocess
 import time
 
-from harness import Host, Postgres, end, equal, free_port, main, spawn, temp_dir, test, wait_for
+from harness import BUILDDIR, Host, Postgres, end, equal, free_port, main, spawn, temp_dir, test, wait_for
 
 pg = Postgres()
+
+
+def plugin(name):
+    return os.path.join(BUILDDIR, "tests/integration/plugins/.libs/%s.so" % name)
+
 
 
 @contextlib.contextmanager
@@ -298,6 +303,120 @@ def openapi():
             at = d
             for step in ref.split("/"):
                 at = at[step]
+
+
+# --- pages of plugins ---------------------------------------------------------------------------------------------
+
+PAGES = {"plugin pages": {"library": plugin("pages")}}
+
+
+@test("a plugin's pages: at once, later from another thread, an error, none; they go with the plugin")
+def pages():
+    with served(PAGES) as host:
+        status, headers, body = ask(host, "/pages/")
+        equal((status, headers["ETag"], headers["Cache-Control"]), (200, '"v1"', "no-cache"))
+        assert body.startswith("<!doctype html>"), body
+        assert "default-src 'self'" in headers["Content-Security-Policy"], headers
+        status, headers, body = ask(host, "/pages/", headers={"If-None-Match": '"v0", "v1"'})
+        equal((status, body, headers["ETag"]), (304, "", '"v1"'))
+        equal(ask(host, "/pages/later")[2], "later\n")
+        status, headers, body = ask(host, "/pages/nowhere")
+        equal((status, headers["Content-Type"]), (404, "application/problem+json"))
+        equal(ask(host, "/pages/twice")[2], "once\n")
+        host.wait_log("answered twice or too late")
+        equal(ask(host, "/pages/nothing")[0], 500)
+        equal(post(host, "/pages/echo", '{"a": 1}')[2], '{"a": 1}')
+        equal(post(host, "/pages/later", "{}")[0], 405)
+        equal(ask(host, "/pagesX")[0], 404)
+        equal(host.control("plugin", "pages", "disable").returncode, 0)
+        wait_for(lambda: ask(host, "/pages/")[0] == 404, what="the plugin has stopped")
+        equal(host.control("plugin", "pages", "enable").returncode, 0)
+        equal(ask(host, "/pages/")[0], 200)
+
+
+@test("a page that never answers: its request ends with the plugin")
+def pages_never():
+    with served(PAGES) as host:
+        with open_request(host, "/pages/never") as c:
+            wait_for(lambda: "howdah_http_connections 2" in ask(host, "/metrics")[2], what="the request is there")
+            equal(host.control("plugin", "pages", "disable").returncode, 0)
+            equal(c.getresponse().status, 503)
+        with open_request(host, "/livez") as c:
+            equal(c.getresponse().status, 200)
+
+
+@contextlib.contextmanager
+def open_request(host, path):
+    c = http.client.HTTPConnection("127.0.0.1", host.http_port, timeout=20)
+    try:
+        c.request("GET", path)
+        yield c
+    finally:
+        c.close()
+
+
+@test("a plugin's health is shown at /health and goes with it")
+def pages_health():
+    with served(PAGES) as host:
+
+        def heart():
+            status, _, body = ask(host, "/health")
+            found = [c for c in json.loads(body)["components"] if c["name"] == "pages: heart"]
+            return status, found[0]["state"] if found else None
+
+        wait_for(lambda: heart() == (200, None), what="the node is known to be up")
+        ask(host, "/pages/health?still")
+        equal(heart(), (503, "still"))
+        ask(host, "/pages/health?well")
+        equal(heart()[1], "still")  # its value is empty
+        ask(host, "/pages/health?is=well")
+        equal(heart(), (200, "beating"))
+        ask(host, "/pages/health?is=still")
+        host.control("plugin", "pages", "disable")
+        wait_for(lambda: heart() == (200, None), what="the plugin has stopped")
+
+
+@test("a stream of events: sent, bounded for slow readers, ended by the plugin, the client, a reload and the end")
+def streams():
+    with served(PAGES) as host:
+        with open_request(host, "/pages/stream") as c:
+            r = c.getresponse()
+            equal((r.status, r.headers["Content-Type"]), (200, "text/event-stream"))
+            equal([r.readline() for _ in range(6)],
+                  [b": howdah\n", b"\n", b"event: hello\n", b"data: one\n", b"data: two\n", b"\n"])  # fmt: skip
+            ask(host, "/pages/send?n=1")
+            equal(r.readline(), b"data: x" + b"\0" * 1023 + b"\n")
+            equal(r.readline(), b"\n")
+            ask(host, "/pages/end")
+            equal(r.read(), b"")
+            wait_for(lambda: "closed 1 " in ask(host, "/pages/send")[2], what="the plugin knows that it ended")
+        with open_request(host, "/pages/stream") as c:
+            c.getresponse().readline()
+            _, _, counts = ask(host, "/pages/send?n=100000")
+            assert int(re.search(r"full (\d+)", counts)[1]) > 0, counts
+        # The client has gone, which shows when something is written.
+        wait_for(lambda: "closed 2 " in ask(host, "/pages/send?n=1")[2], what="the plugin knows that the client went")
+        with open_request(host, "/pages/stream") as c:
+            r = c.getresponse()
+            r.readline()
+            host.configure({**PAGES, "http": {"listen": "127.0.0.1:%d" % host.http_port, "max_connections": 100}})
+            equal(host.control("reload").returncode, 0)
+            r.read()
+            wait_for(lambda: "closed 3 " in ask(host, "/pages/send")[2], what="the reload has ended the stream")
+        with open_request(host, "/pages/stream") as c:
+            r = c.getresponse()
+            r.readline()
+            host.stop()
+            r.read()
+
+
+@test("streams leave half of the connections to others")
+def streams_many():
+    with served(PAGES, max_connections=10) as host:
+        with contextlib.ExitStack() as stack:
+            got = [stack.enter_context(open_request(host, "/pages/stream")).getresponse().status for _ in range(6)]
+            equal(got, [200] * 5 + [503])
+            equal(ask(host, "/readyz")[1]["Content-Type"], "text/plain; charset=utf-8")
 
 
 def refused(port):

@@ -1014,3 +1014,48 @@ AT(hd_loop_v1, timer, 32, hd_timer * (*)(hd_host *host, uint64_t ms, uint32_t re
 AT(hd_loop_v1, retime, 40, void (*)(hd_timer *t, uint64_t ms))
 AT(hd_loop_v1, untimer, 48, void (*)(hd_timer *t))
 AT(hd_loop_v1, post, 56, int32_t (*)(hd_host *host, int32_t worker, void (*fn)(void *arg), void *arg))
+
+/* http.h */
+VALUE(HD_HTTP_POST, 1LL)
+VALUE(HD_HTTP_STATIC, 1LL)
+VALUE(HD_HTTP_DOCUMENT, 2LL)
+
+SIZE(hd_http_parameter, 32)
+AT(hd_http_parameter, name, 0, struct hd_str)
+AT(hd_http_parameter, value, 16, struct hd_str)
+
+SIZE(hd_http_call, 64)
+AT(hd_http_call, size, 0, uint32_t)
+AT(hd_http_call, is_post, 4, uint32_t)
+AT(hd_http_call, path, 8, struct hd_str)
+AT(hd_http_call, body, 24, struct hd_str)
+AT(hd_http_call, parameter_count, 40, uint32_t)
+AT(hd_http_call, reserved, 44, uint32_t)
+AT(hd_http_call, parameters, 48, const struct hd_http_parameter *)
+AT(hd_http_call, request, 56, hd_http_request *)
+
+SIZE(hd_http_answer, 48)
+AT(hd_http_answer, size, 0, uint32_t)
+AT(hd_http_answer, status, 4, uint32_t)
+AT(hd_http_answer, flags, 8, uint32_t)
+AT(hd_http_answer, max_age, 12, uint32_t)
+AT(hd_http_answer, type, 16, const char *)
+AT(hd_http_answer, etag, 24, const char *)
+AT(hd_http_answer, body, 32, struct hd_str)
+
+SIZE(hd_http_v1, 48)
+AT(hd_http_v1, size, 0, uint32_t)
+AT(hd_http_v1, reserved, 4, uint32_t)
+AT(hd_http_v1, serve, 8, int32_t (*)(hd_host *host, const char *path, uint32_t flags, int32_t (*fn)(void *arg, const struct hd_http_call *call, struct hd_error *err), void *arg, struct hd_error *err))
+AT(hd_http_v1, answer, 16, void (*)(hd_http_request *request, const struct hd_http_answer *answer))
+AT(hd_http_v1, stream, 24, hd_http_stream * (*)(hd_http_request *request, void (*closed)(void *arg), void *arg))
+AT(hd_http_v1, send, 32, int32_t (*)(hd_http_stream *stream, const char *event, struct hd_str data))
+AT(hd_http_v1, end, 40, void (*)(hd_http_stream *stream))
+
+/* health.h */
+
+SIZE(hd_health_v1, 24)
+AT(hd_health_v1, size, 0, uint32_t)
+AT(hd_health_v1, reserved, 4, uint32_t)
+AT(hd_health_v1, set, 8, int32_t (*)(hd_host *host, const char *part, const char *state, uint32_t well, const char *reason))
+AT(hd_health_v1, drop, 16, void (*)(hd_host *host, const char *part))

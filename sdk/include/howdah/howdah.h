@@ -11,7 +11,9 @@
 #include <howdah/error.h>
 #include <howdah/events.h>
 #include <howdah/filter.h>
+#include <howdah/health.h>
 #include <howdah/host.h>
+#include <howdah/http.h>
 #include <howdah/jobs.h>
 #include <howdah/loop.h>
 #include <howdah/metrics.h>
