@@ -137,7 +137,7 @@ static int by_key_and_user(const void *a, const void *b)
 
 static void fold(struct stmts_row *to, const struct stmts_row *from)
 {
-    to->generation += from->generation;
+    to->generation = to->generation > from->generation ? to->generation : from->generation;
     stmts_sums_add(&to->sums, &from->sums);
     stmts_sketch_merge(&to->sketch, &from->sketch);
     for (uint32_t i = 0; i < from->states.count; i++)

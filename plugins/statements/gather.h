@@ -11,7 +11,7 @@
 /* A copy of an entry; later several merged. */
 struct stmts_row {
     uint64_t fingerprint;
-    uint64_t generation; /* of the workers' tables, added up */
+    uint64_t generation; /* of the workers' tables: the greatest */
     char database[HD_EVENT_NAME], user[HD_EVENT_NAME];
     struct stmts_text *text;
     struct stmts_sums sums;

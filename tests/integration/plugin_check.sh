@@ -50,6 +50,7 @@ passes plugins.d/change-stream.so
 passes plugins.d/cache-memory.so
 passes plugins.d/cache-redis.so
 passes plugins.d/bus-redis.so
+passes plugins.d/monitor.so
 
 build template
 passes "$work/template/hello.so" -c "$work/template/hello.ini"

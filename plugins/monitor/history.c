@@ -1,0 +1,368 @@
+/* The way to the history; see history.h. */
+#include "history.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_MAX 60 /* batches that wait */
+#define RETRY_NS  UINT64_C(15000000000)
+#define PRUNE_NS  UINT64_C(600000000000)
+#define JUMP_S    600 /* the clock was set by more than that: nothing is deleted for a while */
+#define HOLD_NS   UINT64_C(86400000000000)
+
+#define ASK_MAX 32 /* questions that wait */
+
+struct question {
+    struct question *next;
+    struct mon *self;
+    int32_t (*fn)(struct mon_store *store, void *arg, struct hd_error *err);
+    void (*done)(void *arg, int32_t code, const struct hd_error *err);
+    void *arg;
+    struct hd_error err;
+};
+
+/* One job is under way at a time: it writes what there is, then answers a question if there is one. */
+struct mon_history {
+    struct mon *self;
+    /* [control] */
+    struct mon_batch *current, *first, *last; /* being filled; waiting, oldest first */
+    uint32_t waiting;
+    struct question *asked, *asked_last; /* oldest first */
+    uint32_t asked_count;
+    int busy, ended; /* a job is under way; the last flush has been sent */
+    uint64_t sent_ns;
+    int64_t up, bytes, lost, series, left_out, pruned_at_wall;
+    uint64_t pruned_at_ns, held_until_ns;
+    /* Of the job that is under way, or of the control thread while there is none. */
+    struct mon_store *store;
+    struct mon_batch *work;    /* what it writes; what is left comes back */
+    struct question *question; /* NULL: none */
+    int64_t size;
+    int64_t now;
+    int prune;
+    uint64_t tried_ns, lost_now;
+    int32_t code;
+    char why[HD_ERROR_TEXT], told[HD_ERROR_TEXT];
+};
+
+struct mon_batch *mon_history_batch(struct mon *self)
+{
+    struct mon_history *h = self->history;
+
+    if (!h->current)
+        h->current = mon_batch_new();
+    return h->current;
+}
+
+/* --- on the job -------------------------------------------------------------------------------------------
+ */
+
+static int32_t open_store(struct mon_history *h, struct hd_error *err)
+{
+    uint64_t now = mon_now_ns();
+
+    if (mon_store_is_open(h->store))
+        return HD_OK;
+    if (h->tried_ns && now - h->tried_ns < RETRY_NS)
+        return hd_error_set(err, HD_EIO, "%s", h->why);
+    h->tried_ns = now;
+    if (mon_store_open(h->store, err) == HD_OK)
+        return HD_OK;
+    snprintf(h->why, sizeof(h->why), "%s", err->text);
+    return HD_EIO;
+}
+
+/* One batch; room is made once where there is none. */
+static int32_t write_batch(struct mon_history *h, const struct mon_batch *b)
+{
+    int32_t code = mon_batch_write(b, h->store, &h->lost_now);
+
+    if (code == HD_EFULL && mon_store_make_room(h->store) == HD_OK)
+        code = mon_batch_write(b, h->store, &h->lost_now);
+    return code;
+}
+
+/* Writes what there is; what could not be written stays in `work`. */
+static int32_t write_all(struct mon_history *h)
+{
+    struct hd_error err = HD_ERROR_INIT;
+    int32_t code = open_store(h, &err);
+
+    while (!code && h->work) {
+        struct mon_batch *b = h->work;
+
+        code = write_batch(h, b);
+        if (code)
+            break;
+        h->work = b->next;
+        mon_batch_free(b);
+    }
+    if (code && mon_store_is_open(h->store)) {
+        snprintf(h->why, sizeof(h->why), "%s",
+                 code == HD_EFULL ? "no room for the history, on the disk or below history_size"
+                                  : "the history cannot be written");
+        if (code == HD_EIO) /* perhaps the file is damaged: look at it anew */
+            mon_store_close(h->store);
+    }
+    return code;
+}
+
+static int32_t job(void *arg)
+{
+    struct mon_history *h = arg;
+
+    h->code = write_all(h);
+    if (!h->code)
+        mon_store_roll(h->store, h->now);
+    if (!h->code && h->prune)
+        mon_store_prune(h->store, h->now);
+    h->size = mon_store_bytes(h->store);
+    if (!h->question)
+        return h->code;
+    if (!mon_store_is_open(h->store))
+        return hd_error_set(&h->question->err, HD_EIO, "%s", h->why);
+    return h->question->fn(h->store, h->question->arg, &h->question->err);
+}
+
+/* --- on the control thread --------------------------------------------------------------------------------
+ */
+
+/* What the job could not write goes before what has come meanwhile. Past the bound the
+ * oldest is given up, but for the names of its series. */
+static void take_back(struct mon_history *h)
+{
+    struct mon_batch **at = &h->work;
+    uint32_t n = 0;
+
+    while (*at) {
+        at = &(*at)->next;
+        n++;
+    }
+    *at = h->first;
+    if (!h->last && n)
+        for (h->last = h->work; h->last->next; h->last = h->last->next)
+            ;
+    h->first = h->work;
+    h->work = NULL;
+    h->waiting += n;
+    while (h->waiting > QUEUE_MAX && h->first->next) {
+        struct mon_batch *b = h->first;
+
+        h->first = b->next;
+        h->waiting--;
+        h->lost_now += b->value_count;
+        mon_batch_inherit(h->first, b);
+    }
+}
+
+static void tell(struct mon_history *h)
+{
+    struct mon *self = h->self;
+
+    self->metrics->set(self->host, h->up, h->code == HD_OK);
+    self->metrics->set(self->host, h->bytes, h->size);
+    self->metrics->add(self->host, h->lost, (int64_t)h->lost_now);
+    h->lost_now = 0;
+    if (h->code == HD_OK) {
+        if (h->told[0])
+            mon_log(self, HD_LEVEL_INFO, "the history is written again", NULL, NULL);
+        h->told[0] = 0;
+    } else if (strcmp(h->told, h->why) != 0) {
+        mon_log(self, HD_LEVEL_WARNING, "the history is not written", "reason", h->why);
+        memcpy(h->told, h->why, sizeof(h->told));
+    }
+}
+
+static void start_job(struct mon_history *h);
+
+static void answer(struct mon_history *h, int32_t code)
+{
+    struct question *q = h->question;
+
+    h->question = NULL;
+    if (!q)
+        return;
+    if (code && !q->err.text[0])
+        hd_error_set(&q->err, code, "the history could not be read");
+    q->done(q->arg, code, &q->err);
+    free(q);
+}
+
+static void job_done(void *arg, int32_t code)
+{
+    struct mon_history *h = arg;
+    struct mon *self = h->self;
+
+    h->busy = 0;
+    take_back(h);
+    tell(h);
+    answer(h, code);
+    if (!h->busy && (h->asked || (self->stopping && !h->ended)))
+        start_job(h);
+    mon_errand_end(self);
+}
+
+/* Old things are deleted every ten minutes, and not while the clock is in doubt. */
+static int time_to_prune(struct mon_history *h)
+{
+    uint64_t mono = mon_now_ns();
+    int64_t passed = h->pruned_at_ns ? (int64_t)((mono - h->pruned_at_ns) / 1000000000) : 0;
+    int64_t jump = h->pruned_at_ns ? h->now - h->pruned_at_wall - passed : 0;
+
+    if (h->pruned_at_ns && mono - h->pruned_at_ns < PRUNE_NS)
+        return 0;
+    h->pruned_at_ns = mono;
+    h->pruned_at_wall = h->now;
+    if (jump > JUMP_S || jump < -JUMP_S) {
+        h->held_until_ns = mono + HOLD_NS;
+        mon_log(h->self, HD_LEVEL_WARNING, "the clock was set: nothing of the history is deleted for a day",
+                NULL, NULL);
+    }
+    return mono >= h->held_until_ns;
+}
+
+/* Closes the batch that is being filled, and hands all that wait to the job. */
+static void load(struct mon_history *h)
+{
+    if (h->current) {
+        if (h->last)
+            h->last->next = h->current;
+        else
+            h->first = h->current;
+        h->last = h->current;
+        h->current = NULL;
+    }
+    h->work = h->first;
+    h->first = h->last = NULL;
+    h->waiting = 0;
+    h->now = mon_wall_seconds();
+    h->prune = time_to_prune(h);
+    h->busy = 1;
+    h->sent_ns = mon_now_ns();
+}
+
+static void start_job(struct mon_history *h)
+{
+    struct mon *self = h->self;
+    struct mon_batch *b = mon_history_batch(self);
+
+    if (b && self->series)
+        mon_series_flush(self->series, self->stopping, b);
+    h->ended = self->stopping;
+    load(h);
+    h->question = h->asked;
+    if (h->question) {
+        h->asked = h->question->next;
+        h->asked_count--;
+    }
+    mon_errand_begin(self);
+    if (self->jobs->run(self->host, "history", job, job_done, h) > 0)
+        return;
+    h->busy = 0;
+    take_back(h);
+    if (h->question)
+        hd_error_set(&h->question->err, HD_EFULL, "too many jobs wait; ask again");
+    answer(h, HD_EFULL);
+    mon_errand_end(self);
+}
+
+void mon_history_flush(struct mon *self, int end)
+{
+    struct mon_history *h = self->history;
+    uint64_t now = mon_now_ns();
+
+    if (h->busy || (!end && now - h->sent_ns < (uint64_t)self->conf->flush_interval * 1000000))
+        return;
+    self->metrics->set(self->host, h->series, mon_series_count(self->series));
+    self->metrics->set(self->host, h->left_out, mon_series_left_out(self->series));
+    if (h->store) {
+        start_job(h);
+        return;
+    }
+    mon_batch_free(h->current);
+    h->current = NULL;
+}
+
+int32_t mon_history_ask(struct mon *self,
+                        int32_t (*fn)(struct mon_store *store, void *arg, struct hd_error *err),
+                        void (*done)(void *arg, int32_t code, const struct hd_error *err), void *arg,
+                        struct hd_error *err)
+{
+    struct mon_history *h = self->history;
+    struct question *q;
+
+    if (!h->store)
+        return hd_error_set(err, HD_ENOENT,
+                            "there is no history: the key history of [plugin monitor] is empty");
+    if (h->asked_count == ASK_MAX)
+        return hd_error_set(err, HD_EFULL, "%d questions to the history wait already; ask again", ASK_MAX);
+    q = calloc(1, sizeof(*q));
+    if (!q)
+        return hd_error_set(err, HD_ENOMEM, "no memory to ask the history");
+    *q = (struct question){NULL, self, fn, done, arg, HD_ERROR_INIT};
+    if (h->asked)
+        h->asked_last->next = q;
+    else
+        h->asked = q;
+    h->asked_last = q;
+    h->asked_count++;
+    if (!h->busy)
+        start_job(h);
+    return HD_OK;
+}
+
+/* --- life --------------------------------------------------------------------------------------------------
+ */
+
+static void find_metrics(struct mon_history *h)
+{
+    const struct hd_metrics_v1 *m = h->self->metrics;
+    hd_host *host = h->self->host;
+
+    h->up = m->get(host, HD_METRIC_GAUGE, "howdah_history_up", "1 while the history can be written", NULL, 0);
+    h->bytes = m->get(host, HD_METRIC_GAUGE, "howdah_history_bytes",
+                      "Size of the history; bound: history_size", NULL, 0);
+    h->lost = m->get(host, HD_METRIC_COUNTER, "howdah_history_lost_samples_total",
+                     "Samples that the history did not take", NULL, 0);
+    h->series = m->get(host, HD_METRIC_GAUGE, "howdah_history_series",
+                       "Series that are sampled; bound: max_series", NULL, 0);
+    h->left_out = m->get(host, HD_METRIC_GAUGE, "howdah_history_metrics_left_out",
+                         "Metrics past max_series, which are not sampled", NULL, 0);
+}
+
+int32_t mon_history_start(struct mon *self, struct hd_error *err)
+{
+    struct mon_history *h = calloc(1, sizeof(*h));
+
+    if (!h)
+        return hd_error_set(err, HD_ENOMEM, "no memory for the history");
+    h->self = self;
+    self->history = h;
+    find_metrics(h);
+    if (!self->conf->history.len)
+        return HD_OK;
+    h->store = mon_store_new(self->conf->history.ptr, self->conf->history_size);
+    return h->store ? HD_OK : hd_error_set(err, HD_ENOMEM, "no memory for the history");
+}
+
+static void free_list(struct mon_batch *b)
+{
+    while (b) {
+        struct mon_batch *next = b->next;
+
+        mon_batch_free(b);
+        b = next;
+    }
+}
+
+void mon_history_free(struct mon_history *h)
+{
+    if (!h)
+        return;
+    free_list(h->current);
+    free_list(h->first);
+    free_list(h->work);
+    mon_store_free(h->store);
+    free(h);
+}

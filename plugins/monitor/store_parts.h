@@ -1,0 +1,50 @@
+/* What the parts of the store share. */
+#ifndef MONITOR_STORE_PARTS_H
+#define MONITOR_STORE_PARTS_H
+
+#include "store.h"
+
+#include <sqlite3.h>
+
+enum statement {
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    SERIES_ADD,
+    SERIES_FIND,
+    BLOCK_GET,
+    BLOCK_PUT,
+    BLOCK_READ,
+    BLOCKS_AT,
+    TEMPLATE_GET,
+    TEMPLATE_PUT,
+    TEMPLATE_READ,
+    TEXT_PUT,
+    EVENT_PUT,
+    EVENT_READ,
+    STATEMENTS
+};
+
+/* A series of this process. */
+struct mon_name {
+    char *key, *unit;
+    int64_t id; /* in the file; 0: not known yet */
+};
+
+struct mon_store {
+    char *path;
+    int64_t max_size;
+    sqlite3 *db; /* NULL: not open */
+    sqlite3_stmt *st[STATEMENTS];
+    struct mon_name *names; /* by the process' numbers */
+    uint32_t name_room;
+};
+
+/* The code for an SQLite result that is none of OK, ROW and DONE. */
+int32_t mon_store_code(int rc);
+/* Runs a statement that gives no rows, and makes it ready again. */
+int32_t mon_store_run(sqlite3_stmt *st);
+/* Gives up what began: nothing of it is kept. */
+int32_t mon_store_undo(struct mon_store *s, int32_t code);
+
+#endif

@@ -1,0 +1,400 @@
+/* What templates do; see templates.h. */
+#include "templates.h"
+
+#include "history.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What finds no memory in a table is not in it: never the end of the process. */
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define KEPT 100 /* templates of one gathering that go into the history by themselves */
+
+enum { CALLS, ERRORS, ROWS, SECONDS, COUNTERS };
+
+/* A template of one database and user. The key is all of its first three members. */
+struct known {
+    uint64_t fingerprint;
+    char database[HD_EVENT_NAME], user[HD_EVENT_NAME];
+    char *text;
+    uint64_t generation;
+    struct mon_template was;  /* the counts at the gathering before */
+    struct mon_template came; /* since then; its bins are this one's */
+    double score;             /* ns of late */
+    int member;               /* is a metric */
+    int64_t counters[COUNTERS], p95;
+    uint64_t seen;
+    UT_hash_handle hh;
+};
+
+#define KEY_BYTES offsetof(struct known, text)
+
+struct mon_templates {
+    struct mon *self;
+    struct known *all;
+    uint64_t round, at_ns;
+    uint32_t members;
+    int busy, primed;
+    int64_t other[COUNTERS], gauge;
+};
+
+/* --- what came -------------------------------------------------------------------------------------------
+ */
+
+static void copy_name(char *to, struct hd_str from)
+{
+    size_t n = from.len < HD_EVENT_NAME - 1 ? (size_t)from.len : HD_EVENT_NAME - 1;
+
+    if (n)
+        memcpy(to, from.ptr, n);
+}
+
+static struct known *known_of(struct mon_templates *t, const struct hd_stats_template *row)
+{
+    struct known *k, *found;
+
+    k = calloc(1, sizeof(*k));
+    if (!k)
+        return NULL;
+    k->fingerprint = row->fingerprint;
+    copy_name(k->database, row->database);
+    copy_name(k->user, row->user);
+    HASH_FIND(hh, t->all, k, KEY_BYTES, found);
+    if (found) {
+        free(k);
+        return found;
+    }
+    k->text = strndup(row->text.len ? row->text.ptr : "", (size_t)row->text.len);
+    if (!k->text) {
+        free(k);
+        return NULL;
+    }
+    k->generation = row->generation;
+    HASH_ADD_KEYPTR(hh, t->all, k, KEY_BYTES, k);
+    if (k->hh.tbl)
+        return k;
+    free(k->text);
+    free(k);
+    return NULL;
+}
+
+/* Bins of `row` less those of `was`; the result is the caller's. */
+static struct hd_stats_bin *less(const struct hd_stats_template *row, const struct mon_template *was,
+                                 uint32_t *n)
+{
+    struct hd_stats_bin *bins = malloc((row->bin_count + 1) * sizeof(*bins));
+    uint32_t k = 0;
+
+    *n = 0;
+    for (uint32_t i = 0; bins && i < row->bin_count; i++) {
+        uint64_t count = row->bins[i].count;
+
+        while (k < was->bin_count && was->bins[k].bin < row->bins[i].bin)
+            k++;
+        if (k < was->bin_count && was->bins[k].bin == row->bins[i].bin)
+            count -= was->bins[k].count;
+        if (count)
+            bins[(*n)++] = (struct hd_stats_bin){row->bins[i].bin, 0, count};
+    }
+    return bins;
+}
+
+static void set_counts(struct mon_template *to, const struct hd_stats_template *row)
+{
+    to->calls = row->calls;
+    to->errors = row->errors;
+    to->answered = row->answered;
+    to->rows = row->rows;
+    to->bytes = row->bytes;
+    to->total_ns = row->total_ns;
+    to->queue_ns = row->queue_ns;
+    to->server_ns = row->server_ns;
+}
+
+/* What came since the gathering before; after a reset all that is there. */
+static void take_row(struct known *k, const struct hd_stats_template *row)
+{
+    struct mon_template *c = &k->came, *w = &k->was;
+    struct hd_stats_bin *now = malloc((row->bin_count + 1) * sizeof(*now));
+
+    if (row->generation != k->generation || row->calls < w->calls) {
+        free(w->bins);
+        memset(w, 0, sizeof(*w));
+        k->generation = row->generation;
+    }
+    free(c->bins);
+    set_counts(c, row);
+    c->bins = less(row, w, &c->bin_count);
+    c->max_ns = 0;
+    c->calls -= w->calls;
+    c->errors -= w->errors;
+    c->answered -= w->answered;
+    c->rows -= w->rows;
+    c->bytes -= w->bytes;
+    c->total_ns -= w->total_ns;
+    c->queue_ns -= w->queue_ns;
+    c->server_ns -= w->server_ns;
+    set_counts(w, row);
+    free(w->bins);
+    w->bins = now;
+    w->bin_count = now ? row->bin_count : 0;
+    if (w->bin_count)
+        memcpy(now, row->bins, row->bin_count * sizeof(*now));
+}
+
+/* --- metrics of the costliest -----------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name, *help;
+} counters[COUNTERS] = {
+    [CALLS] = {"howdah_template_calls_total", "Executions of the costliest templates, and of all others"},
+    [ERRORS] = {"howdah_template_errors_total", "Of them, those that failed"},
+    [ROWS] = {"howdah_template_rows_total", "Rows that they have given"},
+    [SECONDS] = {"howdah_template_seconds_total", "Time that they took in all"},
+};
+
+static void join(struct mon_templates *t, struct known *k)
+{
+    const struct hd_metrics_v1 *m = t->self->metrics;
+    char hex[20];
+    struct hd_label labels[] = {{"fingerprint", hex}, {"database", k->database}, {"user", k->user}};
+
+    snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)k->fingerprint);
+    for (int i = 0; i < COUNTERS; i++)
+        k->counters[i] =
+            m->get(t->self->host, HD_METRIC_COUNTER, counters[i].name, counters[i].help, labels, 3);
+    k->p95 = m->get(t->self->host, HD_METRIC_GAUGE, "howdah_template_p95_seconds",
+                    "95th percentile of their times at the last gathering", labels, 3);
+    k->member = 1;
+    t->members++;
+}
+
+static void leave(struct mon_templates *t, struct known *k)
+{
+    const struct hd_metrics_v1 *m = t->self->metrics;
+
+    for (int i = 0; i < COUNTERS; i++)
+        m->drop(t->self->host, k->counters[i]);
+    m->drop(t->self->host, k->p95);
+    k->member = 0;
+    t->members--;
+}
+
+static void count(struct mon_templates *t, const int64_t ids[COUNTERS], const struct mon_template *c)
+{
+    const struct hd_metrics_v1 *m = t->self->metrics;
+
+    m->add(t->self->host, ids[CALLS], (int64_t)c->calls);
+    m->add(t->self->host, ids[ERRORS], (int64_t)c->errors);
+    m->add(t->self->host, ids[ROWS], (int64_t)c->rows);
+    m->add(t->self->host, ids[SECONDS], (int64_t)c->total_ns);
+}
+
+/* Who is in: see templates.h. `order` is by score. */
+static void choose(struct mon_templates *t, struct known **order, size_t n)
+{
+    size_t top = (size_t)t->self->conf->top;
+
+    for (size_t i = 2 * top; i < n; i++)
+        if (order[i]->member)
+            leave(t, order[i]);
+    for (size_t i = 0; i < n && i < top && t->members < top; i++)
+        if (!order[i]->member && order[i]->fingerprint && order[i]->score >= 1)
+            join(t, order[i]);
+}
+
+static void count_all(struct mon_templates *t, struct known **order, size_t n)
+{
+    const struct hd_statement_stats_v1 *stats = t->self->stats;
+
+    for (size_t i = 0; i < n; i++) {
+        struct mon_template *c = &order[i]->came;
+
+        count(t, order[i]->member ? order[i]->counters : t->other, c);
+        if (order[i]->member && c->calls)
+            t->self->metrics->set(t->self->host, order[i]->p95,
+                                  (int64_t)stats->quantile(c->bins, c->bin_count, 0.95));
+    }
+}
+
+/* --- the history ------------------------------------------------------------------------------------------
+ */
+
+static void name(struct mon_template *c, struct known *k)
+{
+    c->fingerprint = k->fingerprint;
+    c->database = k->database;
+    c->user = k->user;
+    c->text = k->text;
+}
+
+static void add_to(struct mon_template *sum, const struct mon_template *c)
+{
+    sum->calls += c->calls;
+    sum->errors += c->errors;
+    sum->answered += c->answered;
+    sum->rows += c->rows;
+    sum->bytes += c->bytes;
+    sum->total_ns += c->total_ns;
+    sum->queue_ns += c->queue_ns;
+    sum->server_ns += c->server_ns;
+}
+
+/* `order` is by what came. */
+static void keep(struct mon_templates *t, struct known **order, size_t n)
+{
+    struct mon_batch *b = mon_history_batch(t->self);
+    struct mon_template rest = {.database = "", .user = "", .text = ""};
+
+    if (!b)
+        return;
+    b->template_time = mon_wall_seconds();
+    for (size_t i = 0; i < n && order[i]->came.calls; i++) {
+        name(&order[i]->came, order[i]);
+        if (i >= KEPT || !order[i]->fingerprint || mon_batch_template(b, &order[i]->came) != HD_OK)
+            add_to(&rest, &order[i]->came);
+    }
+    if (rest.calls)
+        mon_batch_template(b, &rest);
+}
+
+static int by_came(const void *a, const void *b)
+{
+    uint64_t x = (*(struct known *const *)a)->came.total_ns, y = (*(struct known *const *)b)->came.total_ns;
+
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static int by_score(const void *a, const void *b)
+{
+    double x = (*(struct known *const *)a)->score, y = (*(struct known *const *)b)->score;
+
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Those that were not among the rows are gone from there: a reset. */
+static struct known **list(struct mon_templates *t, size_t *count_out)
+{
+    struct known **order = malloc((HASH_COUNT(t->all) + 1) * sizeof(struct known *)), *k, *next;
+    size_t n = 0;
+
+    HASH_ITER(hh, t->all, k, next)
+    {
+        if (k->seen != t->round) {
+            if (k->member)
+                leave(t, k);
+            HASH_DEL(t->all, k);
+            free(k->text);
+            free(k->was.bins);
+            free(k->came.bins);
+            free(k);
+        } else if (order) {
+            order[n++] = k;
+        }
+    }
+    *count_out = n;
+    return order;
+}
+
+static void digest(struct mon_templates *t)
+{
+    size_t n = 0;
+    struct known **order = list(t, &n);
+
+    if (!order)
+        return;
+    for (size_t i = 0; i < n; i++)
+        order[i]->score = 0.7 * order[i]->score + 0.3 * (double)order[i]->came.total_ns;
+    qsort(order, n, sizeof(struct known *), by_score);
+    choose(t, order, n);
+    if (t->primed) {
+        count_all(t, order, n);
+        qsort(order, n, sizeof(struct known *), by_came);
+        keep(t, order, n);
+    }
+    t->primed = 1;
+    t->self->metrics->set(t->self->host, t->gauge, t->members);
+    free(order);
+}
+
+/* [control], but for a failure */
+static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t rows)
+{
+    struct mon_templates *t = arg;
+    struct mon *self = t->self;
+    struct hd_stats_template row = {.size = sizeof(row)};
+
+    if (code == HD_OK && !self->stopping) {
+        t->round++;
+        for (uint64_t i = 0; i < rows; i++) {
+            struct known *k;
+
+            row.size = sizeof(row);
+            if (self->stats->row(stats, i, &row) != HD_OK || !(k = known_of(t, &row)))
+                continue;
+            take_row(k, &row);
+            k->seen = t->round;
+        }
+        digest(t);
+    }
+    t->busy = 0;
+    mon_errand_end(self);
+}
+
+void mon_templates_tick(struct mon *self)
+{
+    struct mon_templates *t = self->templates;
+    struct hd_error err = HD_ERROR_INIT;
+    uint64_t now = mon_now_ns();
+
+    if (!self->stats || t->busy ||
+        (t->at_ns && now - t->at_ns < (uint64_t)self->conf->template_interval * 1000000))
+        return;
+    t->at_ns = now;
+    t->busy = 1;
+    mon_errand_begin(self);
+    if (self->stats->gather(self->stats_self, gathered, t, &err) == HD_OK)
+        return;
+    t->busy = 0;
+    mon_errand_end(self);
+}
+
+int32_t mon_templates_start(struct mon *self, struct hd_error *err)
+{
+    struct mon_templates *t = calloc(1, sizeof(*t));
+    struct hd_label labels[] = {{"fingerprint", "other"}, {"database", ""}, {"user", ""}};
+
+    if (!t)
+        return hd_error_set(err, HD_ENOMEM, "no memory for the templates");
+    t->self = self;
+    self->templates = t;
+    if (!self->stats)
+        return HD_OK;
+    for (int i = 0; i < COUNTERS; i++)
+        t->other[i] =
+            self->metrics->get(self->host, HD_METRIC_COUNTER, counters[i].name, counters[i].help, labels, 3);
+    t->gauge = self->metrics->get(self->host, HD_METRIC_GAUGE, "howdah_top_templates",
+                                  "Templates that are metrics of their own; bound: top", NULL, 0);
+    return HD_OK;
+}
+
+void mon_templates_free(struct mon_templates *t)
+{
+    struct known *k, *next;
+
+    if (!t)
+        return;
+    HASH_ITER(hh, t->all, k, next)
+    {
+        HASH_DEL(t->all, k);
+        free(k->text);
+        free(k->was.bins);
+        free(k->came.bins);
+        free(k);
+    }
+    free(t);
+}

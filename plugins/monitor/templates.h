@@ -1,0 +1,20 @@
+/*
+ * What templates do: at intervals the counts of the plugin `statements` are gathered, and what came since the
+ * time before goes into the history, the costliest by themselves and all others as one.
+ *
+ * The costliest of late are metrics as well, a bounded number of them: a template comes in when it is among
+ * the first `top`, and goes when it is not among the first 2 × `top` any more, so that those at the edge do
+ * not come and go. SHOW TEMPLATES.
+ */
+#ifndef MONITOR_TEMPLATES_H
+#define MONITOR_TEMPLATES_H
+
+#include "monitor.h"
+
+int32_t mon_templates_start(struct mon *self, struct hd_error *err);
+/* Nothing is under way any more. */
+void mon_templates_free(struct mon_templates *t); /* NULL is allowed */
+/* Gathers when the time has come. */
+void mon_templates_tick(struct mon *self);
+
+#endif

@@ -1,0 +1,264 @@
+"""The plugin monitor: series and their history on disk, templates per database and user, bounds and faults."""
+
+import os
+import sqlite3
+import struct
+import time
+
+import psycopg
+
+from harness import Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
+
+pg = Postgres()
+with pg.connect(user="app", password="secret") as _c:
+    _c.execute("CREATE TABLE item (id int PRIMARY KEY, name text)")
+    _c.execute("INSERT INTO item SELECT g, 'item ' || g FROM generate_series(1, 1000) g")
+
+
+def configured(path=None, **keys):
+    """statements and monitor; the history in a file of its own unless `path` says where."""
+    return {
+        "plugin statements": {"enabled": "yes"},
+        "plugin monitor": {"enabled": "yes", "history": path or new_history(), "flush_interval": "1s", **keys},
+    }
+
+
+def new_history():
+    return os.path.join(temp_dir(), "history.db")
+
+
+def history(host, *words):
+    return host.console("SHOW HISTORY " + " ".join(words))
+
+
+def values(host, *words):
+    return [float(r["value"]) for r in history(host, *words)]
+
+
+@test("a second's work is in the history within seconds, with its unit")
+def seconds():
+    with Host(pg, configured()) as host:
+        with host.connect() as c:
+            cursor = psycopg.ClientCursor(c)
+            stop = time.monotonic() + 4
+            done = 0
+            while time.monotonic() < stop:
+                cursor.execute("SELECT name FROM item WHERE id = %s", (done % 1000,))
+                done += 1
+        rows = history(host, "howdah_statements_total", "1m")
+        equal({r["series"] for r in rows}, {"howdah_statements_total{database=shop}"})
+        equal({r["unit"] for r in rows}, {"1/s"})
+        # The rates of the seconds add up to what was done, but for the second that had no one before it.
+        total = sum(float(r["value"]) for r in rows)
+        assert done * 0.4 < total < done * 1.3, (done, rows)
+        assert all(v >= 0 for v in values(host, "howdah_statement_seconds_p95", "1m"))
+        equal({r["unit"] for r in history(host, "howdah_statement_seconds_p95", "1m")}, {"s"})
+        assert max(values(host, "howdah_clients", "1m")) >= 1
+
+
+@test("percentiles of a second are within 1 % of what clients were given")
+def percentiles():
+    """The sleeps dominate: the server takes as long as it is told, and what comes on top is counted with them."""
+    with Host(pg, configured()) as host:
+        with host.connect() as c:
+            cursor = psycopg.ClientCursor(c)
+            cursor.execute("SELECT 1")
+            for _ in range(12):
+                cursor.execute("SELECT pg_sleep(0.2)")
+        top = host.console("SHOW TEMPLATES TOP 1")[0]
+        assert "pg_sleep" in top["statement"], top
+        equal(int(top["calls"]), 12)
+        low, high = float(top["p50_ms"]), float(top["p99_ms"])
+        assert 198 <= low <= high <= float(top["max_ms"]) * 1.01, top
+        longest = max(float(r["max"]) for r in history(host, "howdah_statement_seconds_p99", "1m"))
+        assert 0.198 <= longest <= float(top["max_ms"]) / 1000 * 1.011, (longest, top)
+
+
+@test("templates are told apart by user, with their SQLSTATEs and times")
+def templates():
+    with Host(pg, configured()) as host:
+        for user, secret, n in (("app", "secret", 7), ("other", "other-secret", 3)):
+            with host.connect(user=user, password=secret) as c:
+                for _ in range(n):
+                    psycopg.ClientCursor(c).execute("SELECT 1 + 1 AS told_apart")
+                for _ in range(2):
+                    with expect_error("22012"):
+                        psycopg.ClientCursor(c).execute("SELECT 1 / 0 AS told_apart")
+        rows = [r for r in host.console("SHOW TEMPLATES ORDER BY calls") if "told_apart" in r["statement"]]
+        sums = {(r["user"], r["sqlstates"]): int(r["calls"]) for r in rows}
+        equal(sums, {("app", None): 7, ("app", "22012=2"): 2, ("other", None): 3, ("other", "22012=2"): 2})
+        for r in rows:
+            mean, queue, server, first = (float(r[k]) for k in ("mean_ms", "queue_ms", "server_ms", "first_ms"))
+            assert 0 < server <= mean and 0 <= queue < mean and 0 < first <= mean + 0.001, r
+        with expect_error(match="usage"):
+            host.console("SHOW TEMPLATES TOP none")
+        # The same statement is one row of SHOW STATEMENTS, whoever ran it.
+        [row] = [r for r in host.console("SHOW STATEMENTS") if r["statement"] == "select $1 + $2 as told_apart"]
+        equal(int(row["calls"]), 10)
+
+
+@test("the costliest templates are metrics, a bounded number of them, and all others are one")
+def top():
+    with Host(pg, configured(template_interval="1s", top=3)) as host:
+        with host.connect() as c:
+            cursor = psycopg.ClientCursor(c)
+
+            def names():
+                rows = host.console("SHOW METRICS howdah_template_calls_total")
+                return {r["labels"]: float(r["value"]) for r in rows}
+
+            for round_ in range(3):
+                for i in range(12):
+                    cursor.execute("SELECT %d AS c%d, pg_sleep(0.00%d)" % (i, i + 20 * round_, i % 5))
+                assert len(names()) <= 4, names()
+            wait_for(lambda: len(names()) == 4, what="three templates and the others")
+            others = lambda: next(v for k, v in names().items() if "fingerprint=other" in k)
+            before = others()
+            cursor.execute("SELECT 1 AS cheap")
+            wait_for(lambda: others() > before, what="a cheap one being counted with the others")
+            equal(len(names()), 4)
+            equal(len(host.console("SHOW METRICS howdah_template_p95_seconds")), 3)
+            equal(float(host.console("SHOW METRICS howdah_top_templates")[0]["value"]), 3)
+            # Who stays the costliest stays: nothing has changed its place meanwhile.
+            kept = set(names())
+            for _ in range(3):
+                cursor.execute("SELECT 1 AS cheap")
+            wait_for(lambda: others() > before + 1, what="another gathering")
+            equal(set(names()), kept)
+
+
+@test("the history goes on after kill -9, and what was written is there")
+def killed():
+    path = new_history()
+    host = Host(pg, configured(path))
+    wait_for(lambda: len(values(host, "howdah_clients", "5m")) >= 3, what="three samples")
+    before = history(host, "howdah_clients", "5m")
+    host.kill()
+    equal(sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+    with Host(pg, configured(path)) as host:
+        after = history(host, "howdah_clients", "5m")
+        equal(after[: len(before)], before)
+        wait_for(lambda: len(history(host, "howdah_clients", "5m")) > len(before), what="a sample after it")
+
+
+def fill(path, series, now):
+    """A week of minutes and thirteen months of hours, as the host would have written them."""
+    with sqlite3.connect(path) as db:
+        [(number,)] = db.execute("SELECT id FROM series WHERE key = ?", (series,)).fetchall()
+        hour = now - now % 3600
+        for start in range(hour - 7 * 86400 + 3600, hour, 3600):
+            block = b"".join(struct.pack("3f", m, m - 1, m + 1) for m in range(60))
+            db.execute("INSERT OR REPLACE INTO block VALUES (1, ?, ?, ?)", (number, start, block))
+        day = now - now % 86400
+        for start in range(day - 390 * 86400, day, 86400):
+            block = b"".join(struct.pack("3f", h, h - 1, h + 1) for h in range(24))
+            db.execute("INSERT OR REPLACE INTO block VALUES (2, ?, ?, ?)", (number, start, block))
+    db.close()
+
+
+@test("ranges from minutes to thirteen months, with steps")
+def ranges():
+    path = new_history()
+    with Host(pg, configured(path)) as host:
+        wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample")
+        host.stop()
+        fill(path, "howdah_clients", int(time.time()))
+        host.start()
+        week = history(host, "howdah_clients", "6d", "STEP", "30m")
+        assert len(week) >= 6 * 48 - 4, len(week)
+        equal({(r["value"], r["min"], r["max"]) for r in week[1:-3]}, {(14.5, -1.0, 30.0), (44.5, 29.0, 60.0)})
+        minutes = history(host, "howdah_clients", "3h", "STEP", "1m")
+        assert len(minutes) > 100 and {float(r["value"]) for r in minutes} >= set(range(60)), minutes
+        year = history(host, "howdah_clients", "13mo", "STEP", "1d")
+        assert len(year) > 380, len(year)
+        equal({r["value"] for r in year[1:-10]}, {11.5})
+        for bad in ("howdah_clients", "howdah_clients 5", "howdah_clients 5m STEP", "howdah_clients 5m STEP x"):
+            with expect_error(match="usage"):
+                history(host, bad)
+        equal(history(host, "no_such_series", "5m"), [])
+
+
+@test("hours are made of minutes, also those of a host that was killed")
+def hours():
+    path = new_history()
+    host = Host(pg, configured(path))
+    wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample")
+    host.kill()
+    now = int(time.time())
+    fill(path, "howdah_clients", now)
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM block WHERE grain = 2")
+        db.execute("PRAGMA user_version = 0")
+    db.close()
+    with Host(pg, configured(path)) as host:
+        rows = wait_for(lambda: history(host, "howdah_clients", "8d", "STEP", "1h"), what="hours")
+        assert len(rows) > 160, len(rows)
+        equal({(r["value"], r["min"], r["max"]) for r in rows}, {(29.5, -1.0, 60.0)})
+
+
+@test("a file that is no database is put aside, and one that cannot be made stops nothing")
+def damaged():
+    path = new_history()
+    with open(path, "wb") as f:
+        f.write(b"this is no database " * 1000)
+    with Host(pg, configured(path)) as host:
+        wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample in a new file")
+        assert os.path.exists(path + ".damaged")
+        equal(os.stat(path).st_mode & 0o777, 0o600)
+    with Host(pg, configured("/nowhere/at/all/history.db")) as host:
+        host.wait_log("the history is not written")
+        with host.connect() as c:
+            equal(c.execute("SELECT 1").fetchone(), (1,))
+        with expect_error(match="/nowhere"):
+            history(host, "howdah_clients", "5m")
+        [row] = host.console("SHOW METRICS howdah_history_up")
+        equal(float(row["value"]), 0)
+    result = Host(pg, configured("relative/path"), start=False).run("-t")
+    assert result.returncode != 0 and "history must be a path" in result.stderr + result.stdout, result
+
+
+@test("the file keeps to its bound, and the newest stays")
+def bounded():
+    path = new_history()
+    with Host(pg, configured(path, history_size="1M")) as host:
+        wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample")
+        host.stop()
+        fill(path, "howdah_clients", int(time.time()))
+        host.start()
+        size = lambda: float(host.console("SHOW METRICS howdah_history_bytes")[0]["value"])
+        wait_for(lambda: size() > 0, what="the size")
+        # Further series until the bound is met.
+        with host.connect() as c:
+            for i in range(30):
+                psycopg.ClientCursor(c).execute("SELECT %d AS x%d" % (i, i))
+        first = len(history(host, "howdah_clients", "1m"))
+        wait_for(lambda: len(history(host, "howdah_clients", "1m")) > first + 2, what="new samples", timeout=15)
+        assert size() <= 1 << 20, size()
+
+
+@test("series past max_series are left out and counted")
+def series_bound():
+    with Host(pg, configured(max_series=10)) as host:
+        out = lambda: float(host.console("SHOW METRICS howdah_history_metrics_left_out")[0]["value"])
+        wait_for(lambda: out() > 10, what="metrics left out")
+        equal(len(host.console("SHOW SERIES")), 10)
+
+
+@test("without statements there is all but templates; switched off and on it goes on")
+def alone():
+    path = new_history()
+    conf = configured(path)
+    conf["plugin statements"] = {"enabled": "no"}
+    with Host(pg, conf) as host:
+        host.wait_log("no templates")
+        with expect_error(match="statements does not run"):
+            host.console("SHOW TEMPLATES")
+        wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample")
+        host.control("plugin", "monitor", "disable")
+        with expect_error():
+            history(host, "howdah_clients", "5m")
+        host.control("plugin", "monitor", "enable")
+        wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample after it")
+
+
+main()
