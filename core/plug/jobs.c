@@ -644,6 +644,11 @@ int hd_jobs_conninfo_says(struct hd_jobs *jobs, const char *node, const char *wo
     return hd_sqljobs_conninfo_says(jobs->sql, node, word);
 }
 
+int hd_jobs_each_node(struct hd_jobs *jobs, int32_t (*fn)(void *arg, struct hd_str node), void *arg)
+{
+    return hd_sqljobs_each_node(jobs->sql, fn, arg);
+}
+
 int hd_jobs_set_nodes(struct hd_jobs *jobs, const struct hd_job_node *nodes, size_t n)
 {
     return hd_sqljobs_set_nodes(jobs->sql, nodes, n);

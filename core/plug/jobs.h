@@ -70,6 +70,9 @@ int hd_jobs_conninfo(struct hd_jobs *jobs, struct hd_str node, struct hd_str dbn
 /* Does the node's conninfo have this word in it, or is there no such node? [any] */
 int hd_jobs_conninfo_says(struct hd_jobs *jobs, const char *node, const char *word);
 
+/* Each node that statements can be run on, until fn returns other than HD_OK. [any] */
+int hd_jobs_each_node(struct hd_jobs *jobs, int32_t (*fn)(void *arg, struct hd_str node), void *arg);
+
 struct hd_jobs_stats {
     uint64_t threads, running, waiting, done, refused, connections;
 };

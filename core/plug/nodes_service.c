@@ -93,10 +93,17 @@ int hd_jobs_serve_databases(const struct hd_job_database *list, size_t n)
     return HD_OK;
 }
 
+static int32_t each(hd_host *host, int32_t (*fn)(void *arg, struct hd_str node), void *arg)
+{
+    (void)host;
+    return hd_jobs_each_node(served, fn, arg);
+}
+
 static const struct hd_nodes_v1 vtable = {
     .size = sizeof(vtable),
     .conninfo = conninfo,
     .database = database,
+    .each = each,
 };
 
 int hd_jobs_serve_nodes(struct hd_jobs *jobs)

@@ -337,6 +337,18 @@ int hd_sqljobs_conninfo_says(struct hd_sqljobs *s, const char *node, const char 
     return says;
 }
 
+int hd_sqljobs_each_node(struct hd_sqljobs *s, int32_t (*fn)(void *arg, struct hd_str node), void *arg)
+{
+    struct nodes *nodes = hold_nodes(s);
+    int32_t code = HD_OK;
+
+    for (size_t i = 0; !code && i < nodes->count; i++)
+        if (nodes->list[i].user)
+            code = fn(arg, (struct hd_str){nodes->list[i].name, strlen(nodes->list[i].name)});
+    release_nodes(nodes);
+    return code;
+}
+
 /* --- start and end ----------------------------------------------------------------------------------------
  */
 

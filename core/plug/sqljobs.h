@@ -27,6 +27,8 @@ int hd_sqljobs_connect(struct hd_sqljobs *s, const char *node, const struct hd_s
 /* A connection string with the node's password; HD_ENOENT, or as hd_sqlconn_conninfo. [any] */
 int hd_sqljobs_conninfo(struct hd_sqljobs *s, struct hd_str node, struct hd_str dbname, char *out, size_t len,
                         struct hd_error *err);
+/* As hd_jobs_each_node. [any] */
+int hd_sqljobs_each_node(struct hd_sqljobs *s, int32_t (*fn)(void *arg, struct hd_str node), void *arg);
 /* Does the node's conninfo have this word in it, or is there no such node? [any] */
 int hd_sqljobs_conninfo_says(struct hd_sqljobs *s, const char *node, const char *word);
 

@@ -262,8 +262,17 @@ static int32_t no_database(hd_host *host, struct hd_str name, struct hd_served_d
     return HD_ENOENT;
 }
 
+static int32_t no_nodes(hd_host *host, int32_t (*fn)(void *arg, struct hd_str node), void *arg)
+{
+    (void)host;
+    (void)fn;
+    (void)arg;
+    return HD_OK;
+}
+
 const struct hd_nodes_v1 mock_nodes = {
     .size = sizeof(struct hd_nodes_v1),
     .conninfo = no_conninfo,
     .database = no_database,
+    .each = no_nodes,
 };

@@ -788,6 +788,19 @@ AT(hd_metrics_v1, each, 64, int32_t (*)(hd_host *host, const char *prefix, int32
 AT(hd_metrics_v1, bins, 72, int32_t (*)(hd_host *host, int64_t id, struct hd_metric_bins *out))
 AT(hd_metrics_v1, bins_quantile, 80, double (*)(hd_host *host, const struct hd_metric_bins *bins, double q))
 
+/* collector.h */
+
+SIZE(hd_findings, 16)
+AT(hd_findings, size, 0, uint32_t)
+AT(hd_findings, reserved, 4, uint32_t)
+AT(hd_findings, found, 8, int32_t (*)(const struct hd_findings *f, uint32_t type, const char *name, const char *help, const struct hd_label *labels, uint32_t label_count, int64_t value))
+
+SIZE(hd_collector_v1, 24)
+AT(hd_collector_v1, size, 0, uint32_t)
+AT(hd_collector_v1, reserved, 4, uint32_t)
+AT(hd_collector_v1, interval_ms, 8, uint64_t)
+AT(hd_collector_v1, collect, 16, int32_t (*)(void *self, const struct hd_findings *f, struct hd_error *err))
+
 /* events.h */
 VALUE(HD_TOPIC_LOSSY, 1LL)
 VALUE(HD_TOPIC_MUST_KNOW, 2LL)
@@ -964,11 +977,12 @@ AT(hd_served_database, name, 8, struct hd_str)
 AT(hd_served_database, node, 24, struct hd_str)
 AT(hd_served_database, dbname, 40, struct hd_str)
 
-SIZE(hd_nodes_v1, 24)
+SIZE(hd_nodes_v1, 32)
 AT(hd_nodes_v1, size, 0, uint32_t)
 AT(hd_nodes_v1, reserved, 4, uint32_t)
 AT(hd_nodes_v1, conninfo, 8, int32_t (*)(hd_host *host, struct hd_str node, struct hd_str dbname, char *out, uint32_t room, struct hd_error *err))
 AT(hd_nodes_v1, database, 16, int32_t (*)(hd_host *host, struct hd_str name, struct hd_served_database *out))
+AT(hd_nodes_v1, each, 24, int32_t (*)(hd_host *host, int32_t (*fn)(void *arg, struct hd_str node), void *arg))
 
 /* commands.h */
 VALUE(HD_COL_TEXT, 1LL)

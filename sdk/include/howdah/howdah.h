@@ -7,6 +7,7 @@
 #include <howdah/cache_store.h>
 #include <howdah/catalog.h>
 #include <howdah/change_stream.h>
+#include <howdah/collector.h>
 #include <howdah/commands.h>
 #include <howdah/error.h>
 #include <howdah/events.h>

@@ -40,6 +40,9 @@ struct hd_nodes_v1 {
      * configured. Copies min(size) bytes; the strings are valid until the next reload, `dbname` may be the
      * caller's own `name`. HD_ENOENT: no [database …] is for it, or there is not just one. [control] */
     int32_t (*database)(hd_host *host, struct hd_str name, struct hd_served_database *out);
+    /* Calls fn with the name of each node that statements can be run on by "howdah.jobs/1", in the order of
+     * the files, until it returns something other than HD_OK, which is then returned. [any] */
+    int32_t (*each)(hd_host *host, int32_t (*fn)(void *arg, struct hd_str node), void *arg);
 };
 
 #ifdef __cplusplus
