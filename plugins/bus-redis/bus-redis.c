@@ -14,12 +14,13 @@ static const struct hd_option options[] = {
     {"url", "redis://127.0.0.1:6379/0", NULL,
      "Where Redis is: redis://[user:password@]host:port, unix:PATH, "
      "redis+sentinel://h1:p1,h2:p2/master-name; of a "
-     "cluster one server, as redis://",
+     "cluster one server, as redis://; over TLS rediss://, rediss+sentinel://",
      0, 0, HD_OPT_SECRET, 0, offsetof(struct br_conf, url), 0},
     {"password", NULL, NULL, "The password for Redis, where the URL has none", 0, 0, HD_OPT_SECRET, 0,
      offsetof(struct br_conf, password), 0},
     {"sentinel_password", NULL, NULL, "The password for the sentinels, which is not that for Redis", 0, 0,
      HD_OPT_SECRET, 0, offsetof(struct br_conf, sentinel_password), 0},
+    RDS_TLS_OPTIONS(struct br_conf, tls),
     {"prefix", "howdah:", NULL, "What the channel's name begins with", 0, 0, HD_OPT_STRING, 0,
      offsetof(struct br_conf, prefix), 0},
     {"namespace", "default", NULL, "Part of the channel's name: hosts hear each other if they have the same",
@@ -106,10 +107,16 @@ static int32_t read_conf(const struct br_conf *c, struct rds_url *url, char pass
 static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err)
 {
     char password[RDS_NAME_SIZE], sentinel_password[RDS_NAME_SIZE];
+    const struct br_conf *c = conf->conf;
+    struct rds_tls *tls = NULL;
     struct rds_url url;
+    int32_t code = read_conf(c, &url, password, sentinel_password, err);
 
     (void)arg;
-    return read_conf(conf->conf, &url, password, sentinel_password, err);
+    if (code == HD_OK)
+        code = rds_tls_new(&c->tls, &url, &tls, err);
+    rds_tls_free(tls);
+    return code;
 }
 
 static void take_conf(struct br *self, const struct br_conf *c)
@@ -133,9 +140,10 @@ static void take_conf(struct br *self, const struct br_conf *c)
         .login = {.user = self->url.user,
                   .password = self->password,
                   .db = self->url.db,
-                  .master = self->url.kind == RDS_SENTINEL},
+                  .master = self->url.kind == RDS_SENTINEL,
+                  .tls = self->tls},
         .url = &self->url,
-        .sentinel_login = {.user = "", .password = self->sentinel_password},
+        .sentinel_login = {.user = "", .password = self->sentinel_password, .tls = self->tls},
         .retry_ms = (uint64_t)c->retry,
         .retry_max_ms = (uint64_t)c->max_retry,
     };
@@ -198,6 +206,8 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     if (code == HD_OK)
         code = read_conf(conf->conf, &self->url, self->password, self->sentinel_password, err);
     if (code == HD_OK)
+        code = rds_tls_new(&((const struct br_conf *)conf->conf)->tls, &self->url, &self->tls, err);
+    if (code == HD_OK)
         code = self->bus->declare(self->env.host, HD_TOPIC_BUS_LINK, sizeof(struct hd_event_link),
                                   HD_TOPIC_MUST_KNOW, err);
     if (code == HD_OK)
@@ -229,6 +239,7 @@ static int32_t stop(void *arg)
 
 static void destroy(void *arg)
 {
+    rds_tls_free(((struct br *)arg)->tls);
     explicit_bzero(arg, sizeof(struct br));
     free(arg);
 }

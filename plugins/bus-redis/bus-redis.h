@@ -17,6 +17,7 @@
 
 struct br_conf {
     struct hd_str url, password, sentinel_password, prefix, name_space;
+    struct rds_tls_conf tls;
     struct hd_str_list topics;
     int64_t heartbeat, connect_timeout, retry, max_retry, max_pending;
 };
@@ -40,6 +41,7 @@ struct br {
     const struct hd_commands_v1 *commands;
     const struct hd_bus_v1 *bus;
     struct rds_url url;
+    struct rds_tls *tls; /* NULL: without */
     struct rds_link_conf link, subscriber;
     char password[RDS_NAME_SIZE], sentinel_password[RDS_NAME_SIZE];
     char channel[2 * BR_LABEL_MAX + 8];

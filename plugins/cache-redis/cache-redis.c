@@ -19,12 +19,13 @@ static const struct hd_option options[] = {
     {"url", "redis://127.0.0.1:6379/0", NULL,
      "Where Redis is: redis://[user:password@]host:port/db, unix:PATH, "
      "redis+sentinel://h1:p1,h2:p2/master-name, "
-     "redis+cluster://h1:p1,h2:p2",
+     "redis+cluster://h1:p1,h2:p2; over TLS rediss://, rediss+sentinel://, rediss+cluster://",
      0, 0, HD_OPT_SECRET, 0, offsetof(struct cr_conf, url), 0},
     {"password", NULL, NULL, "The password for Redis, where the URL has none", 0, 0, HD_OPT_SECRET, 0,
      offsetof(struct cr_conf, password), 0},
     {"sentinel_password", NULL, NULL, "The password for the sentinels, which is not that for Redis", 0, 0,
      HD_OPT_SECRET, 0, offsetof(struct cr_conf, sentinel_password), 0},
+    RDS_TLS_OPTIONS(struct cr_conf, tls),
     {"prefix", "howdah:", NULL, "What the names of all keys in Redis begin with", 0, 0, HD_OPT_STRING, 0,
      offsetof(struct cr_conf, prefix), 0},
     {"namespace", "default", NULL,
@@ -212,10 +213,16 @@ static int32_t read_conf(const struct cr_conf *c, struct rds_url *url, char pass
 static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err)
 {
     char password[RDS_NAME_SIZE], sentinel_password[RDS_NAME_SIZE];
+    const struct cr_conf *c = conf->conf;
+    struct rds_tls *tls = NULL;
     struct rds_url url;
+    int32_t code = read_conf(c, &url, password, sentinel_password, err);
 
     (void)arg;
-    return read_conf(conf->conf, &url, password, sentinel_password, err);
+    if (code == HD_OK)
+        code = rds_tls_new(&c->tls, &url, &tls, err);
+    rds_tls_free(tls);
+    return code;
 }
 
 static void reload(void *arg, const struct hd_conf *conf)
@@ -245,9 +252,10 @@ static void take_conf(struct cr *self, const struct cr_conf *c)
         .login = {.user = self->url.user,
                   .password = self->password,
                   .db = self->url.db,
-                  .master = self->url.kind == RDS_SENTINEL},
+                  .master = self->url.kind == RDS_SENTINEL,
+                  .tls = self->tls},
         .url = &self->url,
-        .sentinel_login = {.user = "", .password = self->sentinel_password},
+        .sentinel_login = {.user = "", .password = self->sentinel_password, .tls = self->tls},
         .retry_ms = (uint64_t)c->retry,
         .retry_max_ms = (uint64_t)c->max_retry,
     };
@@ -313,6 +321,8 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     if (code == HD_OK)
         code = read_conf(conf->conf, &self->url, self->password, self->sentinel_password, err);
     if (code == HD_OK)
+        code = rds_tls_new(&((const struct cr_conf *)conf->conf)->tls, &self->url, &self->tls, err);
+    if (code == HD_OK)
         code = cr_show_start(self, err);
     if (code)
         return code;
@@ -342,6 +352,7 @@ static void destroy(void *arg)
     struct cr *self = arg;
 
     pthread_mutex_destroy(&self->lock);
+    rds_tls_free(self->tls);
     explicit_bzero(self, sizeof(*self));
     free(self);
 }

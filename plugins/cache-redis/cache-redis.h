@@ -16,6 +16,7 @@
 
 struct cr_conf {
     struct hd_str url, password, sentinel_password, prefix, name_space;
+    struct rds_tls_conf tls;
     int64_t ttl, max_value_bytes, compress_above;
     int64_t timeout, connect_timeout, retry, max_retry;
     int64_t max_pending, max_buffer;
@@ -56,6 +57,7 @@ struct cr {
     const struct hd_metrics_v1 *metrics;
     const struct hd_commands_v1 *commands;
     struct rds_url url;
+    struct rds_tls *tls; /* NULL: without */
     struct rds_link_conf link;
     char password[RDS_NAME_SIZE], sentinel_password[RDS_NAME_SIZE];
     char head[CR_HEAD_MAX]; /* of all names */

@@ -157,6 +157,8 @@ void rds_conn_close(struct rds_conn *c, const char *why)
     if (c->watch)
         c->env->loop->unwatch(c->watch);
     c->watch = NULL;
+    rds_tls_end(c->tls);
+    c->tls = NULL;
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -281,7 +283,8 @@ static void on_clock(void *arg)
     if (c->state == RDS_READY) {
         check_replies(c, now);
     } else if (c->state != RDS_CLOSED && c->opened_ms + c->limits.connect_ms <= now) {
-        snprintf(why, sizeof(why), "not connected within %llu ms", (unsigned long long)c->limits.connect_ms);
+        snprintf(why, sizeof(why), "not connected within %llu ms%s", (unsigned long long)c->limits.connect_ms,
+                 c->state == RDS_SHAKING ? "; does the server speak TLS?" : "");
         rds_conn_close(c, why);
     }
     rds_conn_clock(c);
@@ -339,20 +342,31 @@ static void take_replies(struct rds_conn *c)
         rds_conn_close(c, "a reply that is too long");
 }
 
+static ssize_t receive(struct rds_conn *c, void *bytes, size_t room)
+{
+    return c->tls ? rds_tls_receive(c->tls, bytes, room) : recv(c->fd, bytes, room, 0);
+}
+
+/* What errno, or TLS, says of the connection's end. */
+const char *rds_conn_error(const struct rds_conn *c)
+{
+    return c->tls && errno == EPROTO ? rds_tls_why(c->tls) : strerror(errno);
+}
+
 static void take_bytes(struct rds_conn *c)
 {
     char bytes[READ_SIZE];
     uint32_t life = c->life;
 
     for (int i = 0; i < READ_ROUNDS && c->life == life; i++) {
-        ssize_t n = recv(c->fd, bytes, sizeof(bytes), 0);
+        ssize_t n = receive(c, bytes, sizeof(bytes));
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0) {
-            rds_conn_close(c, n ? strerror(errno) : "the server has closed the connection");
+            rds_conn_close(c, n ? rds_conn_error(c) : "the server has closed the connection");
             return;
         }
         if (redisReaderFeed(c->reader, bytes, (size_t)n) != REDIS_OK) {
@@ -374,8 +388,11 @@ static void on_event(void *arg, uint32_t events)
     if (c->state == RDS_CONNECTING) {
         c->reader = c->reader ? c->reader : new_reader();
         rds_conn_connected(c);
+    } else if (c->state == RDS_SHAKING) {
+        rds_conn_shake(c);
     } else {
-        if (events & HD_WRITABLE)
+        /* TLS may have to read before it can write. */
+        if (events & HD_WRITABLE || (c->tls && c->out_at < c->out_len))
             rds_conn_write(c);
         if (events & (HD_READABLE | HD_HANGUP) && c->life == life)
             take_bytes(c);

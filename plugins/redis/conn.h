@@ -13,6 +13,7 @@
 #define HD_PLUGINS_REDIS_CONN_H
 
 #include "redis/env.h"
+#include "redis/tls.h"
 #include "redis/url.h"
 
 #include <hiredis/hiredis.h>
@@ -34,7 +35,8 @@ struct rds_login {
     const char *user;
     const char *password;
     uint32_t db;
-    uint32_t master; /* 1: refuse a server that is none */
+    uint32_t master;           /* 1: refuse a server that is none */
+    const struct rds_tls *tls; /* NULL: without */
 };
 
 /* What the owner is told; never from within a call of its own. */

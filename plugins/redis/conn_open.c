@@ -1,6 +1,6 @@
 /*
  * From an address to a connection that is logged in: the name is resolved by a job, for that may take long;
- * then socket, AUTH, SELECT, and a PING that must be answered with PONG.
+ * then socket, TLS, AUTH, SELECT, and a PING that must be answered with PONG.
  */
 #include "redis/conn_parts.h"
 
@@ -259,6 +259,32 @@ static int32_t send_login(struct rds_conn *c)
     return code ? code : rds_conn_queue(c, 1, &ping, on_pong, c);
 }
 
+static void begin_login(struct rds_conn *c)
+{
+    c->state = RDS_LOGIN;
+    rds_conn_ready_for(c, HD_READABLE);
+    if (!c->reader || send_login(c))
+        rds_conn_close(c, "no memory");
+}
+
+void rds_conn_shake(struct rds_conn *c)
+{
+    switch (rds_tls_shake(c->tls)) {
+    case RDS_TLS_DONE:
+        begin_login(c);
+        break;
+    case RDS_TLS_READ:
+        rds_conn_ready_for(c, HD_READABLE);
+        break;
+    case RDS_TLS_WRITE:
+        rds_conn_ready_for(c, HD_WRITABLE);
+        break;
+    case RDS_TLS_FAILED:
+        rds_conn_close(c, rds_tls_why(c->tls));
+        break;
+    }
+}
+
 void rds_conn_connected(struct rds_conn *c)
 {
     int error = 0;
@@ -268,8 +294,14 @@ void rds_conn_connected(struct rds_conn *c)
         rds_conn_close(c, strerror(error ? error : errno));
         return;
     }
-    c->state = RDS_LOGIN;
-    rds_conn_ready_for(c, HD_READABLE);
-    if (!c->reader || send_login(c))
-        rds_conn_close(c, "no memory");
+    if (!c->login.tls) {
+        begin_login(c);
+        return;
+    }
+    c->tls = rds_tls_begin(c->login.tls, c->fd, &c->where);
+    c->state = RDS_SHAKING;
+    if (c->tls)
+        rds_conn_shake(c);
+    else
+        rds_conn_close(c, "no memory for TLS");
 }

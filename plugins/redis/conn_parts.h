@@ -17,7 +17,7 @@ struct rds_wait {
 /* A name that a job is resolving; what is left of it when the connection goes. */
 struct rds_lookup;
 
-enum rds_conn_state { RDS_CLOSED, RDS_RESOLVING, RDS_CONNECTING, RDS_LOGIN, RDS_READY };
+enum rds_conn_state { RDS_CLOSED, RDS_RESOLVING, RDS_CONNECTING, RDS_SHAKING, RDS_LOGIN, RDS_READY };
 
 struct rds_conn {
     struct rds_env *env;
@@ -32,6 +32,7 @@ struct rds_conn {
     uint32_t late; /* how often that was so, since one came in time */
     int32_t thread;
     int fd;
+    struct rds_tls_session *tls; /* NULL: without */
     enum rds_conn_state state;
     int busy;  /* callbacks are running: freeing waits */
     int freed; /* by its owner, meanwhile */
@@ -54,9 +55,11 @@ struct rds_conn {
 void rds_conn_close(struct rds_conn *c, const char *why);
 void rds_conn_clock(struct rds_conn *c);
 void rds_conn_ready_for(struct rds_conn *c, uint32_t events);
+const char *rds_conn_error(const struct rds_conn *c);
 
-/* conn_open.c: the socket is connected, or not. */
+/* conn_open.c: the socket is connected, or not; the handshake goes on. */
 void rds_conn_connected(struct rds_conn *c);
+void rds_conn_shake(struct rds_conn *c);
 void rds_conn_forget_lookup(struct rds_conn *c);
 
 /* conn_send.c */

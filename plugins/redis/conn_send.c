@@ -111,10 +111,15 @@ static void sent_all(struct rds_conn *c)
     rds_conn_ready_for(c, HD_READABLE);
 }
 
+static ssize_t transmit(struct rds_conn *c, const void *bytes, size_t len)
+{
+    return c->tls ? rds_tls_send(c->tls, bytes, len) : send(c->fd, bytes, len, MSG_NOSIGNAL);
+}
+
 void rds_conn_write(struct rds_conn *c)
 {
     while (c->out_at < c->out_len) {
-        ssize_t n = send(c->fd, c->out + c->out_at, c->out_len - c->out_at, MSG_NOSIGNAL);
+        ssize_t n = transmit(c, c->out + c->out_at, c->out_len - c->out_at);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -123,7 +128,7 @@ void rds_conn_write(struct rds_conn *c)
             return;
         }
         if (n < 0) {
-            rds_conn_close(c, strerror(errno));
+            rds_conn_close(c, rds_conn_error(c));
             return;
         }
         c->out_at += (size_t)n;

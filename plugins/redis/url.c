@@ -217,21 +217,24 @@ static int32_t read_scheme(struct hd_str *s, struct rds_url *out, struct hd_erro
 {
     static const struct {
         const char *scheme;
-        uint32_t kind;
-    } known[] = {
-        {"redis://", RDS_SINGLE}, {"redis+sentinel://", RDS_SENTINEL}, {"redis+cluster://", RDS_CLUSTER}};
+        uint32_t kind, tls;
+    } known[] = {{"redis://", RDS_SINGLE, 0},
+                 {"redis+sentinel://", RDS_SENTINEL, 0},
+                 {"redis+cluster://", RDS_CLUSTER, 0},
+                 {"rediss://", RDS_SINGLE, 1},
+                 {"rediss+sentinel://", RDS_SENTINEL, 1},
+                 {"rediss+cluster://", RDS_CLUSTER, 1}};
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (starts(*s, known[i].scheme)) {
             out->kind = known[i].kind;
+            out->tls = known[i].tls;
             *s = from(*s, strlen(known[i].scheme));
             return HD_OK;
         }
     }
-    if (starts(*s, "rediss"))
-        return wrong(err,
-                     "url: TLS towards Redis is not supported; use a tunnel, or redis:// in a safe network");
-    return wrong(err, "url: expected redis://, redis+sentinel://, redis+cluster:// or unix:PATH");
+    return wrong(err, "url: expected redis://, redis+sentinel://, redis+cluster://, one of them with rediss "
+                      "for TLS, or unix:PATH");
 }
 
 int32_t rds_url_parse(struct hd_str text, struct rds_url *out, struct hd_error *err)

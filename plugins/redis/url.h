@@ -4,6 +4,7 @@
  *     redis://[[user]:password@]host[:port][/db]         one server; also a bare `unix:PATH`
  *     redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/master-name[/db]
  *     redis+cluster://[[user]:password@]host[:port][,host[:port]…]
+ *     rediss://…, rediss+sentinel://…, rediss+cluster://…: the same over TLS, sentinels and all
  *
  * User and password may have %XX for bytes that have a meaning here. A port that is missing is 6379, a
  * sentinel's 26379. An address of IPv6 stands in brackets.
@@ -32,6 +33,7 @@ struct rds_url {
     uint32_t kind; /* RDS_… */
     uint32_t db;
     uint32_t hosts;
+    uint32_t tls; /* 1: to all servers */
     struct rds_address host[RDS_HOSTS_MAX];
     char user[RDS_NAME_SIZE];     /* "": the default user */
     char password[RDS_NAME_SIZE]; /* "": none */

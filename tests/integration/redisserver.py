@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 
-from harness import end, free_port, on_exit, spawn, temp_dir, wait_for
+from harness import client_context, end, free_port, on_exit, spawn, temp_dir, wait_for
 
 START_TIMEOUT = 20.0
 
@@ -22,13 +22,17 @@ class RedisError(Exception):
 class Client:
     """One connection; command() sends and waits. Replies are bytes, ints, lists or None; errors are raised."""
 
-    def __init__(self, where, password=None):
+    def __init__(self, where, password=None, certificates=None):
         if isinstance(where, str):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(10)
             self.socket.connect(where)
         else:
             self.socket = socket.create_connection(("127.0.0.1", where), 10)
+        if certificates:
+            context = client_context(certificates, with_certificate=True)
+            context.check_hostname = False
+            self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.file = self.socket.makefile("rb")
         if password:
             self.command("AUTH", password)
@@ -68,13 +72,13 @@ class Client:
 class Redis:
     """
     A redis-server in a temporary directory. Settings are redis.conf's, a list for those that come repeatedly;
-    `sentinel` has a sentinel's.
+    `sentinel` has a sentinel's. `tls` is a folder of harness.make_certificates: then it speaks nothing but TLS.
 
         redis = Redis(requirepass="secret")
         redis.command("SET", "a", 1)
     """
 
-    def __init__(self, start=True, port=None, sentinel=None, **settings):
+    def __init__(self, start=True, port=None, sentinel=None, tls=None, **settings):
         self.program = shutil.which("redis-server")
         if not self.program:
             raise RuntimeError("redis-server is missing: run contrib/packages test")
@@ -83,6 +87,7 @@ class Redis:
         self.socket_path = os.path.join(self.dir, "redis.sock")
         self.log_path = os.path.join(self.dir, "log")
         self.sentinel = sentinel
+        self.tls = tls
         self.process = None
         self.settings = {
             "port": self.port,
@@ -91,6 +96,8 @@ class Redis:
             "logfile": self.log_path,
             "protected-mode": "no",
         }
+        if tls:
+            self.settings.update(self._tls_settings())
         if sentinel:
             self.settings["sentinel"] = sentinel
         else:
@@ -102,6 +109,11 @@ class Redis:
         self.write()
         if start:
             self.start()
+
+    def _tls_settings(self):
+        files = {"cert": "server.crt", "key": "server.key", "ca-cert": "ca.crt"}
+        settings = {"tls-%s-file" % name: os.path.join(self.tls, file) for name, file in files.items()}
+        return {"port": 0, "tls-port": self.port, "tls-auth-clients": "no", "tls-replication": "yes", **settings}
 
     def write(self):
         self.conf = os.path.join(self.dir, "redis.conf")
@@ -129,7 +141,7 @@ class Redis:
         return ""
 
     def client(self):
-        return Client(self.port, self.password)
+        return Client(self.port, self.password, self.tls)
 
     def command(self, *words):
         with self.client() as c:
@@ -151,7 +163,11 @@ class Redis:
 
     @property
     def url(self):
-        return "redis://127.0.0.1:%d/0" % self.port
+        return "%s://127.0.0.1:%d/0" % (self.scheme, self.port)
+
+    @property
+    def scheme(self):
+        return "rediss" if self.tls else "redis"
 
 
 class Sentinels:
@@ -168,7 +184,7 @@ class Sentinels:
         ]
         if self.master.password:
             lines.append("auth-pass %s %s" % (name, self.master.password))
-        self.sentinels = [Redis(sentinel=lines) for _ in range(3)]
+        self.sentinels = [Redis(sentinel=lines, tls=self.master.tls) for _ in range(3)]
         wait_for(self._complete, START_TIMEOUT, "the sentinels know each other and the replica")
 
     def _complete(self):
@@ -185,7 +201,8 @@ class Sentinels:
 
     @property
     def url(self):
-        return "redis+sentinel://%s/%s" % (",".join("127.0.0.1:%d" % s.port for s in self.sentinels), self.name)
+        hosts = ",".join("127.0.0.1:%d" % s.port for s in self.sentinels)
+        return "%s+sentinel://%s/%s" % (self.master.scheme, hosts, self.name)
 
 
 class Cluster:
@@ -193,7 +210,7 @@ class Cluster:
 
     def __init__(self, count=3, **settings):
         self.nodes = [
-            Redis(cluster_enabled="yes", cluster_port=free_port(), cluster_node_timeout=1000, **settings)
+            Redis(**({"tls_cluster": "yes"} if settings.get("tls") else {}), cluster_enabled="yes", cluster_port=free_port(), cluster_node_timeout=1000, **settings)
             for _ in range(count)
         ]
         size = 16384 // count + 1
@@ -232,7 +249,7 @@ class Cluster:
 
     @property
     def url(self):
-        return "redis+cluster://127.0.0.1:%d" % self.nodes[0].port
+        return "%s+cluster://127.0.0.1:%d" % (self.nodes[0].scheme, self.nodes[0].port)
 
 
 class FakeRedis:

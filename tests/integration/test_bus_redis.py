@@ -106,6 +106,16 @@ def order():
         equal(bus(a)[0]["dropped"], dropped)
 
 
+@test("over TLS")
+def over_tls():
+    made = harness.make_certificates(harness.temp_dir())
+    with hosts(2, Redis(tls=made).url, tls_ca_file=os.path.join(made, "ca.crt")) as (a, b):
+        send(a, 1000)
+        wait_radio(b, remote=1000, last=1000, jumps=0, wrong=0)
+        send(b)
+        wait_radio(a, remote=1, own=1000)
+
+
 @test("hosts of another namespace are not heard")
 def namespaces():
     with hosts(1) as (a,), hosts(1, namespace="other") as (b,):

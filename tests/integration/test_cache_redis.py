@@ -181,7 +181,7 @@ def by_name():
 def wrong_configurations():
     for keys, text in (
         (dict(url="http://x"), "expected redis://"),
-        (dict(url="rediss://x"), "TLS"),
+        (dict(url="redis+tls://x"), "rediss"),
         (dict(url="redis://"), "host:port"),
         (dict(url="redis://a:0"), "host:port"),
         (dict(url="redis://:secret@a/b"), "a number"),

@@ -39,6 +39,9 @@ static void urls(void)
         {"redis+sentinel://a,b:1,[::2]/my%20master/3", RDS_SENTINEL, 3, 3, "a:26379", "[::2]:26379", "", "",
          "my master"},
         {"redis+cluster://:x@a:1,b:2/", RDS_CLUSTER, 2, 0, "a:1", "b:2", "", "x", ""},
+        {"rediss://u:p@a", RDS_SINGLE, 1, 0, "a:6379", "a:6379", "u", "p", ""},
+        {"Rediss+Sentinel://a/m", RDS_SENTINEL, 1, 0, "a:26379", "a:26379", "", "", "m"},
+        {"rediss+cluster://a,b", RDS_CLUSTER, 2, 0, "a:6379", "b:6379", "", "", ""},
     };
     static const char *const bad[] = {
         "",
@@ -63,7 +66,7 @@ static void urls(void)
         "redis://:%4@a",
         "redis://:%4x@a",
         "redis://:%00@a",
-        "rediss://a",
+        "redisss://a",
         "redis+sentinel://a",
         "redis+sentinel://a/",
         "redis+sentinel://a//1",
@@ -82,6 +85,7 @@ static void urls(void)
         CU_ASSERT_EQUAL(u.kind, good[i].kind);
         CU_ASSERT_EQUAL_FATAL(u.hosts, good[i].hosts);
         CU_ASSERT_EQUAL(u.db, good[i].db);
+        CU_ASSERT_EQUAL(u.tls, (good[i].text[5] | 32) == 's' && (good[i].text[0] | 32) == 'r');
         rds_address_print(&u.host[0], label);
         CU_ASSERT_STRING_EQUAL(label, good[i].first);
         rds_address_print(&u.host[u.hosts - 1], label);
