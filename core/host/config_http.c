@@ -66,6 +66,15 @@ static void check_token_file(struct hd_build *b, const struct hd_raw_section *ra
                    "token_file %s: others may read or write it: chmod 0600 it", path);
 }
 
+/* A token that is asked for and empty would let everybody in. */
+static void check_empty(struct hd_build *b, const struct hd_raw_section *raw)
+{
+    const char *key = hd_raw_find(raw, "token_file") ? "token_file" : "token";
+
+    if (hd_raw_find(raw, key))
+        hd_problem(b->problems, hd_raw_origin(raw, key), "%s gives no token: leave it out, or give one", key);
+}
+
 /* It goes through headers, where only these are safe. */
 static void check_token(struct hd_build *b, const struct hd_raw_section *raw, const char *token)
 {
@@ -116,6 +125,8 @@ void hd_check_http(struct hd_build *b)
     check_token_file(b, s->raw);
     if (h->token)
         check_token(b, s->raw, h->token);
+    else
+        check_empty(b, s->raw);
     for (uint32_t i = 0; i < h->listener.address_count; i++)
         check_address(b, s->raw, i);
     if (h->listener.tls != HD_TLS_OFF)

@@ -172,6 +172,17 @@ static char *read_file(const char *path, struct hd_error *err)
     return text;
 }
 
+/* What is encoded is decoded, but a zero byte, which would end the text: it becomes U+FFFD, which takes as
+ * many bytes as the code of a zero byte does. */
+static size_t decode(void *arg, struct MHD_Connection *c, char *text)
+{
+    (void)arg;
+    (void)c;
+    for (char *at = text; (at = strstr(at, "%00")); at += 3)
+        memcpy(at, "\xef\xbf\xbd", 3);
+    return MHD_http_unescape(text);
+}
+
 static struct MHD_Daemon *start_daemon(struct http_engine *e, const char *cert, char *key)
 {
     const struct hd_http_conf *conf = e->conf;
@@ -182,14 +193,15 @@ static struct MHD_Daemon *start_daemon(struct http_engine *e, const char *cert, 
         {MHD_OPTION_END, 0, NULL}};
     unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
 
-    return MHD_start_daemon(
-        flags | (cert ? MHD_USE_TLS : 0), 0, NULL, NULL, hd_http_on_request, e, MHD_OPTION_EXTERNAL_LOGGER,
-        on_log, NULL, MHD_OPTION_CONNECTION_LIMIT, (unsigned)conf->max_connections,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)conf->max_connections_per_address,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((conf->idle_timeout + 999) / 1000),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)conf->max_header_size, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_COMPLETED, hd_http_on_completed, e, MHD_OPTION_NOTIFY_CONNECTION, on_connection, e,
-        MHD_OPTION_ARRAY, cert ? tls : tls + HD_ARRAY_LEN(tls) - 1, MHD_OPTION_END);
+    return MHD_start_daemon(flags | (cert ? MHD_USE_TLS : 0), 0, NULL, NULL, hd_http_on_request, e,
+                            MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)conf->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+                            (unsigned)conf->max_connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
+                            (unsigned)((conf->idle_timeout + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            (size_t)conf->max_header_size, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                            MHD_OPTION_UNESCAPE_CALLBACK, decode, NULL, MHD_OPTION_NOTIFY_COMPLETED,
+                            hd_http_on_completed, e, MHD_OPTION_NOTIFY_CONNECTION, on_connection, e,
+                            MHD_OPTION_ARRAY, cert ? tls : tls + HD_ARRAY_LEN(tls) - 1, MHD_OPTION_END);
 }
 
 static int start(struct http_engine *e, struct hd_error *err)

@@ -2,16 +2,17 @@
 The host's HTTP server: real requests over real sockets, who is let in, and what comes at it from the wrong side.
 """
 
+import base64
 import contextlib
 import http.client
 import json
 import os
 import re
 import socket
+import ssl
 import subprocess
-import time
 
-from harness import BUILDDIR, Host, Postgres, end, equal, free_port, main, spawn, temp_dir, test, wait_for
+from harness import BUILDDIR, Host, Postgres, end, equal, free_port, main, make_certificates, spawn, temp_dir, test, wait_for
 
 pg = Postgres()
 
@@ -417,6 +418,315 @@ def streams_many():
             got = [stack.enter_context(open_request(host, "/pages/stream")).getresponse().status for _ in range(6)]
             equal(got, [200] * 5 + [503])
             equal(ask(host, "/readyz")[1]["Content-Type"], "text/plain; charset=utf-8")
+
+
+# --- who is let in ------------------------------------------------------------------------------------------------
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+def basic(password, user="any"):
+    return "Basic " + base64.b64encode(("%s:%s" % (user, password)).encode()).decode()
+
+
+@test("with a token all but the probes need it, as bearer or as password; a wrong one is counted and logged once")
+def tokens():
+    with served() as host:
+        folder = temp_dir()
+        path = write(folder, "token", TOKEN + "\n")
+        host.configure({"http": {"listen": "127.0.0.1:%d" % host.http_port, "token_file": path}})
+        equal(host.control("reload").returncode, 0)
+        for probe in ("/livez", "/readyz"):
+            assert ask(host, probe)[0] in (200, 503)
+        wrong = [None, "Bearer", "Bearer ", "Bearer x", "Bearer " + TOKEN + "x", "Bearer " + TOKEN[:-1], TOKEN,
+                 basic(""), basic("x"), "Basic " + TOKEN, "Basic !!!", "Basic", "Digest " + TOKEN,
+                 "Basic " + "A" * 4000, "Basic " + base64.b64encode(TOKEN.encode()).decode()]  # fmt: skip
+        for path in ("/", "/health", "/metrics", "/api/v1/pools", "/api/v1/openapi.json", "/nothing"):
+            for value in wrong:
+                headers = {} if value is None else {"Authorization": value}
+                status, got, body = ask(host, path, headers=headers)
+                equal((status, got["Content-Type"]), (401, "application/problem+json"), value)
+                equal(got.get_all("WWW-Authenticate")[0], 'Bearer realm="howdah"')
+                assert TOKEN not in body, body
+        equal(post(host, "/api/v1/reload", "{}")[0], 401)
+        for right in ("Bearer " + TOKEN, "bearer " + TOKEN, basic(TOKEN), basic(TOKEN, ""), "Basic " + basic(TOKEN)[6:]):
+            equal(ask(host, "/metrics", headers={"Authorization": right})[0], 200, right)
+            equal(post(host, "/api/v1/statements", "{}", Authorization=right)[0], 404)
+        text = ask(host, "/metrics", headers={"Authorization": basic(TOKEN)})[2]
+        failures = int(re.search(r"^howdah_http_auth_failures_total (\d+)", text, re.M)[1])
+        equal(failures, 6 * len(wrong) + 1)
+        equal(host.log_text().count("without the right token"), 1)
+        assert TOKEN not in host.log_text()
+        assert TOKEN not in host.run("--dump-config").stdout
+
+
+@test("without a token only names of this machine are answered, and what is posted must be JSON")
+def no_token():
+    with served() as host:
+        for name in ("localhost", "127.0.0.1", "[::1]", "127.1.2.3:80", "LOCALHOST:%d" % host.http_port):
+            equal(ask(host, "/health", headers={"Host": name})[1]["Content-Type"], "application/json", name)
+        for name in ("example.com", "localhost.example.com", "10.0.0.1", "[2001:db8::1]", "", "[::1", "x" * 300):
+            equal(ask(host, "/health", headers={"Host": name})[0], 403, name)
+            equal(ask(host, "/livez", headers={"Host": name})[0], 200, name)
+        for kind in (None, "text/plain", "application/x-www-form-urlencoded", "application/jsonx"):
+            headers = {"Content-Type": kind} if kind else {}
+            equal(ask(host, "/api/v1/reload", "POST", "{}", headers)[0], 415, kind)
+        equal(post(host, "/api/v1/reload", "{}", **{"Content-Type": "application/json; charset=utf-8"})[0], 200)
+        for name in ("Access-Control-Allow-Origin", "Server"):
+            assert name not in ask(host, "/health", headers={"Origin": "http://example.com"})[1], name
+
+
+@test("-t and the start refuse other addresses without a token, tokens that are none, and files that others may read")
+def refused_settings():
+    folder = temp_dir()
+    listen = "127.0.0.1:%d" % free_port()
+    cases = [
+        ({"listen": "0.0.0.0:%d" % free_port()}, "that needs a token"),
+        ({"listen": "[::]:%d" % free_port()}, "that needs a token"),
+        ({"listen": listen, "token": "short"}, "token must have 16"),
+        ({"listen": listen, "token": "with blanks in it, which is wrong"}, "printable ASCII"),
+        ({"listen": listen, "token_file": write(folder, "open", TOKEN, 0o644)}, "others may read or write it"),
+        ({"listen": listen, "token_file": write(folder, "empty", "")}, "token_file gives no token"),
+        ({"listen": listen, "token": ""}, "token gives no token"),
+        ({"listen": listen, "token_file": folder + "/nowhere"}, "nowhere"),
+        ({"listen": listen, "tls_cert": folder + "/nowhere"}, "tls needs tls_cert and tls_key"),
+        ({"listen": "unix:/tmp/x"}, "listen must be an address and a port"),
+        ({"listen": listen + ", " + listen}, "is listened on already by [http]"),
+        ({"listen": listen, "rates": "1"}, "rate"),
+    ]
+    with Host(pg) as host:
+        for keys, text in cases:
+            host.configure({"http": keys})
+            result = host.run("-t")
+            equal(result.returncode, 1, keys)
+            assert text in result.stderr, (keys, result.stderr)
+            result = host.control("reload")
+            equal(result.returncode, 1, keys)
+            assert TOKEN not in result.stderr
+        host.configure({"http": {"listen": "127.0.0.1:%d" % host.port}})
+        assert "is listened on already by [listener main]" in host.run("-t").stderr
+        taken = socket.create_server(("127.0.0.1", 0))
+        host.configure({"http": {"listen": "127.0.0.1:%d" % taken.getsockname()[1]}})
+        result = host.control("reload")
+        assert "cannot listen on" in result.stderr and "Address already in use" in result.stderr, result.stderr
+        taken.close()
+        host.configure({"http": {"listen": "0.0.0.0:%d" % free_port(), "token": TOKEN}})
+        result = host.run("-t")
+        equal(result.returncode, 0, result.stderr)
+        assert "the token goes in the clear" in result.stderr, result.stderr
+
+
+@test("TLS: versions below 1.2 are refused, a reload takes a new certificate")
+def tls():
+    folder, other = temp_dir(), temp_dir()
+    make_certificates(folder)
+    make_certificates(other)
+    port = free_port()
+
+    def keys(where):
+        return {"http": {"listen": "localhost:%d" % port, "tls_cert": where + "/server.crt",
+                         "tls_key": where + "/server.key", "token": TOKEN}}  # fmt: skip
+
+    def ask_tls(where, **context):
+        c = http.client.HTTPSConnection("localhost", port, timeout=20, context=tls_context(where, **context))
+        try:
+            c.request("GET", "/metrics", headers={"Authorization": "Bearer " + TOKEN})
+            r = c.getresponse()
+            return r.status, c.sock.version() if c.sock else None, r.read()
+        finally:
+            c.close()
+
+    with Host(pg, keys(folder)) as host:
+        status, version, body = ask_tls(folder)
+        equal((status, version), (200, "TLSv1.3"))
+        assert b"howdah_http_connections 1" in body
+        equal(ask_tls(folder, maximum=ssl.TLSVersion.TLSv1_2)[:2], (200, "TLSv1.2"))
+        for broken in (lambda: ask_tls(folder, maximum=ssl.TLSVersion.TLSv1_1), lambda: ask_tls(other)):
+            try:
+                broken()
+            except ssl.SSLError:
+                continue
+            raise AssertionError("that connection should have failed")
+        s = socket.create_connection(("localhost", port), 20)
+        s.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" not in s.recv(1000)
+        s.close()
+        host.configure(keys(other))
+        equal(host.control("reload").returncode, 0)
+        equal(ask_tls(other)[0], 200)
+
+
+def tls_context(folder, maximum=None):
+    context = ssl.create_default_context(cafile=folder + "/ca.crt")
+    if maximum:
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = maximum
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+@test("allow keeps other networks out")
+def allow():
+    with served(allow="127.0.0.2/32") as host:
+        s = socket.create_connection(("127.0.0.1", host.http_port), 20)
+        equal(s.recv(10), b"")
+        s.close()
+        s = socket.create_connection(("127.0.0.1", host.http_port), 20, source_address=("127.0.0.2", 0))
+        s.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in s.recv(1000)
+        s.close()
+
+
+# --- what comes at it ---------------------------------------------------------------------------------------------
+
+
+def raw(host, data, half_close=False):
+    """Sends bytes and returns all that comes back until the host closes."""
+    s = socket.create_connection(("127.0.0.1", host.http_port), 20)
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            s.sendall(data)
+            if half_close:
+                s.shutdown(socket.SHUT_WR)
+        got = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := s.recv(65536):
+                got += chunk
+        return got
+    finally:
+        s.close()
+
+
+@test("malformed requests are refused and harm nobody")
+def malformed():
+    head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+    with served(idle_timeout="1s", request_timeout="1s") as host:
+        bad = [
+            b"\0" * 1000, b"\r\n" * 1000, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+            b"GET " + b"/" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", head + b"X: " + b"y" * 100000 + b"\r\n\r\n",
+            head + b"X: y\r\n" * 20000 + b"\r\n", b"GET /livez HTTP/1.1\r\n\r\n",
+            b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: -1\r\n\r\n{}",
+            b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"GET /%zz%00%ff%2e%2e/..//api/v1/pools HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            b"GET /api/v1/pools%00x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            b"GET /api/v1/options?arg=%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            b"GET /api/v1/options?arg=%ff%fe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            b"GET /api/v1/options?" + b"arg=x&" * 1000 + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 5\r\n\r\nab",
+        ]  # fmt: skip
+        for data in bad:
+            got = raw(host, data)
+            statuses = re.findall(rb"HTTP/1\.[01] (\d+) ", got)
+            assert all(s[:1] == b"4" or s == b"505" for s in statuses) or data.startswith((b"GET /livez HTTP/1.1\r\n\r\n", b"GET /metrics")), (
+                data[:200], got[:500])  # fmt: skip
+            equal(ask(host, "/livez")[0], 200)
+        equal(raw(host, head[: len(head) // 2], half_close=True), b"")
+        both = raw(host, head + b"\r\n" + head + b"Connection: close\r\n\r\n")
+        equal(both.count(b"200 OK"), 2)
+
+
+@test("bodies past max_request_size are refused, announced or not")
+def large():
+    with served(max_request_size="1K") as host:
+        for size, status in ((500, 400), (1024, 400), (1025, 413), (10 << 20, 413)):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                equal(post(host, "/api/v1/node/ping", b"[" + b" " * (size - 2) + b"]")[0], status, size)
+        chunks = b"".join(b"400\r\n" + b" " * 0x400 + b"\r\n" for _ in range(100)) + b"0\r\n\r\n"
+        got = raw(host, b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                  b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)  # fmt: skip
+        assert b" 413 " in got or not got, got
+        equal(ask(host, "/livez")[0], 200)
+
+
+@test("who sends a byte now and then, or nothing, is cut off; others are served meanwhile")
+def slow():
+    with served(request_timeout="1s", idle_timeout="60s") as host:
+        silent = socket.create_connection(("127.0.0.1", host.http_port), 20)
+        drip = socket.create_connection(("127.0.0.1", host.http_port), 20)
+        body = socket.create_connection(("127.0.0.1", host.http_port), 20)
+        body.sendall(b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                     b"Content-Length: 50\r\n\r\n")  # fmt: skip
+        request = iter(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"y" * 10000)
+        ended = set()
+
+        def all_ended():
+            for s in (drip, body):
+                with contextlib.suppress(OSError):
+                    s.sendall(bytes([next(request)]) if s is drip else b" ")
+            for s in (silent, drip, body):
+                s.settimeout(0.01)
+                with contextlib.suppress(TimeoutError):
+                    try:
+                        if s.recv(1000) == b"":
+                            ended.add(s)
+                    except ConnectionResetError:
+                        ended.add(s)
+            equal(ask(host, "/livez")[0], 200)
+            return len(ended) == 3
+
+        wait_for(all_ended, 15, "all three are cut off")
+
+
+@test("a flood of connections: those past the bound are closed, and when it ends others are served")
+def flood():
+    with served(max_connections=20, max_connections_per_address=0) as host:
+        held = []
+        for _ in range(500):
+            s = socket.create_connection(("127.0.0.1", host.http_port), 20)
+            s.sendall(b"GET /livez HTTP/1.1\r\n")
+            held.append(s)
+        with host.connect() as c:
+            equal(c.execute("SELECT 1").fetchone(), (1,))
+        for s in held:
+            s.close()
+        wait_for(lambda: answers(host), what="connections are free again")
+        text = ask(host, "/metrics")[2]
+        assert int(re.search(r"^howdah_http_refused_connections_total (\d+)", text, re.M)[1]) >= 400, text
+
+
+def answers(host):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return ask(host, "/livez")[0] == 200
+
+
+@test("more requests than rate are refused with 429, but probes are not")
+def rate():
+    with served(rate=5) as host:
+        got = [ask(host, "/metrics") for _ in range(30)]
+        statuses = [g[0] for g in got]
+        assert statuses[:5] == [200] * 5 and 429 in statuses, statuses
+        equal([g[1]["Retry-After"] for g in got if g[0] == 429][0], "1")
+        equal([ask(host, "/livez")[0] for _ in range(30)], [200] * 30)
+
+
+@test("a host that drains is alive, not ready, and still tells how it is")
+def draining():
+    with served({"host": {"drain_timeout": "60s"}}) as host:
+        with host.connect(autocommit=False) as c:
+            c.execute("SELECT 1")
+            equal(post(host, "/api/v1/shutdown", "{}")[0], 200)
+            wait_for(lambda: ask(host, "/readyz")[0] == 503, what="it drains")
+            equal(ask(host, "/readyz")[2], "draining\n")
+            equal(ask(host, "/livez")[0], 200)
+            status, _, body = ask(host, "/health")
+            equal((status, json.loads(body)["components"][0]["state"]), (503, "draining"))
+            c.commit()
+        host.process.wait(20)
+        refused(host.http_port)
+
+
+@test("an upgrade: the socket stays open, and the new host answers")
+def upgrade():
+    with served() as host:
+        old = host.host_pid()
+        status, _, body = post(host, "/api/v1/upgrade", "{}")
+        equal(status, 200, body)
+        assert json.loads(body)["message"].startswith("upgraded"), body
+        pids = {r["value"] for r in json.loads(ask(host, "/api/v1/status")[2])["rows"] if r["what"] == "pid"}
+        assert str(old) not in pids, (old, pids)
+        wait_for(lambda: len(host.host_pids()) == 1, 20, "the old host has gone")
+        equal(ask(host, "/livez")[0], 200)
 
 
 def refused(port):
