@@ -15,6 +15,7 @@
  *   rules.c, hint.c    what is kept, how long, and where
  *   refresh.c  answers that are asked for anew while they may still be given
  *   commands.c, explain.c   what people ask for
+ *   plain.c    bytes under keys, for commands and other plugins ("howdah.cache/1")
  *
  * Stores are other plugins ("howdah.cache-store/1"): this one knows none by name.
  */
@@ -162,7 +163,8 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     self->epochs.max_databases = (uint32_t)c->max_databases;
     self->prepared.max = (uint32_t)c->max_prepared;
     self->epochs.max_tables = (uint32_t)c->max_tables;
-    return cache_commands_add(self, err);
+    code = cache_plain_start(self, c, err);
+    return code == HD_OK ? cache_commands_add(self, err) : code;
 }
 
 /* A reload also ends a quarantine, in which writes went by unseen. */
@@ -172,6 +174,7 @@ static void reload(void *arg, const struct hd_conf *conf)
     struct cache_rules *rules, *old = self->rules;
     struct hd_error err = HD_ERROR_INIT;
 
+    cache_plain_reload(self, conf->conf);
     cache_bump(&self->epochs.everything);
     if (cache_rules_new(conf, &rules, &err) != HD_OK || cache_rule_stats_attach(self, rules, &err) != HD_OK) {
         cache_rules_unref(rules);
@@ -184,16 +187,25 @@ static void reload(void *arg, const struct hd_conf *conf)
     cache_rules_unref(old);
 }
 
+void cache_part_ended(struct cache *self)
+{
+    if (atomic_fetch_sub(&self->ending, 1) == 1)
+        hd_host_api(self->host)->stopped(self->host);
+}
+
 /* Workers are out of the filter by now. What is in the stores is worth nothing any more. */
 static int32_t stop(void *arg)
 {
     struct cache *self = arg;
 
+    atomic_store(&self->ending, 2); /* plain keys, and this */
+    if (cache_plain_stop(self) == HD_OK)
+        atomic_fetch_sub(&self->ending, 1);
     cache_explain_stop(self);
     cache_follow_stop(self);
     for (uint32_t i = 0; i < self->tier_count; i++)
         self->tiers[i].store->flush(self->tiers[i].self, NULL, NULL);
-    return HD_OK;
+    return atomic_fetch_sub(&self->ending, 1) == 1 ? HD_OK : HD_PENDING;
 }
 
 static void destroy(void *arg)
@@ -201,6 +213,7 @@ static void destroy(void *arg)
     struct cache *self = arg;
 
     cache_rules_unref(self->rules);
+    cache_plain_free(self);
     cache_writes_forget_left(self);
     pthread_mutex_destroy(&self->left_lock);
     cache_epochs_free(&self->epochs);
@@ -213,6 +226,8 @@ static void destroy(void *arg)
 
 static const void *capability(const char *name)
 {
+    if (strcmp(name, HD_CAP_CACHE) == 0)
+        return &cache_service;
     return strcmp(name, HD_CAP_FILTER) == 0 ? &cache_filter : NULL;
 }
 

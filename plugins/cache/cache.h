@@ -9,6 +9,7 @@
 
 #include "epochs.h"
 #include "flight.h"
+#include "plain.h"
 #include "prepared.h"
 #include "rule_stats.h"
 #include "rules.h"
@@ -46,7 +47,9 @@ struct cache {
     struct cache_stats stats;
     struct cache_rule_stats *rule_stats; /* made on the control thread */
     struct cache_explain *explaining;    /* under way; the control thread's */
-    pthread_mutex_t lock; /* guards `rules`: workers take a reference while a reload exchanges them */
+    struct cache_plain plain;
+    _Atomic uint32_t ending; /* parts that have not come to their end, while the plugin stops */
+    pthread_mutex_t lock;    /* guards `rules`: workers take a reference while a reload exchanges them */
     struct cache_rules *rules;
 };
 
@@ -93,6 +96,9 @@ extern const struct hd_filter_v1 cache_filter;
 
 /* Registers the commands. [control] */
 int32_t cache_commands_add(struct cache *self, struct hd_error *err);
+
+/* One of the parts that stop() waits for has come to its end. [any] */
+void cache_part_ended(struct cache *self);
 
 uint64_t cache_now_ns(void);
 

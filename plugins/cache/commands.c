@@ -67,6 +67,9 @@ static int32_t show_stats(void *arg, const struct hd_call *call, struct hd_error
     put_metric(self, call->result, "stale", s->stale);
     put_metric(self, call->result, "refreshed", s->refreshed);
     put_metric(self, call->result, "prepared", s->prepared);
+    put_metric(self, call->result, "plain_hits", self->plain.hits);
+    put_metric(self, call->result, "plain_misses", self->plain.misses);
+    put_metric(self, call->result, "plain_loads", self->plain.loads);
     put_row(self, call->result, "", "saved_ms", self->metrics->value(self->host, s->saved) / 1000000);
     for (int i = 0; i < CACHE_BYPASS_COUNT; i++) {
         char name[64] = "bypassed: ";

@@ -12,8 +12,7 @@ static int is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* A number with a unit of time: 200ms, 30s, 5m, 2h, 1d. 0: it is none. */
-static uint64_t read_duration(struct hd_str s)
+uint64_t cache_read_duration(struct hd_str s)
 {
     static const struct {
         const char *unit;
@@ -51,7 +50,7 @@ static void obey(struct hd_str word, struct cache_policy *policy)
         policy->on = 0;
     } else if (is(value, "on") || is(value, "yes")) {
         policy->on = 1;
-    } else if ((ms = read_duration(value)) > 0) {
+    } else if ((ms = cache_read_duration(value)) > 0) {
         policy->on = 1;
         policy->ttl_ms = ms;
     }

@@ -42,8 +42,8 @@ const struct hd_option cache_options[CACHE_OPTION_COUNT] = {
      CONF(ttl_ms), 0},
     {"stores", "memory", NULL, "Where answers are kept, nearest first: NAME is the plugin cache-NAME", 0, 0,
      HD_OPT_LIST, 0, CONF(stores), 0},
-    {"max_value_bytes", "1M", NULL, "Longest answer that is kept", 64, 1073741824, HD_OPT_SIZE, RELOAD,
-     CONF(max_value_bytes), 0},
+    {"max_value_bytes", "1M", NULL, "Longest answer that is kept, or value of a plain key", 64, 1073741824,
+     HD_OPT_SIZE, RELOAD, CONF(max_value_bytes), 0},
     {"max_databases", "1000", NULL, "Databases whose answers are kept", 1, 1e6, HD_OPT_INT, 0,
      CONF(max_databases), 0},
     {"max_tables", "10000", NULL, "Tables of a database whose answers are kept", 1, 1e7, HD_OPT_INT, 0,
@@ -57,6 +57,13 @@ const struct hd_option cache_options[CACHE_OPTION_COUNT] = {
      HD_OPT_INT, RELOAD, CONF(max_waiting), 0},
     {"wait", "5s", NULL, "The longest that a statement waits so, then it goes to the server by itself", 1,
      3.6e6, HD_OPT_DURATION, RELOAD, CONF(wait_ms), 0},
+    {"max_key_bytes", "1K", NULL, "Longest plain key (CACHE SET, howdah.cache/1)", 1, 65536, HD_OPT_SIZE,
+     RELOAD, CONF(max_key_bytes), 0},
+    {"max_calls", "10000", NULL,
+     "Calls for plain keys under way, those that wait for a load included; further ones are refused", 1, 1e6,
+     HD_OPT_INT, RELOAD, CONF(max_calls), 0},
+    {"load_timeout", "30s", NULL, "The longest that the loading of a plain key by a plugin is waited for", 1,
+     3.6e6, HD_OPT_DURATION, RELOAD, CONF(load_timeout_ms), 0},
 };
 
 static const struct hd_option rule_table[] = {

@@ -32,6 +32,7 @@ struct cache_conf {
     int32_t mode; /* enum cache_mode */
     int32_t reserved;
     int64_t bound_ms, strict_wait_ms;
+    int64_t max_key_bytes, max_calls, load_timeout_ms;
 };
 
 /* The options of [cache NAME]. */
@@ -93,7 +94,7 @@ struct cache_subject {
     const hd_dependencies *deps;
 };
 
-#define CACHE_OPTION_COUNT 13
+#define CACHE_OPTION_COUNT 16
 extern const struct hd_option cache_options[CACHE_OPTION_COUNT];
 extern const struct hd_section_kind cache_sections[1];
 
@@ -114,6 +115,9 @@ struct cache_policy cache_rules_find(const struct cache_rules *rules, const stru
 /* What the comment that the text begins or ends with says, if it is a hint and hints are allowed:
  * howdah: cache=5m, cache=off, tag=client:42. What cannot be read is no hint. */
 void cache_rules_hint(const struct cache_rules *rules, struct hd_str sql, struct cache_policy *policy);
+
+/* A number with a unit of time: 200ms, 30s, 5m, 2h, 1d; in milliseconds. 0: it is none. */
+uint64_t cache_read_duration(struct hd_str s);
 
 /* Fills err (NULL is allowed) and returns the code. */
 #define cache_fail hd_error_set

@@ -548,6 +548,17 @@ AT(hd_statement_v1, reserved, 4, uint32_t)
 AT(hd_statement_v1, resume, 8, int32_t (*)(hd_host *host, uint64_t handle, const struct hd_verdict *v))
 AT(hd_statement_v1, value, 16, int32_t (*)(hd_host *host, const struct hd_statement *st, uint32_t n, struct hd_value *out))
 
+/* cache.h */
+
+SIZE(hd_cache_v1, 48)
+AT(hd_cache_v1, size, 0, uint32_t)
+AT(hd_cache_v1, reserved, 4, uint32_t)
+AT(hd_cache_v1, get, 8, int32_t (*)(void *self, struct hd_str key, void (*done)(void *arg, int32_t code, struct hd_str value), void *arg))
+AT(hd_cache_v1, set, 16, int32_t (*)(void *self, struct hd_str key, struct hd_str value, uint64_t ttl_ms, void (*done)(void *arg, int32_t code), void *arg))
+AT(hd_cache_v1, erase, 24, int32_t (*)(void *self, struct hd_str key, void (*done)(void *arg, int32_t code), void *arg))
+AT(hd_cache_v1, load, 32, int32_t (*)(void *self, struct hd_str key, uint64_t ttl_ms, void (*loader)(void *loader_arg, struct hd_str key, uint64_t handle), void *loader_arg, void (*done)(void *arg, int32_t code, struct hd_str value), void *arg))
+AT(hd_cache_v1, loaded, 40, int32_t (*)(void *self, uint64_t handle, int32_t code, struct hd_str value))
+
 /* cache_store.h */
 VALUE(HD_STORE_SHARED, 1LL)
 

@@ -4,6 +4,7 @@
 #ifndef HOWDAH_H
 #define HOWDAH_H
 
+#include <howdah/cache.h>
 #include <howdah/cache_store.h>
 #include <howdah/catalog.h>
 #include <howdah/change_stream.h>
