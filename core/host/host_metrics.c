@@ -9,17 +9,35 @@
 #include "host/upgrade.h"
 #include "plug/metrics.h"
 
+static void set_labelled(struct hd_metrics *m, const char *name, const char *help, const char *label,
+                         const char *of, int64_t value)
+{
+    const struct hd_label l = {label, of};
+    int64_t id = hd_metrics_get(m, NULL, HD_METRIC_GAUGE, name, help, &l, of != NULL);
+
+    if (id < 0)
+        hd_log(HD_LOG_WARNING, "a metric cannot be kept", HD_KV("metric", name), HD_KV(label, of ? of : ""));
+    else
+        hd_metrics_set(m, id, value);
+}
+
 /* A gauge of one plugin's, or the host's where that is NULL. */
 static void set(struct hd_metrics *m, const char *name, const char *help, const char *plugin, int64_t value)
 {
-    const struct hd_label label = {"plugin", plugin};
-    int64_t id = hd_metrics_get(m, NULL, HD_METRIC_GAUGE, name, help, &label, plugin != NULL);
+    set_labelled(m, name, help, "plugin", plugin, value);
+}
 
-    if (id < 0)
-        hd_log(HD_LOG_WARNING, "a metric cannot be kept", HD_KV("metric", name),
-               HD_KV("plugin", plugin ? plugin : ""));
-    else
-        hd_metrics_set(m, id, value);
+void hd_host_metrics_node(struct hd_metrics *m, const struct hd_event_node *ev)
+{
+    set_labelled(m, "howdah_node_up", "1: the node answered the host's last ping; 0: it did not", "node",
+                 ev->node, ev->up);
+}
+
+void hd_host_metrics_node_gone(struct hd_metrics *m, const char *node)
+{
+    const struct hd_label l = {"node", node};
+
+    hd_metrics_drop(m, hd_metrics_get(m, NULL, HD_METRIC_GAUGE, "howdah_node_up", "", &l, 1));
 }
 
 void hd_host_metrics_plugin(struct hd_metrics *m, const struct hd_event_plugin *ev)

@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "host/host_metrics.h"
 #include "plug/bus.h"
 #include "plug/commands.h"
 #include "plug/jobs.h"
@@ -90,6 +91,7 @@ static void set_health(struct hd_nodes *all, struct node *node, enum health heal
     node->since_us = hd_wall_us();
     snprintf(ev.node, sizeof(ev.node), "%s", node->name);
     snprintf(ev.reason, sizeof(ev.reason), "%s", node->reason);
+    hd_host_metrics_node(all->env.metrics, &ev);
     hd_bus_publish(all->env.bus, HD_BUS_NODE_HEALTH, &ev, sizeof(ev));
     if (health == HEALTH_UP)
         hd_log(HD_LOG_INFO, "node is up", HD_KV("node", node->name), HD_KV("version", node->version));
@@ -336,8 +338,12 @@ int hd_nodes_set(struct hd_nodes *all, const struct hd_settings *s, struct hd_er
     }
     HD_LIST_EACH(n, &all->nodes)
     {
-        if (!HD_LIST_ITEM(n, struct node, list)->defined)
-            free_node(HD_LIST_ITEM(n, struct node, list));
+        struct node *node = HD_LIST_ITEM(n, struct node, list);
+
+        if (node->defined)
+            continue;
+        hd_host_metrics_node_gone(all->env.metrics, node->name);
+        free_node(node);
     }
     return HD_OK;
 }

@@ -12,6 +12,7 @@
 struct hd_bus;
 struct hd_commands;
 struct hd_jobs;
+struct hd_metrics;
 struct hd_nodes;
 struct hd_scheduler;
 struct hd_settings;
@@ -23,6 +24,7 @@ struct hd_nodes_env {
     struct hd_scheduler *scheduler;
     struct hd_bus *bus;
     struct hd_commands *commands;
+    struct hd_metrics *metrics;
 };
 
 /* Adds the commands and the schedule "node-health". [control] */

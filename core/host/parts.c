@@ -142,7 +142,8 @@ static int start_nodes(struct hd_parts *p, const struct hd_settings *s, struct h
                                .jobs = p->jobs,
                                .scheduler = p->scheduler,
                                .bus = p->bus,
-                               .commands = p->commands};
+                               .commands = p->commands,
+                               .metrics = p->metrics};
     int code = hd_nodes_new(&env, &p->nodes, err);
 
     return code ? code : hd_nodes_set(p->nodes, s, err);

@@ -39,6 +39,8 @@ extern "C" {
 #define HD_TOPIC_ROW_CHANGED       "row.changed/1"       /* must-know; struct hd_event_row */
 #define HD_TOPIC_BUS_LINK          "bus.link/1"          /* must-know; struct hd_event_link */
 #define HD_TOPIC_TABLE_WRITTEN     "table.written/1"     /* must-know; struct hd_event_written */
+#define HD_TOPIC_ALERT_RAISED      "alert.raised/1"      /* lossy; struct hd_event_alert */
+#define HD_TOPIC_ALERT_CLEARED     "alert.cleared/1"     /* lossy; struct hd_event_alert */
 
 /* A client has logged in, or left. Texts here and below are NUL-terminated and cut to fit. Since ABI 0.1. */
 struct hd_event_session {
@@ -163,6 +165,20 @@ struct hd_event_link {
     uint32_t size;
     uint32_t up;      /* 1 or 0 */
     char reason[128]; /* why it was lost; empty when it is up */
+};
+
+/* An alert fires, or is over; from the plugin `alerts`. What is silenced or inhibited is told, too. Since ABI
+ * 0.1. */
+struct hd_event_alert {
+    uint32_t size;
+    uint32_t severity; /* HD_ALERT_… */
+    double value;      /* of the rule's expression */
+    double threshold;  /* that it has crossed */
+    int64_t since_us;  /* when it began, microseconds since 1970 */
+    char id[32];       /* as in hd_alert */
+    char rule[HD_EVENT_NAME];
+    char labels[192]; /* name="value",… */
+    char summary[160];
 };
 
 /* An event as a subscriber gets it; borrowed for the call. Since ABI 0.1. */

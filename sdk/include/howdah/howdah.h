@@ -5,6 +5,7 @@
 #define HOWDAH_H
 
 #include <howdah/cache.h>
+#include <howdah/alert_sink.h>
 #include <howdah/cache_store.h>
 #include <howdah/catalog.h>
 #include <howdah/change_stream.h>

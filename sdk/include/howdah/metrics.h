@@ -48,8 +48,8 @@ struct hd_metric_bins {
     uint32_t size;
     uint32_t reserved;
     uint64_t count, sum;
-    uint64_t zeros; /* values that were 0 */
-    uint64_t bin[HD_METRIC_BINS];
+    uint64_t zeros;               /* values that were 0 */
+    uint64_t bin[HD_METRIC_BINS]; /* the i-th: above G^(i-1), up to G^i, where G is 1.01 / 0.99 */
 };
 
 /* Service "howdah.metrics/1". Since ABI 0.1. */
