@@ -140,7 +140,7 @@ static int32_t invalidate_pattern(void *arg, const struct hd_call *call, struct 
     snprintf(said, sizeof(said), "tags and keys, and %u tables",
              cache_epochs_end_like(&self->epochs, call->args[0].ptr));
     self->commands->message(call->result, said);
-    return HD_OK;
+    return cache_plain_invalidate(self, call, err);
 }
 
 /* [control] What a DBA may run, where changes of the schema around the host are to be told at once. */

@@ -70,6 +70,13 @@ void cache_plain_finish(struct cache_plain_call *call, int32_t code, struct hd_s
     forget(call);
 }
 
+struct cache_plain_worker *cache_plain_worker_of(const struct cache_plain_call *call)
+{
+    const struct cache_plain *p = &call->cache->plain;
+
+    return &p->workers[call->hash % p->worker_count];
+}
+
 /* --- keys and heads ------------------------------------------------------------------------------------ */
 
 struct hd_cache_key cache_plain_key(const struct cache_plain_call *call)
@@ -94,8 +101,10 @@ struct cache_plain_head cache_plain_head(struct cache *self, const struct cache_
     struct cache_cell *cells[2];
     uint32_t n;
 
-    if (self->plain.shared)
+    if (self->plain.shared) {
+        memcpy(head.epochs, call->generations, sizeof(head.epochs));
         return head;
+    }
     head.nonce = self->nonce;
     n = cache_tag_groups(&self->epochs, cache_plain_name(call), cells);
     for (uint32_t i = 0; i < n; i++)
@@ -123,7 +132,7 @@ int32_t cache_plain_put(const struct cache_plain_call *call, const struct cache_
 
         if (!uses(self, i))
             continue;
-        code = t->store->put(t->self, &key, &v);
+        code = !self->plain.shared || call->known ? t->store->put(t->self, &key, &v) : HD_EBUSY;
         if (code != HD_OK)
             t->store->erase(t->self, &key);
         if (kept != HD_OK)
@@ -148,13 +157,6 @@ static int holds(const struct cache_plain_call *call, const struct hd_cache_valu
     const struct cache_plain_head now = cache_plain_head(call->cache, call);
 
     return value->head.len == sizeof(now) && memcmp(value->head.ptr, &now, sizeof(now)) == 0;
-}
-
-static struct cache_plain_worker *worker_of(const struct cache_plain_call *call)
-{
-    const struct cache_plain *p = &call->cache->plain;
-
-    return &p->workers[call->hash % p->worker_count];
 }
 
 static void hit(const struct cache_plain_call *call, struct hd_str value)
@@ -184,7 +186,7 @@ static void miss(struct cache_plain_call *call)
 
     self->metrics->add(self->host, self->plain.misses, 1);
     if (call->kind == CACHE_PLAIN_LOAD)
-        cache_plain_miss(worker_of(call), call);
+        cache_plain_miss(cache_plain_worker_of(call), call);
     else
         cache_plain_finish(call, HD_ENOENT, (struct hd_str){NULL, 0});
 }
@@ -218,27 +220,36 @@ static void ask(struct cache_plain_call *call)
 
 /* --- calls --------------------------------------------------------------------------------------------- */
 
-/* [worker] */
-static void run(void *arg)
+void cache_plain_go_on(struct cache_plain_call *call)
 {
-    struct cache_plain_call *call = arg;
     const struct hd_str nothing = {NULL, 0}, value = {call->bytes + call->key_len, call->value_len};
     struct cache_plain_head head;
 
     switch (call->kind) {
     case CACHE_PLAIN_SET:
-        cache_plain_supersede(worker_of(call), call);
+        cache_plain_supersede(cache_plain_worker_of(call), call);
         head = cache_plain_head(call->cache, call);
         cache_plain_finish(call, cache_plain_put(call, &head, value, 0), nothing);
         break;
     case CACHE_PLAIN_ERASE:
-        cache_plain_supersede(worker_of(call), call);
+        cache_plain_supersede(cache_plain_worker_of(call), call);
         erase(call);
         cache_plain_finish(call, HD_OK, nothing);
         break;
     default:
         ask(call);
     }
+}
+
+/* [worker] */
+static void run(void *arg)
+{
+    struct cache_plain_call *call = arg;
+
+    if (call->cache->plain.shared && call->kind != CACHE_PLAIN_ERASE)
+        cache_plain_generations(call);
+    else
+        cache_plain_go_on(call);
 }
 
 static int32_t check(const struct cache *self, struct hd_str key, struct hd_str value)
@@ -253,7 +264,8 @@ static int32_t check(const struct cache *self, struct hd_str key, struct hd_str 
 static struct cache_plain_call *make(struct cache *self, const struct cache_plain_call *what,
                                      struct hd_str key, struct hd_str value)
 {
-    struct cache_plain_call *call = malloc(sizeof(*call) + SPACE_LEN + key.len + value.len);
+    uint64_t room = self->plain.shared ? cache_plain_room(key) : 0;
+    struct cache_plain_call *call = malloc(sizeof(*call) + SPACE_LEN + key.len + value.len + room);
 
     if (!call)
         return NULL;

@@ -20,8 +20,17 @@ enum cache_plain_kind { CACHE_PLAIN_GET, CACHE_PLAIN_SET, CACHE_PLAIN_ERASE, CAC
 struct cache_plain_head {
     uint64_t magic;
     uint64_t nonce; /* of the instance whose epochs they are; 0: in a shared store, where there are none */
-    uint64_t epochs[2];
+    uint64_t epochs[2]; /* or generations */
 };
+
+/* A generation that was told of a short time ago; see plain_shared.c. */
+struct cache_plain_known {
+    uint64_t hash; /* of its name */
+    uint64_t generation;
+    uint64_t until_ns;
+};
+
+#define CACHE_PLAIN_KNOWN 64
 
 /* A call under way; one worker's at a time. */
 struct cache_plain_call {
@@ -37,7 +46,12 @@ struct cache_plain_call {
     void *arg;
     void (*loader)(void *arg, struct hd_str key, uint64_t handle);
     void *loader_arg;
-    char bytes[]; /* the key as stores have it, then the value */
+    /* In a shared store: */
+    uint64_t generations[2]; /* of all, and of its group */
+    uint32_t asked;          /* how many of them */
+    int32_t known;           /* they are */
+    uint64_t round;          /* the worker's, when that was asked */
+    char bytes[]; /* the key as stores have it, then the value, then room for a generation's name */
 };
 
 /* A load under way; its first waiter has its key. */
@@ -60,6 +74,8 @@ struct cache_plain_worker {
     uint64_t begun;  /* loads, ever */
     hd_timer *timer; /* while there are loads */
     struct cache_plain_load *buckets[CACHE_LOAD_BUCKETS];
+    uint64_t round; /* how often all that is known was forgotten */
+    struct cache_plain_known known[CACHE_PLAIN_KNOWN];
 };
 
 struct cache_plain {
@@ -84,7 +100,22 @@ void cache_plain_free(struct cache *self);
 /* Registers CACHE SET, GET and DELETE. [control] */
 int32_t cache_plain_commands(struct cache *self, struct hd_error *err);
 
+/* The part of CACHE INVALIDATE PATTERN that is for keys in a shared store. [control] */
+int32_t cache_plain_invalidate(struct cache *self, const struct hd_call *call, struct hd_error *err);
+
+/* Ends the keys of a shared store that the pattern matches, and maybe more. HD_OK: there is none, so nothing
+ * is to be done. HD_PENDING: done(arg, code) comes on a worker. Else an error. [any] */
+int32_t cache_plain_end_like(struct cache *self, const char *pattern, void (*done)(void *arg, int32_t code),
+                             void *arg);
+
 /* --- between the parts of it: [worker] --- */
+
+struct cache_plain_worker *cache_plain_worker_of(const struct cache_plain_call *call);
+/* Finds the generations of the call's key, where its store is shared; then cache_plain_go_on(). */
+void cache_plain_generations(struct cache_plain_call *call);
+void cache_plain_go_on(struct cache_plain_call *call);
+/* Bytes that the name of a generation of this key has. */
+uint64_t cache_plain_room(struct hd_str key);
 
 /* The end of a call; frees it. */
 void cache_plain_finish(struct cache_plain_call *call, int32_t code, struct hd_str value);

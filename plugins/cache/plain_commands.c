@@ -161,6 +161,23 @@ static int32_t delete_key(void *arg, const struct hd_call *call, struct hd_error
              : cache_fail(err, HD_ENOMEM, "no memory");
 }
 
+/* [worker] */
+static void on_ended(void *arg, int32_t code)
+{
+    finish(arg, code, "answers are ended, but keys in the shared store are not: it could not be asked");
+}
+
+int32_t cache_plain_invalidate(struct cache *self, const struct hd_call *call, struct hd_error *err)
+{
+    struct reply *r = make(self, call);
+    int32_t code = r ? cache_plain_end_like(self, call->args[0].ptr, on_ended, r) : HD_ENOMEM;
+
+    if (code == HD_PENDING)
+        return code;
+    free(r);
+    return code == HD_OK ? code : cache_fail(err, code, "%s", why_not(code));
+}
+
 int32_t cache_plain_commands(struct cache *self, struct hd_error *err)
 {
     const struct hd_commands_v1 *c = self->commands;

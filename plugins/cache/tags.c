@@ -28,7 +28,7 @@ static struct cache_cell *cell_of(struct cache_epochs *e, enum scope scope, stru
     return &e->tags[h % CACHE_TAG_CELLS];
 }
 
-static struct hd_str group_of(struct hd_str name)
+struct hd_str cache_tag_group(struct hd_str name)
 {
     const char *colon = name.len ? memchr(name.ptr, ':', name.len) : NULL;
 
@@ -39,7 +39,7 @@ static const struct hd_str none = {NULL, 0};
 
 uint32_t cache_tag_groups(struct cache_epochs *e, struct hd_str name, struct cache_cell *out[2])
 {
-    struct hd_str group = group_of(name);
+    struct hd_str group = cache_tag_group(name);
     uint32_t n = 0;
 
     out[n++] = cell_of(e, ALL, none);
@@ -317,7 +317,7 @@ static void hang_on_name(struct cache *self, struct cache_tagged *out, enum scop
     }
     for (uint32_t i = 0; i < n; i++)
         hang_on(out, groups[i]);
-    hang_on(out, cell_of(&self->epochs, scope, scope == UNTOLD ? group_of(name) : name));
+    hang_on(out, cell_of(&self->epochs, scope, scope == UNTOLD ? cache_tag_group(name) : name));
 }
 
 static void add_rule_tag(const struct finder *f, struct hd_str tag, struct cache_tagged *out)
@@ -368,7 +368,7 @@ static void end_cells(struct cache *self, struct cache_cell *const *cells, uint3
 
 void cache_tags_end(struct cache *self, struct hd_str tag)
 {
-    struct hd_str group = group_of(tag);
+    struct hd_str group = cache_tag_group(tag);
     struct cache_cell *const cells[] = {cell_of(&self->epochs, NAME, tag),
                                         cell_of(&self->epochs, UNTOLD, none),
                                         cell_of(&self->epochs, UNTOLD, group)};
@@ -379,7 +379,8 @@ void cache_tags_end(struct cache *self, struct hd_str tag)
 /* What stands before the first sign that is none of itself. */
 void cache_tags_end_like(struct cache *self, const char *pattern)
 {
-    const struct hd_str prefix = {pattern, strcspn(pattern, "*?[\\")}, group = group_of(prefix);
+    const struct hd_str prefix = {pattern, strcspn(pattern, CACHE_TAG_SIGNS)},
+                        group = cache_tag_group(prefix);
     struct cache_cell *const cells[] = {cell_of(&self->epochs, group.len ? GROUP : ALL, group),
                                         cell_of(&self->epochs, UNTOLD, none)};
 

@@ -42,6 +42,11 @@ int cache_tag_numbers(const struct hd_template_v1 *templates, const hd_template 
 /* The next tag of a hint's words, from *at on; 0: no more. */
 int cache_tag_hinted(struct hd_str hint, uint64_t *at, struct hd_str *tag);
 
+/* What stands before the first colon, with it; empty: nothing. */
+struct hd_str cache_tag_group(struct hd_str name);
+/* What in a pattern is none of itself. */
+#define CACHE_TAG_SIGNS "*?[\\"
+
 /* Ends what has this tag. [any] */
 void cache_tags_end(struct cache *self, struct hd_str tag);
 /* Ends what has a tag that the pattern matches, and maybe more. [any] */

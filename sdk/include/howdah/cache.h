@@ -8,9 +8,9 @@
  * any time.
  *
  * Calls never block, and what comes of them is told by `done`: exactly once, on a worker's thread, and maybe
- * before the call has returned. Calls for one key that one thread makes one after the other take effect in
- * that order. Keys and values are copied. A plugin may stop when all its calls have come back, not before;
- * a `done` may make further calls.
+ * before the call has returned. What has come back is seen by all calls in this host that are made after it.
+ * Keys and values are copied. A plugin may stop when all its calls have come back, not before; a `done` may
+ * make further calls.
  */
 #ifndef HOWDAH_CACHE_H
 #define HOWDAH_CACHE_H
