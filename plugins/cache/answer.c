@@ -75,6 +75,7 @@ struct cache_capture *cache_capture_new(struct cache *self, const struct cache_b
     c->policy.hint = (struct hd_str){NULL, 0}; /* is gone with the statement */
     c->described = (st->flags & HD_STMT_DESCRIBED) != 0;
     c->db = b->scope->db;
+    cache_shared_note(self, c, marks, n);
     c->head.nonce = self->nonce;
     c->head.generation = b->generation;
     add_condition(&c->head, &self->epochs.everything);
@@ -95,6 +96,12 @@ void cache_capture_free(struct cache_capture *c)
 {
     free(c->answer.p);
     free(c);
+}
+
+struct hd_str cache_capture_head(const struct cache_capture *c)
+{
+    return (struct hd_str){(const char *)&c->head,
+                           sizeof(c->head) + c->head.count * sizeof(c->head.conditions[0])};
 }
 
 int cache_capture_holds(const struct cache_capture *c)

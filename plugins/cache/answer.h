@@ -35,7 +35,12 @@ struct cache_capture {
     uint32_t absences; /* conditions at the end of the head that an answer with rows does not hang on */
     uint32_t reserved;
     uint64_t max_bytes;
-    struct cache_head head; /* and its conditions */
+    struct cache_shared_head shared; /* for the shared store */
+    struct cache_worker *worker;     /* while that is asked, these */
+    uint64_t handle;                 /* of the statement, which is parked */
+    int32_t fetching;                /* its answer has not come yet */
+    int32_t over;                    /* the statement is, before that */
+    struct cache_head head;          /* and its conditions */
 };
 
 /* Takes the epochs of everything that the read hangs on. NULL, and *why: something of it is unsettled, or
@@ -44,6 +49,8 @@ struct cache_capture *cache_capture_new(struct cache *self, const struct cache_b
                                         const struct cache_policy *policy, const struct hd_statement *st,
                                         enum cache_bypass *why);
 void cache_capture_free(struct cache_capture *c);
+/* Its head, for stores of this process. */
+struct hd_str cache_capture_head(const struct cache_capture *c);
 void cache_capture_data(struct cache_capture *c, struct hd_str bytes);
 
 /* HD_OK: what stands in the head holds. HD_EBUSY: it does, but something of it is unsettled. HD_ENOENT: it

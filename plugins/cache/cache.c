@@ -5,12 +5,15 @@
  *
  *   plan.c     what the cache does with the executions of a template: it is a read that may be kept, may
  *              write, or is nothing to it; and, in each scope, on which tables it hangs and which rule is for
- * it context.c  what of a session an answer hangs on filter.c   what happens to a statement on its way
+ * it
+ *   context.c  what of a session an answer hangs on
+ *   filter.c, read.c   what happens to a statement on its way
  *   answer.c   the server's answer, caught and kept together with the epochs of what it hangs on
  *   flight.c, park.c   of equal reads that miss at the same time one is sent, the others wait
  *   writes.c   what transactions have touched; their ends bump epochs
  *   prepared.c, two_phase.c   … until those are committed that were prepared
  *   follow.c, strict.c  what is written around the host, and reads that wait until it is known
+ *   shared.c, fetch.c, lineage.c, tell.c   values and writes of other hosts
  *   epochs.c   the counters that say whether something has changed
  *   rules.c, hint.c    what is kept, how long, and where
  *   refresh.c  answers that are asked for anew while they may still be given
@@ -22,8 +25,10 @@
 #include "cache.h"
 #include "explain.h"
 #include "follow.h"
+#include "tell.h"
 #include "writes.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +47,7 @@ static int32_t create(hd_host *host, void **self, struct hd_error *err)
     cache_flights_init(&c->flights);
     cache_prepared_init(&c->prepared);
     cache_epochs_init(&c->epochs);
+    cache_shared_init(&c->shared);
     *self = c;
     return HD_OK;
 }
@@ -57,8 +63,10 @@ static int32_t find_services(struct cache *self, struct hd_error *err)
     self->commands = api->service(self->host, HD_SERVICE_COMMANDS);
     self->loop = api->service(self->host, HD_SERVICE_LOOP);
     self->nodes = api->service(self->host, HD_SERVICE_NODES);
+    self->bus = api->service(self->host, HD_SERVICE_BUS);
+    self->jobs = api->service(self->host, HD_SERVICE_JOBS);
     if (self->template && self->catalog && self->statement && self->metrics && self->commands && self->loop &&
-        self->nodes)
+        self->nodes && self->bus && self->jobs)
         return HD_OK;
     return cache_fail(err, HD_EVERSION, "this host lacks a service that the plugin needs");
 }
@@ -80,12 +88,32 @@ static int32_t find_stores(struct cache *self, struct hd_error *err)
             return code;
         t->store = vtable;
         snprintf(t->name, sizeof(t->name), "%s", self->rules->stores[i].ptr);
-        if (t->store->traits & HD_STORE_SHARED)
-            return cache_fail(err, HD_EUNSUPP,
-                              "stores: %s is shared with other hosts, which is not supported yet", t->name);
         self->tier_count++;
     }
     return HD_OK;
+}
+
+/* One clock for all of them, so there is one of them. */
+static int32_t share(struct cache *self, struct hd_error *err)
+{
+    const struct cache_tier *shared = NULL;
+
+    for (uint32_t i = 0; i < self->tier_count; i++) {
+        const struct cache_tier *t = &self->tiers[i];
+
+        if (!(t->store->traits & HD_STORE_SHARED))
+            continue;
+        if (shared)
+            return cache_fail(err, HD_EUNSUPP,
+                              "stores: %s and %s are both shared with other hosts; name one of them",
+                              shared->name, t->name);
+        if (t->store->size < offsetof(struct hd_cache_store_v1, tick) + sizeof(t->store->tick) ||
+            !t->store->tick)
+            return cache_fail(err, HD_EVERSION,
+                              "stores: %s is shared with other hosts, but has no clock for them", t->name);
+        shared = t;
+    }
+    return shared ? cache_shared_start(self, shared, err) : HD_OK;
 }
 
 /* Whether some rule needs to know what is written around the host. */
@@ -157,6 +185,10 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
         code = find_stream(self, err);
     if (code == HD_OK && cache_stats_init(&self->stats, self->host, self->metrics))
         code = cache_fail(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
+    if (code == HD_OK)
+        code = cache_tell_start(self, err);
+    if (code == HD_OK)
+        code = share(self, err);
     if (code != HD_OK)
         return code;
     self->nonce = make_nonce();
@@ -175,7 +207,9 @@ static void reload(void *arg, const struct hd_conf *conf)
     struct hd_error err = HD_ERROR_INIT;
 
     cache_plain_reload(self, conf->conf);
+    cache_shared_lose(self);
     cache_bump(&self->epochs.everything);
+    cache_tell_everywhere(self);
     if (cache_rules_new(conf, &rules, &err) != HD_OK || cache_rule_stats_attach(self, rules, &err) != HD_OK) {
         cache_rules_unref(rules);
         hd_host_api(self->host)->failed(self->host, err.text);
@@ -193,18 +227,21 @@ void cache_part_ended(struct cache *self)
         hd_host_api(self->host)->stopped(self->host);
 }
 
-/* Workers are out of the filter by now. What is in the stores is worth nothing any more. */
+/* Workers are out of the filter by now. What is in this process' stores is worth nothing any more. */
 static int32_t stop(void *arg)
 {
     struct cache *self = arg;
 
-    atomic_store(&self->ending, 2); /* plain keys, and this */
+    atomic_store(&self->ending, 3); /* plain keys, what is shared, and this */
     if (cache_plain_stop(self) == HD_OK)
         atomic_fetch_sub(&self->ending, 1);
     cache_explain_stop(self);
     cache_follow_stop(self);
     for (uint32_t i = 0; i < self->tier_count; i++)
-        self->tiers[i].store->flush(self->tiers[i].self, NULL, NULL);
+        if (!(self->tiers[i].store->traits & HD_STORE_SHARED))
+            self->tiers[i].store->flush(self->tiers[i].self, NULL, NULL);
+    if (cache_shared_stop(self) == HD_OK)
+        atomic_fetch_sub(&self->ending, 1);
     return atomic_fetch_sub(&self->ending, 1) == 1 ? HD_OK : HD_PENDING;
 }
 
@@ -216,6 +253,7 @@ static void destroy(void *arg)
     cache_plain_free(self);
     cache_writes_forget_left(self);
     pthread_mutex_destroy(&self->left_lock);
+    cache_shared_free(&self->shared);
     cache_epochs_free(&self->epochs);
     cache_rule_stats_free(self);
     cache_flights_free(&self->flights);

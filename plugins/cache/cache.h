@@ -13,6 +13,7 @@
 #include "prepared.h"
 #include "rule_stats.h"
 #include "rules.h"
+#include "shared.h"
 #include "stats.h"
 
 /* A store that answers are kept in. */
@@ -32,6 +33,9 @@ struct cache {
     const struct hd_metrics_v1 *metrics;
     const struct hd_commands_v1 *commands;
     const struct hd_loop_v1 *loop;
+    const struct hd_bus_v1 *bus;
+    const struct hd_jobs_v1 *jobs;
+    int64_t written_topic; /* what is told to other hosts, and heard of them */
     const struct hd_nodes_v1 *nodes;
     const struct hd_change_stream_v1 *stream; /* NULL: no mode needs it */
     void *stream_self;
@@ -40,6 +44,7 @@ struct cache {
     uint32_t reserved;
     uint64_t nonce; /* of this instance: heads of another's values point to nothing */
     struct cache_epochs epochs;
+    struct cache_shared shared;
     struct cache_flights flights;
     struct cache_prepared_list prepared;
     pthread_mutex_t left_lock;
@@ -85,6 +90,7 @@ struct cache_worker {
     uint32_t scope_count;
     uint32_t reserved;
     struct cache_bytes key; /* of the statement at hand */
+    struct cache_drawing drawing;
     struct cache_hit *free_hits;
     struct cache_parked *parked; /* a ring, oldest first */
     uint32_t parked_first, parked_count, parked_cap;

@@ -3,6 +3,7 @@
  */
 #include "explain.h"
 #include "tags.h"
+#include "tell.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -70,6 +71,9 @@ static int32_t show_stats(void *arg, const struct hd_call *call, struct hd_error
     put_metric(self, call->result, "plain_hits", self->plain.hits);
     put_metric(self, call->result, "plain_misses", self->plain.misses);
     put_metric(self, call->result, "plain_loads", self->plain.loads);
+    put_metric(self, call->result, "shared_hits", s->shared_hits);
+    put_metric(self, call->result, "shared_refused", s->shared_refused);
+    put_metric(self, call->result, "heard", s->heard);
     put_row(self, call->result, "", "saved_ms", self->metrics->value(self->host, s->saved) / 1000000);
     for (int i = 0; i < CACHE_BYPASS_COUNT; i++) {
         char name[64] = "bypassed: ";
@@ -91,10 +95,22 @@ static int32_t flush(void *arg, const struct hd_call *call, struct hd_error *err
 
     (void)call;
     (void)err;
+    cache_shared_lose(self);
     cache_bump(&self->epochs.everything);
+    cache_tell_everywhere(self);
     for (uint32_t i = 0; i < self->tier_count; i++)
         self->tiers[i].store->flush(self->tiers[i].self, NULL, NULL);
     return HD_OK;
+}
+
+/* For other hosts, too. */
+static void end_table(void *arg, struct cache_database *db, struct cache_table *t)
+{
+    struct cache *self = arg;
+    const struct cache_footprint what = {.count = 2, .cells = {&t->written, &t->whole}};
+
+    cache_shared_raise(self, what.cells, what.count);
+    cache_tell_written(self, &what, db->node, db->dbname);
 }
 
 /* [control] */
@@ -113,7 +129,8 @@ static int32_t invalidate_table(void *arg, const struct hd_call *call, struct hd
         schema = (struct hd_str){name.ptr, (uint64_t)(dot - name.ptr)};
         name = (struct hd_str){dot + 1, name.len - schema.len - 1};
     }
-    snprintf(said, sizeof(said), "%u tables", cache_epochs_end_named(&self->epochs, schema, name));
+    snprintf(said, sizeof(said), "%u tables",
+             cache_epochs_end_named(&self->epochs, schema, name, end_table, self));
     self->commands->message(call->result, said);
     return HD_OK;
 }
@@ -138,7 +155,7 @@ static int32_t invalidate_pattern(void *arg, const struct hd_call *call, struct 
         return cache_fail(err, HD_EINVAL, "give one pattern: CACHE INVALIDATE PATTERN 'documents:*'");
     cache_tags_end_like(self, call->args[0].ptr);
     snprintf(said, sizeof(said), "tags and keys, and %u tables",
-             cache_epochs_end_like(&self->epochs, call->args[0].ptr));
+             cache_epochs_end_like(&self->epochs, call->args[0].ptr, end_table, self));
     self->commands->message(call->result, said);
     return cache_plain_invalidate(self, call, err);
 }

@@ -8,10 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Parts of a table: 0 is `written`. */
+#define PART_WHOLE 1
+#define PART_ROWS  2
+
 void cache_epochs_init(struct cache_epochs *e)
 {
     memset(e, 0, sizeof(*e));
     pthread_mutex_init(&e->lock, NULL);
+    for (uint32_t i = 0; i < CACHE_TAG_CELLS; i++)
+        e->tags[i].part = i;
 }
 
 static void free_database(struct cache_database *db)
@@ -49,10 +55,10 @@ static int same(struct hd_str a, struct hd_str b)
     return a.len == b.len && (!a.len || !memcmp(a.ptr, b.ptr, a.len));
 }
 
-/* Both names in the memory behind the struct. */
+/* Both names in the memory behind the struct, each with a NUL. */
 static struct cache_database *make_database(struct hd_str node, struct hd_str dbname)
 {
-    struct cache_database *db = calloc(1, sizeof(*db) + node.len + dbname.len);
+    struct cache_database *db = calloc(1, sizeof(*db) + node.len + dbname.len + 2);
     char *names = db ? (char *)(db + 1) : NULL;
 
     if (!db)
@@ -60,9 +66,9 @@ static struct cache_database *make_database(struct hd_str node, struct hd_str db
     if (node.len)
         memcpy(names, node.ptr, node.len);
     if (dbname.len)
-        memcpy(names + node.len, dbname.ptr, dbname.len);
+        memcpy(names + node.len + 1, dbname.ptr, dbname.len);
     db->node = (struct hd_str){names, node.len};
-    db->dbname = (struct hd_str){names + node.len, dbname.len};
+    db->dbname = (struct hd_str){names + node.len + 1, dbname.len};
     pthread_mutex_init(&db->lock, NULL);
     pthread_mutex_init(&db->opening, NULL);
     return db;
@@ -131,7 +137,8 @@ struct cache_table *cache_database_table(struct cache_database *db, uint32_t oid
     pthread_mutex_lock(&db->lock);
     t = look_up_table(*bucket(db, oid), oid);
     if (!t && db->count < max && (t = calloc(1, sizeof(*t)))) {
-        t->oid = oid;
+        t->oid = t->written.oid = t->whole.oid = oid;
+        t->whole.part = PART_WHOLE;
         t->next = *bucket(db, oid);
         *bucket(db, oid) = t;
         db->count++;
@@ -177,6 +184,8 @@ static int is(const char *a, struct hd_str b)
 struct wanted {
     struct hd_str schema, name;
     const char *pattern;
+    cache_ends_fn ends;
+    void *arg;
 };
 
 static int is_like(const struct cache_table *t, const char *pattern)
@@ -205,6 +214,7 @@ static uint32_t end_tables(struct cache_database *db, const struct wanted *w)
         for (struct cache_table *t = db->buckets[i]; t; t = t->next) {
             if (!is_wanted(t, w))
                 continue;
+            w->ends(w->arg, db, t);
             cache_bump(&t->written);
             cache_bump(&t->whole);
             n++;
@@ -225,14 +235,15 @@ static uint32_t end_all(struct cache_epochs *e, const struct wanted *w)
     return n;
 }
 
-uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name)
+uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name,
+                                cache_ends_fn ends, void *arg)
 {
-    return end_all(e, &(struct wanted){.schema = schema, .name = name});
+    return end_all(e, &(struct wanted){.schema = schema, .name = name, .ends = ends, .arg = arg});
 }
 
-uint32_t cache_epochs_end_like(struct cache_epochs *e, const char *pattern)
+uint32_t cache_epochs_end_like(struct cache_epochs *e, const char *pattern, cache_ends_fn ends, void *arg)
 {
-    return end_all(e, &(struct wanted){.pattern = pattern});
+    return end_all(e, &(struct wanted){.pattern = pattern, .ends = ends, .arg = arg});
 }
 
 /* --- cells --------------------------------------------------------------------------------------------- */
@@ -245,6 +256,10 @@ static struct cache_cell *rows_of(struct cache_table *t)
     if (rows)
         return rows;
     made = calloc(CACHE_ROW_CELLS, sizeof(*made));
+    for (uint32_t i = 0; made && i < CACHE_ROW_CELLS; i++) {
+        made[i].oid = t->oid;
+        made[i].part = PART_ROWS + i;
+    }
     if (!made || atomic_compare_exchange_strong_explicit(&t->rows, &rows, made, memory_order_acq_rel,
                                                          memory_order_acquire))
         return made;
@@ -265,4 +280,14 @@ struct cache_cell *cache_table_cell(struct cache_table *t, const struct cache_ma
     h = (mark->column * 31 + mark->kind) * UINT64_C(0x9E3779B97F4A7C15) + mark->hash;
     h = (h ^ h >> 32) * UINT64_C(0xD6E8FEB86659FD93);
     return rows ? &rows[(h >> 40) % CACHE_ROW_CELLS] : NULL;
+}
+
+struct cache_cell *cache_table_part(struct cache_table *t, uint32_t part)
+{
+    struct cache_cell *rows;
+
+    if (part < PART_ROWS)
+        return part == PART_WHOLE ? &t->whole : &t->written;
+    rows = part - PART_ROWS < CACHE_ROW_CELLS ? rows_of(t) : NULL;
+    return rows ? &rows[part - PART_ROWS] : NULL;
 }

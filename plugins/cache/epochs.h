@@ -23,7 +23,11 @@ struct cache_cell {
     /* Transactions that have written what it stands for and whose end is not known, or not seen by all yet:
      * it may change, without a word. */
     _Atomic uint32_t unsettled;
-    uint32_t reserved;
+    /* For what other hosts have stored, see shared.h: changes whose ticks are on their way, the highest that
+     * came, and the end of the last commit that the change stream has told. */
+    _Atomic uint32_t untold;
+    _Atomic uint64_t tick, lsn;
+    uint32_t oid, part; /* of a table's cell: which it is, for other hosts, as in hd_written_part */
 };
 
 /* Cells of a table's rows: by the hash of what names them, so that some share one. */
@@ -47,14 +51,19 @@ struct cache_follow;
 
 struct cache_database {
     struct cache_database *next;
-    struct hd_str node, dbname;
-    struct cache_cell written; /* anything in it */
-    struct cache_cell schema;  /* bumped before it may change */
-    _Atomic uint32_t defining; /* sessions whose transaction has changed the schema, or is about to */
-    uint32_t count;            /* of tables; guarded by lock */
+    struct hd_str node, dbname; /* NUL-terminated */
+    struct cache_cell written;  /* anything in it */
+    struct cache_cell schema;   /* bumped before it may change */
+    _Atomic uint32_t defining;  /* sessions whose transaction has changed the schema, or is about to */
+    uint32_t count;             /* of tables; guarded by lock */
     struct cache_follow *_Atomic follow; /* its change stream; NULL: not opened */
     pthread_mutex_t opening;             /* guards retry_ns, and that it is opened once */
     uint64_t retry_ns;                   /* when opening it may be tried again */
+    /* For other hosts' values: the highest generation of its schema that reads have been bound by; and which
+     * server it is on, as the server has said (0: not yet), when it said so and when it was asked. */
+    _Atomic uint64_t generation, lineage, lineage_ns, lineage_asked_ns;
+    _Atomic int32_t lineage_said; /* that it cannot be told */
+    int32_t reserved;
     pthread_mutex_t lock;
     struct cache_table *buckets[CACHE_TABLE_BUCKETS]; /* guarded by lock */
 };
@@ -91,10 +100,12 @@ void cache_table_refused(struct cache_database *db, struct cache_table *t, const
 /* Copies that, or leaves `out` empty. [any] */
 void cache_table_why(struct cache_database *db, struct cache_table *t, char *out, size_t room);
 /* Ends what hangs on the tables of that name, in all databases; schema empty: in any schema. How many they
- * were. [any] */
-uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name);
+ * were. `ends` is called for each, before. [any] */
+typedef void (*cache_ends_fn)(void *arg, struct cache_database *db, struct cache_table *t);
+uint32_t cache_epochs_end_named(struct cache_epochs *e, struct hd_str schema, struct hd_str name,
+                                cache_ends_fn ends, void *arg);
 /* The same of the tables whose name, "NAME:" or "SCHEMA.NAME:", the pattern matches. [any] */
-uint32_t cache_epochs_end_like(struct cache_epochs *e, const char *pattern);
+uint32_t cache_epochs_end_like(struct cache_epochs *e, const char *pattern, cache_ends_fn ends, void *arg);
 /* Found, or NULL: nothing has hung on it yet. [any] */
 struct cache_table *cache_database_find(struct cache_database *db, uint32_t oid);
 
@@ -106,9 +117,19 @@ static inline uint64_t cache_epoch(const struct cache_cell *cell)
 /* The cell that a mark names; NULL: no memory. [any] */
 struct cache_cell *cache_table_cell(struct cache_table *t, const struct cache_mark *mark);
 
+/* The cell that another host has named; NULL: there is none, or no memory. [any] */
+struct cache_cell *cache_table_part(struct cache_table *t, uint32_t part);
+
 static inline int cache_is_unsettled(const struct cache_cell *cell)
 {
     return atomic_load_explicit(&cell->unsettled, memory_order_acquire) != 0;
+}
+
+/* The change stream, which one thread reads, has told of a change up to there. */
+static inline void cache_cell_told(struct cache_cell *cell, uint64_t lsn)
+{
+    if (atomic_load_explicit(&cell->lsn, memory_order_relaxed) < lsn)
+        atomic_store_explicit(&cell->lsn, lsn, memory_order_release);
 }
 
 /* What was true of it is so no more. [any] */

@@ -150,9 +150,10 @@ static void *worker_start(void *self, uint32_t worker)
 {
     struct cache_worker *w = calloc(1, sizeof(*w));
 
-    (void)worker;
-    if (w)
-        w->cache = self;
+    if (!w)
+        return NULL;
+    w->cache = self;
+    cache_shared_worker_start(w, worker);
     return w;
 }
 
@@ -172,7 +173,8 @@ static void worker_stop(void *self, void *ws)
         w->free_hits = h->next;
         free(h);
     }
-    free(w);
+    if (!cache_shared_worker_stop(w))
+        free(w);
 }
 
 const struct hd_filter_v1 cache_filter = {

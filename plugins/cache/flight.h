@@ -26,6 +26,13 @@ struct cache_flights {
     } shards[CACHE_FLIGHT_SHARDS];
 };
 
+/* Its key; borrowed from it. */
+static inline struct hd_cache_key cache_flight_key(const struct cache_flight *f)
+{
+    return (struct hd_cache_key){
+        .size = sizeof(struct hd_cache_key), .hash = f->hash, .bytes = {(const char *)f->key, f->key_len}};
+}
+
 void cache_flights_init(struct cache_flights *f);
 void cache_flights_free(struct cache_flights *f);
 

@@ -7,6 +7,8 @@
  */
 #include "follow.h"
 
+#include "lineage.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +29,8 @@ struct cache_follow {
     _Atomic int32_t asking;    /* a check for is_fresh() is under way */
     _Atomic uint64_t asked_ns; /* when that was sent */
     _Atomic uint64_t fresh_ns; /* everything acknowledged before was told; 0: not known */
+    _Atomic uint64_t start;    /* where it has begun; 0: it does not run */
+    _Atomic uint64_t lineage;  /* of the server that it reads */
 };
 
 #define RETRY_NS UINT64_C(5000000000)
@@ -38,6 +42,7 @@ static void forget_all(struct cache_follow *f)
 {
     atomic_store_explicit(&f->running, 0, memory_order_release);
     atomic_store_explicit(&f->fresh_ns, 0, memory_order_release);
+    atomic_store_explicit(&f->start, 0, memory_order_release);
     cache_bump(&f->db->written);
     while (f->unsettled) {
         struct told *t = f->unsettled;
@@ -50,13 +55,22 @@ static void forget_all(struct cache_follow *f)
     f->open = NULL;
 }
 
+static void begin(struct cache_follow *f, uint64_t lsn)
+{
+    struct hd_stream_info info = {.size = sizeof(info)};
+
+    if (f->cache->stream->info(f->stream, &info) == HD_OK)
+        atomic_store_explicit(&f->lineage, cache_lineage(info.system, info.timeline), memory_order_release);
+    atomic_store_explicit(&f->start, lsn, memory_order_release);
+    atomic_store_explicit(&f->running, 1, memory_order_release);
+}
+
 static void on_state(void *arg, uint32_t state, uint64_t lsn)
 {
     struct cache_follow *f = arg;
 
-    (void)lsn;
     if (state == HD_STREAM_RUNNING)
-        atomic_store_explicit(&f->running, 1, memory_order_release);
+        begin(f, lsn);
     else
         forget_all(f);
 }
@@ -149,14 +163,16 @@ static void on_commit(void *arg, uint32_t xid, uint64_t commit_lsn, uint64_t end
     struct told *t = f->open;
 
     (void)commit_lsn;
-    (void)end_lsn;
     f->open = NULL;
+    cache_shared_stir(f->cache);
     if (!t || t->xid != xid) {
         free(t);
+        cache_cell_told(&f->db->written, end_lsn);
         cache_bump(&f->db->written);
         return;
     }
     cache_footprint_unsettle(&t->what, f->db, 1);
+    cache_footprint_told(&t->what, f->db, end_lsn);
     cache_footprint_bump(f->cache, &t->what, f->db);
     f->cache->metrics->add(f->cache->host, f->cache->stats.followed, 1);
     t->next = f->unsettled;
@@ -192,6 +208,10 @@ static void on_coverage(void *arg, uint32_t oid, uint32_t covered, const char *r
     cache_table_refused(f->db, t, covered ? NULL : reason);
     /* What was kept before is not known to hold. */
     if (covered) {
+        uint64_t lsn = f->cache->stream->position(f->stream);
+
+        cache_cell_told(&t->written, lsn);
+        cache_cell_told(&t->whole, lsn);
         cache_bump(&t->written);
         cache_bump(&t->whole);
     }
@@ -292,6 +312,19 @@ void cache_follow_look(struct cache *self, struct cache_database *db, struct cac
         return;
     out->running = atomic_load_explicit(&f->running, memory_order_acquire);
     out->tells_ddl = (info.flags & HD_STREAM_TELLS_DDL) != 0;
+}
+
+uint64_t cache_follow_where(const struct cache *self, struct cache_database *db, uint64_t *lineage,
+                            uint64_t *position)
+{
+    struct cache_follow *f = atomic_load_explicit(&db->follow, memory_order_acquire);
+
+    *lineage = *position = 0;
+    if (!f || !atomic_load_explicit(&f->running, memory_order_acquire))
+        return 0;
+    *lineage = atomic_load_explicit(&f->lineage, memory_order_acquire);
+    *position = self->stream->position(f->stream);
+    return atomic_load_explicit(&f->start, memory_order_acquire);
 }
 
 /* --- how far it is ------------------------------------------------------------------------------------- */

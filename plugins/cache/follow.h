@@ -20,6 +20,11 @@ struct cache_follow_state {
 
 void cache_follow_look(struct cache *self, struct cache_database *db, struct cache_follow_state *out);
 
+/* Which server the stream reads, and what it has told up to; returns where it has begun. 0 for what is not
+ * known, as where it does not run. [any] */
+uint64_t cache_follow_where(const struct cache *self, struct cache_database *db, uint64_t *lineage,
+                            uint64_t *position);
+
 /* Bounded: was everything told that was acknowledged up to `bound_ms` ago? Asks the server anew before that
  * is over. [any] */
 int cache_follow_is_fresh(struct cache *self, struct cache_database *db, uint64_t bound_ms);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "answer.h"
+#include "fetch.h"
 #include "follow.h"
 #include "key.h"
 #include "park.h"
@@ -136,7 +137,8 @@ static int look_up(struct cache_worker *w, const struct cache_plan *p, const str
                    struct hd_verdict *v)
 {
     for (uint32_t i = 0; i < w->cache->tier_count; i++)
-        if ((b->policy.tiers & (1u << i)) && look_in(w, p, policy, &w->cache->tiers[i], key, b, st, v))
+        if ((b->policy.tiers & (1u << i)) && &w->cache->tiers[i] != w->cache->shared.tier &&
+            look_in(w, p, policy, &w->cache->tiers[i], key, b, st, v))
             return 1;
     return 0;
 }
@@ -216,15 +218,17 @@ static int miss(struct cache_worker *w, const struct cache_plan *p, const struct
 
     if (!c)
         return 0;
-    cache_count_miss(self, policy->stats);
     code = cache_flight_start(&self->flights, key, may_wait ? st->handle : 0, &c->flight);
     if (code == HD_PENDING)
         cache_park(w, p->rules, st->handle, v);
     if (code != HD_OK) {
+        cache_count_miss(self, policy->stats);
         cache_capture_free(c);
         return 1;
     }
     depart(c, p, st);
+    if (!cache_fetch(w, p, b, c, st, v))
+        cache_count_miss(self, policy->stats);
     return 1;
 }
 
@@ -255,20 +259,34 @@ void cache_read_data(const struct hd_statement *st, struct hd_str bytes)
     cache_capture_data(*st->slot, bytes);
 }
 
+/* With a head that other hosts can read. */
+static int store_shared(const struct cache_tier *t, const struct cache_capture *c,
+                        const struct hd_cache_key *key, struct hd_cache_value value)
+{
+    char head[CACHE_SHARED_HEAD_LEN];
+
+    if (!cache_shared_is_proved(c))
+        return 0;
+    cache_shared_head_write(&c->shared, head);
+    value.head = (struct hd_str){head, sizeof(head)};
+    return t->store->put(t->self, key, &value) == HD_OK;
+}
+
 static int store(struct cache *self, const struct cache_capture *c, struct hd_cache_value *value)
 {
-    const struct hd_cache_key key = {.size = sizeof(key),
-                                     .hash = c->flight->hash,
-                                     .bytes = {(const char *)c->flight->key, c->flight->key_len}};
+    const struct hd_cache_key key = cache_flight_key(c->flight);
     int stored = 0;
 
     for (uint32_t i = 0; i < self->tier_count; i++) {
-        const struct hd_cache_store_v1 *to = self->tiers[i].store;
+        const struct cache_tier *t = &self->tiers[i];
 
         if (!(c->policy.tiers & (1u << i)))
             continue;
-        value->left_ms = cache_keep_ms(&c->policy, (to->traits & HD_STORE_SHARED) != 0);
-        stored |= to->put(self->tiers[i].self, &key, value) == HD_OK;
+        value->left_ms = cache_keep_ms(&c->policy, t == self->shared.tier);
+        if (t == self->shared.tier)
+            stored |= store_shared(t, c, &key, *value);
+        else
+            stored |= t->store->put(t->self, &key, value) == HD_OK;
     }
     return stored;
 }
@@ -281,14 +299,13 @@ static void keep(struct cache *self, struct cache_capture *c, const struct hd_ou
                cache_capture_split(c, &value.describe, &value.bytes) && cache_capture_holds(c);
 
     if (good) {
-        value.head = (struct hd_str){(const char *)&c->head,
-                                     sizeof(c->head) + c->head.count * sizeof(c->head.conditions[0])};
+        value.head = cache_capture_head(c);
         value.cost_ns = cache_now_ns() - c->sent_ns;
     }
     count(self, good && store(self, c, &value) ? self->stats.stored : self->stats.not_stored);
     cache_flight_land(&self->flights, c->flight);
     if (good && c->policy.mode != CACHE_TTL)
-        cache_strict_land(self, c->db, c->flight, c, &value);
+        cache_strict_land(self, c->db, c->flight, c, &value, 0);
     else
         cache_resume_all(self, c->flight, good ? &value : NULL);
     cache_capture_free(c);
@@ -300,5 +317,6 @@ void cache_read_complete(struct cache *self, const struct hd_statement *st, cons
 
     if (s)
         s->captures--;
-    keep(self, *st->slot, o);
+    if (!cache_fetch_completed(*st->slot))
+        keep(self, *st->slot, o);
 }

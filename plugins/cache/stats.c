@@ -36,6 +36,11 @@ int32_t cache_stats_init(struct cache_stats *s, hd_host *host, const struct hd_m
         {&s->stale, "howdah_cache_stale_total", "Hits past the ttl, while a new answer was on its way"},
         {&s->refreshed, "howdah_cache_refreshed_total",
          "Reads that were sent though an answer was there: it was about to be, or was, past its ttl"},
+        {&s->shared_hits, "howdah_cache_shared_hits_total",
+         "Answers that were taken from the store that hosts share, these among the hits"},
+        {&s->shared_refused, "howdah_cache_shared_refused_total",
+         "Answers that were found there, but could not be proved to hold still"},
+        {&s->heard, "howdah_cache_heard_total", "Writes, or gaps in them, that other hosts have told of"},
         {&s->saved, "howdah_cache_saved_nanoseconds_total", "Time of servers that hits have saved"},
     };
 

@@ -13,10 +13,10 @@
 struct waiting {
     struct cache *cache;
     struct cache_database *db;
-    struct cache_flight *flight;   /* whose waiters it is for; NULL: `handle` */
+    struct cache_flight *flight;   /* whose waiters it is for; NULL: for none */
     const struct cache_tier *tier; /* that has lent the value; NULL: it is a copy, behind this struct */
-    uint64_t handle;
-    uint64_t generation; /* of the catalog, that the read was bound by */
+    uint64_t handle;               /* of the statement that it is for; 0: for none */
+    uint64_t generation;           /* of the catalog, that the read was bound by */
     const struct cache_rule_stats *rule;
     struct hd_cache_value value;
 };
@@ -56,10 +56,10 @@ static void on_checked(void *arg, int32_t code, uint64_t lsn)
     (void)lsn;
     if (!good)
         w->cache->metrics->add(w->cache->host, w->cache->stats.unchecked, 1);
+    if (w->handle)
+        answer_one(w, good);
     if (w->flight)
         cache_resume_all(w->cache, w->flight, good ? &w->value : NULL);
-    else
-        answer_one(w, good);
     free_waiting(w);
 }
 
@@ -101,29 +101,44 @@ static struct hd_str copy(char **at, struct hd_str s)
     return (struct hd_str){p, s.len};
 }
 
+/* They go to the server. */
+static void let_go(struct cache *self, struct cache_flight *flight, uint64_t own)
+{
+    const struct hd_verdict v = {.size = sizeof(v), .kind = HD_VERDICT_CONTINUE};
+
+    if (own)
+        (void)self->statement->resume(self->host, own, &v);
+    cache_resume_all(self, flight, NULL);
+}
+
 void cache_strict_land(struct cache *self, struct cache_database *db, struct cache_flight *flight,
-                       const struct cache_capture *c, const struct hd_cache_value *value)
+                       const struct cache_capture *c, const struct hd_cache_value *value, uint64_t own)
 {
     struct waiting *w;
     char *at;
 
-    if (!flight->count) {
+    if (!flight->count && !own) {
         cache_resume_all(self, flight, NULL);
         return;
     }
     w = malloc(sizeof(*w) + value->head.len + value->describe.len + value->bytes.len);
     if (!w) {
-        cache_resume_all(self, flight, NULL);
+        let_go(self, flight, own);
         return;
     }
-    *w = (struct waiting){
-        .cache = self, .db = db, .flight = flight, .generation = c->head.generation, .value = *value};
+    *w = (struct waiting){.cache = self,
+                          .db = db,
+                          .flight = flight,
+                          .handle = own,
+                          .generation = c->head.generation,
+                          .rule = c->policy.stats,
+                          .value = *value};
     at = (char *)(w + 1);
     w->value.head = copy(&at, value->head);
     w->value.describe = copy(&at, value->describe);
     w->value.bytes = copy(&at, value->bytes);
     if (cache_follow_check(self, db, c->policy.strict_wait_ms, on_checked, w) == HD_PENDING)
         return;
-    cache_resume_all(self, flight, NULL);
+    let_go(self, flight, own);
     free(w);
 }

@@ -16,6 +16,6 @@ int32_t cache_strict_hold(struct cache_worker *w, const struct cache_bound *b, c
 /* The same for those who wait for a flight that has landed with that value: it is copied, as is what it hangs
  * on. Frees the flight, now or later; if it cannot be checked they go on to the server. [worker] */
 void cache_strict_land(struct cache *self, struct cache_database *db, struct cache_flight *flight,
-                       const struct cache_capture *c, const struct hd_cache_value *value);
+                       const struct cache_capture *c, const struct hd_cache_value *value, uint64_t own);
 
 #endif

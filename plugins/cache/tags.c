@@ -12,6 +12,7 @@
 
 #include "cache.h"
 #include "row_value.h"
+#include "tell.h"
 
 /* What a cell stands for. */
 enum scope {
@@ -361,8 +362,14 @@ void cache_tags_find(struct cache *self, const struct cache_policy *policy, cons
 
 static void end_cells(struct cache *self, struct cache_cell *const *cells, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++)
+    struct cache_footprint what = {.count = count};
+
+    cache_shared_raise(self, cells, count);
+    for (uint32_t i = 0; i < count; i++) {
+        what.cells[i] = cells[i];
         cache_bump(cells[i]);
+    }
+    cache_tell_written(self, &what, none, none);
     self->metrics->add(self->host, self->stats.invalidations, 1);
 }
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tell.h"
+
 void cache_footprint_add(struct cache_footprint *to, const struct cache_footprint *what)
 {
     to->flags |= what->flags;
@@ -58,6 +60,33 @@ void cache_footprint_bump(struct cache *self, const struct cache_footprint *what
     for (uint32_t i = 0; i < what->count; i++)
         cache_bump(what->cells[i]);
     self->metrics->add(self->host, self->stats.invalidations, what->count != 0);
+}
+
+void cache_footprint_end(struct cache *self, const struct cache_footprint *what, struct hd_str node,
+                         struct hd_str dbname)
+{
+    struct cache_database *db = cache_epochs_database(&self->epochs, node, dbname);
+    struct cache_cell *written = db ? &db->written : NULL;
+
+    if (!db) /* what is not known here may be there */
+        cache_shared_lose(self);
+    else if (what->flags & CACHE_TXN_ANYTHING)
+        cache_shared_raise(self, &written, 1);
+    else if (what->count)
+        cache_shared_raise(self, what->cells, what->count);
+    if (db)
+        cache_footprint_bump(self, what, db);
+    cache_tell_written(self, what, node, dbname);
+}
+
+void cache_footprint_told(const struct cache_footprint *what, struct cache_database *db, uint64_t lsn)
+{
+    if (what->flags & CACHE_TXN_ANYTHING) {
+        cache_cell_told(&db->written, lsn);
+        return;
+    }
+    for (uint32_t i = 0; i < what->count; i++)
+        cache_cell_told(what->cells[i], lsn);
 }
 
 struct cache_write *cache_writes_begin(struct cache_writes *w, uint64_t handle, struct cache_database *db,
@@ -182,7 +211,7 @@ static void settle(struct cache *self, uint64_t handle)
     pthread_mutex_unlock(&self->left_lock);
     if (!left)
         return;
-    cache_footprint_bump(self, &left->what, left->db);
+    cache_footprint_end(self, &left->what, left->db->node, left->db->dbname);
     cache_footprint_unsettle(&left->what, left->db, -1);
     free(left);
 }
@@ -251,7 +280,6 @@ static void keep_prepared(struct cache *self, const struct cache_writes *w, cons
 static void invalidate(struct cache *self, const struct cache_writes *w, const struct hd_transaction *t)
 {
     const struct cache_footprint sum = sum_of(self, w);
-    struct cache_database *db;
 
     if (t->end == HD_END_PREPARED) {
         keep_prepared(self, w, t, &sum);
@@ -264,9 +292,7 @@ static void invalidate(struct cache *self, const struct cache_writes *w, const s
         leave(self, t, &sum);
         return;
     }
-    db = cache_epochs_find(&self->epochs, t->node, t->dbname);
-    if (db) /* else nothing hangs on it */
-        cache_footprint_bump(self, &sum, db);
+    cache_footprint_end(self, &sum, t->node, t->dbname);
 }
 
 void cache_writes_end(struct cache *self, struct cache_writes *w, const struct hd_transaction *t)

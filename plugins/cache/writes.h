@@ -76,6 +76,13 @@ void cache_footprint_unsettle(const struct cache_footprint *what, struct cache_d
 /* What hangs on it holds no more. */
 void cache_footprint_bump(struct cache *self, const struct cache_footprint *what, struct cache_database *db);
 
+/* The same at the end of a transaction through this host: other hosts are told, too, and what they have
+ * stored is taken for what it is. */
+void cache_footprint_end(struct cache *self, const struct cache_footprint *what, struct hd_str node,
+                         struct hd_str dbname);
+/* The change stream has told of it, up to there. */
+void cache_footprint_told(const struct cache_footprint *what, struct cache_database *db, uint64_t lsn);
+
 /* Notes that the schema of a database may change until the transaction's end. */
 void cache_writes_define(struct cache_writes *w, struct cache_database *db);
 

@@ -10,6 +10,7 @@
 
 #include "cache/answer.h"
 #include "cache/refresh.h"
+#include "cache/shared_head.h"
 #include "cache/words.h"
 #include "cache/writes.h"
 
@@ -549,8 +550,41 @@ static void ages(void)
     CU_ASSERT(!cache_read_beta(str("inf"), &beta));
 }
 
+/* --- heads of shared values ---------------------------------------------------------------------------- */
+
+static int32_t read_head(const char *bytes, size_t len, struct cache_shared_head *out)
+{
+    return cache_shared_head_read((struct hd_str){bytes, len}, out);
+}
+
+static void shared_heads(void)
+{
+    const struct cache_shared_head h = {1, UINT64_MAX, 0x0102030405060708u, {7, 1ull << 63}};
+    struct cache_shared_head got = {0};
+    char bytes[CACHE_SHARED_HEAD_LEN], bad[CACHE_SHARED_HEAD_LEN + 1];
+
+    cache_shared_head_write(&h, bytes);
+    CU_ASSERT_EQUAL(read_head(bytes, sizeof(bytes), &got), HD_OK);
+    CU_ASSERT(!memcmp(&got, &h, sizeof(h)));
+    CU_ASSERT(!memcmp(bytes, "HDSH\1\0\0\0\1\0\0\0\0\0\0\0", 16)); /* the same on every machine */
+    for (size_t len = 0; len < sizeof(bytes); len++)
+        CU_ASSERT_EQUAL(read_head(bytes, len, &got), HD_EPROTO);
+    memset(bad, 0, sizeof(bad));
+    memcpy(bad, bytes, sizeof(bytes));
+    CU_ASSERT_EQUAL(read_head(bad, sizeof(bad), &got), HD_EPROTO);
+    for (size_t i = 0; i < 8; i++) {
+        memcpy(bad, bytes, sizeof(bytes));
+        bad[i] ^= 64;
+        CU_ASSERT_EQUAL(read_head(bad, sizeof(bytes), &got), i < 4 ? HD_EPROTO : HD_EVERSION);
+    }
+    memcpy(bad, bytes, sizeof(bytes));
+    memset(bad + 24, 0, 8); /* no lineage */
+    CU_ASSERT_EQUAL(read_head(bad, sizeof(bytes), &got), HD_EPROTO);
+}
+
 UNIT_MAIN("plugin cache", {"hints", hints}, {"words that stand for the time", time_words},
           {"ends of transactions", ends}, {"pipelines", pipelines},
           {"schemas that change meanwhile", schemas}, {"transactions that were abandoned", abandoned},
           {"prepared transactions", prepared}, {"footprints", footprints}, {"cells of rows", row_cells},
-          {"flights", flights}, {"heads", heads}, {"answers", answers}, {"ages of answers", ages})
+          {"flights", flights}, {"heads", heads}, {"answers", answers}, {"ages of answers", ages},
+          {"heads of shared values", shared_heads})

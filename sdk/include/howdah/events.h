@@ -154,7 +154,7 @@ struct hd_event_written {
     uint32_t flags; /* HD_WRITTEN_… */
     uint32_t count; /* of parts */
     uint32_t reserved;
-    char node[HD_EVENT_NAME];     /* of its [node …] */
+    char node[HD_EVENT_NAME];     /* of its [node …]; empty: tags were ended, whose parts have no oid */
     char database[HD_EVENT_NAME]; /* its name there */
     struct hd_written_part parts[HD_WRITTEN_PARTS];
 };
