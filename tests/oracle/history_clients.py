@@ -232,7 +232,7 @@ class Client(threading.Thread):
     def _check_read(self, row, own=None):
         """Returns whether there was an answer; `own` is what this transaction has written into it."""
         sql = self.rng.choice(FAMILIES[row[0]][1])
-        floor = self.ledger.floor(row)
+        floor = self.ledger.floor(row, self.host)
         error, rows = self._exchange(self._messages(sql, row))
         if error:
             return None
@@ -255,7 +255,7 @@ class Client(threading.Thread):
         self.ledger.counts["reads"] += 1
 
     def _read_bulk(self):
-        floor = self.ledger.floor(BULK)
+        floor = self.ledger.floor(BULK, self.host)
         sql = "SELECT count(*), min(v), max(v), min(w), max(w) FROM bulk"
         error, rows = self._exchange(self._messages(sql))
         if error:
@@ -270,7 +270,7 @@ class Client(threading.Thread):
         """By one who may, or may not."""
         if not self.other:
             self.other = self._connect("other", "other-secret")
-        done = self.share.grant.done
+        done = self.share.grant.known()
         try:
             heard = self.other.exchange(pgwire.query("SELECT id FROM guarded"), timeout=self.share.patience)
         except (pgwire.WireClosed, OSError) as e:
@@ -287,7 +287,7 @@ class Client(threading.Thread):
         if error:
             self.ledger.ended(token, ABORTED if error in ("57014", "40001", "40P01", "55P03") else UNKNOWN)
         else:
-            self.ledger.committed(row, int(rows[0][0]), token)
+            self.ledger.committed(row, int(rows[0][0]), token, self.host)
 
     def _unless_lost(self, tokens, *messages, ready=1):
         """An exchange of which nobody can say what has come of it, if it gets no answer."""
@@ -368,12 +368,12 @@ class Client(threading.Thread):
         error, _ = self._unless_lost(tokens, self._messages("COMMIT"))
         for row, (version, token) in written.items():
             if not error:
-                self.ledger.committed(row, version, token)
+                self.ledger.committed(row, version, token, self.host)
             else:
                 self.ledger.ended(token, ABORTED if error == "40001" else UNKNOWN)
 
     def _two_phase(self):
-        if not self.share.may_define():  # what COMMIT PREPARED has done may be anything
+        if not self.share.may_define(self.host):  # what COMMIT PREPARED has done may be anything
             return
         gid, written = "g%dn%d" % (self.number, self.count), {}
         if self._within([], pgwire.query("BEGIN")) is None or not self._change_some(written):
@@ -398,7 +398,7 @@ class Client(threading.Thread):
                 break
         for row, (version, token) in written.items():
             if end == "COMMIT":
-                self.ledger.committed(row, version, token)
+                self.ledger.committed(row, version, token, self.host)
             else:
                 self.ledger.ended(token, ABORTED)
 
@@ -469,7 +469,7 @@ class Client(threading.Thread):
             version = self.share.bulk_version + 1
             fill = "INSERT INTO bulk SELECT i, %d, '%s' FROM generate_series(1, %d) i" % (version, token, BULK_ROWS)
             empty = self.rng.choice(("TRUNCATE bulk", "DELETE FROM bulk"))
-            if self.rng.random() < 0.5 and self.share.may_define():
+            if self.rng.random() < 0.5 and self.share.may_define(self.host):
                 empty = "DROP TABLE bulk; CREATE TABLE bulk (id int PRIMARY KEY, v int, w text)"
             for sql in ("BEGIN", empty, fill):
                 if self._within([token], pgwire.query(sql)) is None:
@@ -480,12 +480,12 @@ class Client(threading.Thread):
             self.share.bulk_version = version
             error, _ = self._unless_lost([token], pgwire.query("COMMIT"))
             if not error:
-                self.ledger.committed(BULK, version, token)
+                self.ledger.committed(BULK, version, token, self.host)
             else:
                 self.ledger.ended(token, UNKNOWN)
 
     def _turn(self):
-        if not self.share.may_define():
+        if not self.share.may_define(self.host):
             return
 
         def change(on):

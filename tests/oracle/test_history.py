@@ -1,10 +1,14 @@
 """
 The history checker: many clients read and write at random, all at once, through one host with several workers and the
-cache on, while sessions, statements and servers are ended; history.py says which reads were right. Nothing but the host
-writes, so a read that begins after a commit was acknowledged to anybody never shows what was before.
+cache on, or through two that share Redis and around them, while sessions, statements and servers are ended; history.py
+says which reads were right.
+
+With one host nothing but the host writes, so a read that begins after a commit was acknowledged to anybody never shows what
+was before. With two that holds in mode strict, whoever writes; in the other modes it holds for what was written through the
+same host, and for the rest after a while.
 
     HOWDAH_HISTORY_OPERATIONS    how many there are in all (20000)
-    HOWDAH_HISTORY_SECONDS       or fewer, if this time is over (40)
+    HOWDAH_HISTORY_SECONDS       or fewer, if this time is over (40), each: of one host, of two in each mode
     HOWDAH_HISTORY_SEED          of what the clients do; not of the order in which it is done (1)
     HOWDAH_HISTORY_CLIENTS       (12)
     HOWDAH_HISTORY_WRITES        how many in 100, roughly (8)
@@ -17,6 +21,7 @@ import time
 
 from harness import Host, Postgres, comment, main, test
 from history import Ledger, Switch
+from redisserver import Redis
 from history_clients import SETUP, Client
 
 
@@ -42,14 +47,17 @@ MOST_TOLD = 10
 class Share:
     """What the clients of a history have in common."""
 
-    def __init__(self, pg, hosts):
+    def __init__(self, pg, hosts, lag=0.0, around=0, defines_around=False):
         self.pg = pg
-        self.hosts = hosts
-        self.ledger = Ledger()
-        self.grant = Switch()
+        # Which of them a client has: two through each host for one around them.
+        self.hosts = hosts * 2 + [pg] * around
+        self.defines_around = defines_around
+        self.writes = WRITES if len(hosts) == 1 else max(1, WRITES // 3)  # else hardly anything lives to be shared
+        self.ledger = Ledger(lag)
+        self.grant = Switch(lag)
         self.bulk_lock = threading.Lock()
         self.bulk_version = 0
-        self.seed, self.writes, self.patience = SEED, WRITES, 20.0
+        self.seed, self.patience = SEED, 20.0
         self.done = 0
         self.defined = time.monotonic()
         self.until = time.monotonic() + SECONDS
@@ -59,9 +67,11 @@ class Share:
         too_late = time.monotonic() > self.until
         return not (self.stopped or too_late or self.done >= OPERATIONS or self.ledger.violations)
 
-    def may_define(self):
+    def may_define(self, host):
         """Not too often: after each change of the schema all is asked for anew."""
         now = time.monotonic()
+        if host is self.pg and not self.defines_around:
+            return False
         if now < self.defined + BETWEEN_DEFINITIONS:
             return False
         self.defined = now
@@ -73,10 +83,12 @@ class Share:
             self.pg.execute("ROLLBACK PREPARED '%s'" % gid)
 
 
-def disturb(share, clients):
+def disturb(share, clients, also):
     """Ends servers now and then, until the clients have ended; and everything when one has failed."""
     rng = random.Random(SEED)
     while any(c.is_alive() for c in clients):
+        if also and rng.random() < 0.1:
+            also(rng)
         for c in clients:
             c.join(0.4 / len(clients))
         share.stopped |= any(c.failure for c in clients)
@@ -96,13 +108,13 @@ def stats(hosts):
     return total
 
 
-def hold(pg, hosts):
-    share = Share(pg, hosts)
+def hold(pg, hosts, also=None, **more):
+    share = Share(pg, hosts, **more)
     clients = [Client(share, number) for number in range(CLIENTS)]
     began = time.monotonic()
     for c in clients:
         c.start()
-    disturb(share, clients)
+    disturb(share, clients, also)
     took = time.monotonic() - began
     share.ledger.close()
     told = stats(hosts)
@@ -119,21 +131,63 @@ def hold(pg, hosts):
     looked_up = told["hits"] + told["misses"]
     comment("hit ratio %.1f %%" % (100.0 * told["hits"] / max(1, looked_up)))
     assert told["hits"] > looked_up / 20, "too few hits to show anything"
+    return told
+
+
+def config(pg, workers, **cache):
+    return {
+        "host": {"workers": workers},
+        "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"},
+        "database *": {"pool_mode": "auto", "pool_size": 20},
+        "plugin cache": {"enabled": "yes", **cache},
+        "plugin cache-memory": {"enabled": "yes"},
+    }
 
 
 @test("one host, four workers", timeout=36000)
 def one_host():
     pg = Postgres(SERVER)
     pg.execute(SETUP)
-    config = {
-        "host": {"workers": 4},
-        "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"},
-        "database *": {"pool_mode": "auto", "pool_size": 20},
-        "plugin cache": {"enabled": "yes", "mode": "ttl"},
-        "plugin cache-memory": {"enabled": "yes"},
-    }
-    with Host(pg, config) as host:
+    with Host(pg, config(pg, 4, mode="ttl")) as host:
         hold(pg, [host])
+
+
+def two_hosts(mode, lag=0.0, defines_around=True, **cache):
+    """They share Redis, which is emptied now and then, and one client of five goes around them."""
+    pg = Postgres(SERVER)
+    pg.execute(SETUP)
+    redis = Redis()
+    sections = config(pg, 2, mode=mode, stores="memory, redis", **cache)
+    sections["plugin cache-redis"] = {"enabled": "yes", "url": redis.url, "timeout": "100ms"}
+    sections["plugin bus-redis"] = {"enabled": "yes", "url": redis.url, "heartbeat": "500ms"}
+    if mode != "ttl":
+        sections["plugin change-stream"] = {"enabled": "yes", "retry_interval": "50ms"}
+    with Host(pg, sections) as a, Host(pg, sections) as b:
+        if mode != "ttl":
+            pg.execute(a.console("CACHE SETUP")[0]["sql"])
+
+        def empty(rng):
+            redis.command("FLUSHALL" if rng.random() < 0.5 else "FLUSHDB")
+
+        told = hold(pg, [a, b], empty, lag=lag, around=1, defines_around=defines_around)
+        assert told["shared_hits"] > 0, "neither host has had an answer of the other's"
+
+
+@test("two hosts and writers around them, strict", timeout=36000)
+def two_strict():
+    two_hosts("strict", strict_wait="500ms")
+
+
+# Waits of a client's own thread count in its lag, and here there are more threads than processors.
+@test("two hosts and writers around them, bounded", timeout=36000)
+def two_bounded():
+    two_hosts("bounded", lag=0.5, bound="500ms")
+
+
+# What is written around them is missed for the ttl, from when the answer came, which was sent before.
+@test("two hosts and writers around them, ttl", timeout=36000)
+def two_ttl():
+    two_hosts("ttl", lag=5.0, defines_around=False, ttl="1s")
 
 
 main()
