@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 
+from httphost import ask, post, served, write
 from harness import BUILDDIR, Host, Postgres, end, equal, free_port, main, make_certificates, spawn, temp_dir, test, wait_for
 
 pg = Postgres()
@@ -22,29 +23,9 @@ def plugin(name):
 
 
 
-@contextlib.contextmanager
-def served(changes=None, **http):
-    """A host with [http] on a free port of its own, as host.http_port."""
-    port = free_port()
-    with Host(pg, {"http": {"listen": "127.0.0.1:%d" % port, **http}, **(changes or {})}) as host:
-        host.http_port = port
-        yield host
-
-
-def ask(host, path, method="GET", body=None, headers=None, port=None):
-    """One request on a connection of its own: (status, headers, body as text)."""
-    c = http.client.HTTPConnection("127.0.0.1", port or host.http_port, timeout=20)
-    try:
-        c.request(method, path, body=body, headers=headers or {})
-        r = c.getresponse()
-        return r.status, r.headers, r.read().decode()
-    finally:
-        c.close()
-
-
 @test("/livez answers, on a connection that stays; what is not there is 404 with problem details")
 def livez():
-    with served() as host:
+    with served(pg) as host:
         c = http.client.HTTPConnection("127.0.0.1", host.http_port, timeout=20)
         for _ in range(3):
             c.request("GET", "/livez")
@@ -106,7 +87,7 @@ def ready():
 @test("/health names a plugin that is refused, and none that is switched off")
 def health_plugins():
     changes = {"plugin statements": {}, "plugin nowhere": {"library": "/nowhere.so"}, "plugin guard": {"enabled": "no"}}
-    with served(changes) as host:
+    with served(pg, changes) as host:
         status, _, body = ask(host, "/health")
         parts = {c["name"]: c for c in json.loads(body)["components"] if c["kind"] == "plugin"}
         equal(status, 503)
@@ -121,7 +102,7 @@ def promtool(text):
 
 @test("/metrics pass promtool, in Prometheus' format; OpenMetrics where it is asked for")
 def metrics():
-    with served({"plugin statements": {}, "plugin cache-memory": {}, "plugin cache": {"stores": "memory"}}) as host:
+    with served(pg, {"plugin statements": {}, "plugin cache-memory": {}, "plugin cache": {"stores": "memory"}}) as host:
         with host.connect() as c:
             for i in range(50):
                 c.execute("SELECT %d" % i)
@@ -175,7 +156,7 @@ def openmetrics(text):
 @test("a real Prometheus scrapes it, with a token from a file")
 def prometheus():
     token = "a-token-of-forty-characters-or-nearly-so"
-    with served(token=token) as host:
+    with served(pg, token=token) as host:
         where = temp_dir()
         write(where, "token", token)
         port = free_port()
@@ -210,21 +191,9 @@ def prometheus():
             end(p)
 
 
-def write(folder, name, text, mode=0o600):
-    path = os.path.join(folder, name)
-    with open(path, "w") as f:
-        os.fchmod(f.fileno(), mode)
-        f.write(text)
-    return path
-
-
-def post(host, path, body, **headers):
-    return ask(host, path, "POST", body, {"Content-Type": "application/json", **headers})
-
-
 @test("every read-only command of the registry answers as JSON with typed columns; others are posted")
 def api():
-    with served({"plugin statements": {}, "plugin guard": {}}) as host:
+    with served(pg, {"plugin statements": {}, "plugin guard": {}}) as host:
         with host.connect() as c:
             c.execute("SELECT 'a''b', 1")
             status, headers, body = ask(host, "/api/v1/pools")
@@ -255,7 +224,7 @@ def api():
 
 @test("POST takes a JSON object of arguments and says what is wrong with it")
 def api_post():
-    with served({"plugin statements": {}, "plugin guard": {}}) as host:
+    with served(pg, {"plugin statements": {}, "plugin guard": {}}) as host:
         status, _, body = post(host, "/api/v1/plugin", '{"args": ["guard", "DISABLE"]}')
         equal((status, json.loads(body)["command"]), (200, "PLUGIN"))
         state = {r["name"]: r["state"] for r in host.console("SHOW PLUGINS")}["guard"]
@@ -287,7 +256,7 @@ def api_post():
 
 @test("the OpenAPI description lists every command, once")
 def openapi():
-    with served({"plugin statements": {}}) as host:
+    with served(pg, {"plugin statements": {}}) as host:
         d = json.loads(ask(host, "/api/v1/openapi.json")[2])
         equal(d["openapi"], "3.1.0")
         described = {op["x-command"] for p in d["paths"].values() for op in p.values() if "x-command" in op}
@@ -313,7 +282,7 @@ PAGES = {"plugin pages": {"library": plugin("pages")}}
 
 @test("a plugin's pages: at once, later from another thread, an error, none; they go with the plugin")
 def pages():
-    with served(PAGES) as host:
+    with served(pg, PAGES) as host:
         status, headers, body = ask(host, "/pages/")
         equal((status, headers["ETag"], headers["Cache-Control"]), (200, '"v1"', "no-cache"))
         assert body.startswith("<!doctype html>"), body
@@ -337,7 +306,7 @@ def pages():
 
 @test("a page that never answers: its request ends with the plugin")
 def pages_never():
-    with served(PAGES) as host:
+    with served(pg, PAGES) as host:
         with open_request(host, "/pages/never") as c:
             wait_for(lambda: "howdah_http_connections 2" in ask(host, "/metrics")[2], what="the request is there")
             equal(host.control("plugin", "pages", "disable").returncode, 0)
@@ -358,7 +327,7 @@ def open_request(host, path):
 
 @test("a plugin's health is shown at /health and goes with it")
 def pages_health():
-    with served(PAGES) as host:
+    with served(pg, PAGES) as host:
 
         def heart():
             status, _, body = ask(host, "/health")
@@ -379,7 +348,7 @@ def pages_health():
 
 @test("a stream of events: sent, bounded for slow readers, ended by the plugin, the client, a reload and the end")
 def streams():
-    with served(PAGES) as host:
+    with served(pg, PAGES) as host:
         with open_request(host, "/pages/stream") as c:
             r = c.getresponse()
             equal((r.status, r.headers["Content-Type"]), (200, "text/event-stream"))
@@ -413,7 +382,7 @@ def streams():
 
 @test("streams leave half of the connections to others")
 def streams_many():
-    with served(PAGES, max_connections=10) as host:
+    with served(pg, PAGES, max_connections=10) as host:
         with contextlib.ExitStack() as stack:
             got = [stack.enter_context(open_request(host, "/pages/stream")).getresponse().status for _ in range(6)]
             equal(got, [200] * 5 + [503])
@@ -431,7 +400,7 @@ def basic(password, user="any"):
 
 @test("with a token all but the probes need it, as bearer or as password; a wrong one is counted and logged once")
 def tokens():
-    with served() as host:
+    with served(pg) as host:
         folder = temp_dir()
         path = write(folder, "token", TOKEN + "\n")
         host.configure({"http": {"listen": "127.0.0.1:%d" % host.http_port, "token_file": path}})
@@ -462,7 +431,7 @@ def tokens():
 
 @test("without a token only names of this machine are answered, and what is posted must be JSON")
 def no_token():
-    with served() as host:
+    with served(pg) as host:
         for name in ("localhost", "127.0.0.1", "[::1]", "127.1.2.3:80", "LOCALHOST:%d" % host.http_port):
             equal(ask(host, "/health", headers={"Host": name})[1]["Content-Type"], "application/json", name)
         for name in ("example.com", "localhost.example.com", "10.0.0.1", "[2001:db8::1]", "", "[::1", "x" * 300):
@@ -567,7 +536,7 @@ def tls_context(folder, maximum=None):
 
 @test("allow keeps other networks out")
 def allow():
-    with served(allow="127.0.0.2/32") as host:
+    with served(pg, allow="127.0.0.2/32") as host:
         s = socket.create_connection(("127.0.0.1", host.http_port), 20)
         equal(s.recv(10), b"")
         s.close()
@@ -600,7 +569,7 @@ def raw(host, data, half_close=False):
 @test("malformed requests are refused and harm nobody")
 def malformed():
     head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
-    with served(idle_timeout="1s", request_timeout="1s") as host:
+    with served(pg, idle_timeout="1s", request_timeout="1s") as host:
         bad = [
             b"\0" * 1000, b"\r\n" * 1000, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
             b"GET " + b"/" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", head + b"X: " + b"y" * 100000 + b"\r\n\r\n",
@@ -628,7 +597,7 @@ def malformed():
 
 @test("bodies past max_request_size are refused, announced or not")
 def large():
-    with served(max_request_size="1K") as host:
+    with served(pg, max_request_size="1K") as host:
         for size, status in ((500, 400), (1024, 400), (1025, 413), (10 << 20, 413)):
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 equal(post(host, "/api/v1/node/ping", b"[" + b" " * (size - 2) + b"]")[0], status, size)
@@ -641,7 +610,7 @@ def large():
 
 @test("who sends a byte now and then, or nothing, is cut off; others are served meanwhile")
 def slow():
-    with served(request_timeout="1s", idle_timeout="60s") as host:
+    with served(pg, request_timeout="1s", idle_timeout="60s") as host:
         silent = socket.create_connection(("127.0.0.1", host.http_port), 20)
         drip = socket.create_connection(("127.0.0.1", host.http_port), 20)
         body = socket.create_connection(("127.0.0.1", host.http_port), 20)
@@ -670,7 +639,7 @@ def slow():
 
 @test("a flood of connections: those past the bound are closed, and when it ends others are served")
 def flood():
-    with served(max_connections=20, max_connections_per_address=0) as host:
+    with served(pg, max_connections=20, max_connections_per_address=0) as host:
         held = []
         for _ in range(500):
             s = socket.create_connection(("127.0.0.1", host.http_port), 20)
@@ -692,7 +661,7 @@ def answers(host):
 
 @test("more requests than rate are refused with 429, but probes are not")
 def rate():
-    with served(rate=5) as host:
+    with served(pg, rate=5) as host:
         got = [ask(host, "/metrics") for _ in range(30)]
         statuses = [g[0] for g in got]
         assert statuses[:5] == [200] * 5 and 429 in statuses, statuses
@@ -702,7 +671,7 @@ def rate():
 
 @test("a host that drains is alive, not ready, and still tells how it is")
 def draining():
-    with served({"host": {"drain_timeout": "60s"}}) as host:
+    with served(pg, {"host": {"drain_timeout": "60s"}}) as host:
         with host.connect(autocommit=False) as c:
             c.execute("SELECT 1")
             equal(post(host, "/api/v1/shutdown", "{}")[0], 200)
@@ -718,7 +687,7 @@ def draining():
 
 @test("an upgrade: the socket stays open, and the new host answers")
 def upgrade():
-    with served() as host:
+    with served(pg) as host:
         old = host.host_pid()
         status, _, body = post(host, "/api/v1/upgrade", "{}")
         equal(status, 200, body)

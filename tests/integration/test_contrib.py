@@ -1,0 +1,193 @@
+"""
+What contrib has for other products, with these products: Kubernetes' objects against their schemas, FastAPI, and the
+Grafana dashboard's queries asked of a real Prometheus.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import subprocess
+from urllib.parse import quote
+
+import psycopg
+import yaml
+
+from harness import SRCDIR, Host, Postgres, end, equal, free_port, main, spawn, temp_dir, test, wait_for
+from httphost import ask, served, write
+
+pg = Postgres()
+CONTRIB = os.path.join(os.path.abspath(SRCDIR), "contrib")
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+# --- Kubernetes ---------------------------------------------------------------------------------------------------
+
+
+def objects():
+    found = []
+    for path in sorted(glob.glob(os.path.join(CONTRIB, "kubernetes/*.yaml"))):
+        with open(path) as f:
+            found += yaml.safe_load_all(f)
+    return {o["kind"]: o for o in found}
+
+
+def check(list_of_objects):
+    """kubernetes-models is npm's; contrib/test puts it into the build tree."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubernetes.js")
+    folders = [os.environ.get("NODE_PATH", ""), os.path.join(os.path.abspath(SRCDIR), "build/node/node_modules")]
+    return subprocess.run(
+        ["node", script],
+        input=json.dumps(list_of_objects),
+        env={**os.environ, "NODE_PATH": os.pathsep.join(filter(None, folders))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@test("the Kubernetes objects are what their schemas say, and what is wrong with one is found")
+def kubernetes_schema():
+    all_objects = objects()
+    equal(sorted(all_objects), ["ConfigMap", "Deployment", "PodDisruptionBudget", "Service"])
+    result = check(list(all_objects.values()))
+    equal((result.returncode, result.stdout, result.stderr), (0, "", ""))
+    wrong = json.loads(json.dumps(all_objects["Deployment"]))
+    container = wrong["spec"]["template"]["spec"]["containers"][0]
+    container["livenessProbe"]["periodSecond"] = 1
+    container["ports"][0]["containerPort"] = "6432"
+    result = check([wrong])
+    equal(result.returncode, 1)
+    assert "unknown field" in result.stdout and "periodSecond" in result.stdout, result.stdout
+    assert "containerPort must be" in result.stdout, result.stdout
+
+
+@test("the Kubernetes configuration starts a host with the secret's values, and the probes answer")
+def kubernetes_configuration():
+    found = objects()
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    ini = found["ConfigMap"]["data"]["10-howdah.ini"]
+    http, port = free_port(), free_port()
+    values = {"app-password": "secret", "http-token": TOKEN}
+    env = {}
+    for e in container["env"]:
+        source = e.get("valueFrom", {}).get("secretKeyRef")
+        env[e["name"]] = values[source["key"]] if source else e["value"]
+    env.update(HOWDAH_NODE_HOST=pg.host, HOWDAH_NODE_PORT=str(pg.port))
+    equal(set(re.findall(r"\$\{(\w+)", ini)), set(env))
+    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+    for name, own in (("postgresql", port), ("http", http)):
+        assert "0.0.0.0:%d" % ports[name] in ini, ini
+        ini = ini.replace("0.0.0.0:%d" % ports[name], "0.0.0.0:%d" % own)
+    drain = int(re.search(r"drain_timeout = (\d+)s", ini)[1])
+    assert drain < pod["terminationGracePeriodSeconds"]
+    host = Host(pg, env=env, start=False)
+    os.remove(os.path.join(host.conf_dir, "10-test.ini"))
+    host.write("10-howdah.ini", ini.replace("/run/howdah", host.dir))
+    host.port, host.http_port = port, http
+    with host.start():
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            probe = container[name]["httpGet"]
+            equal(probe["port"], "http")
+            wait_for(lambda path=probe["path"]: ask(host, path)[0] == 200, what=name)
+        equal(ask(host, "/metrics")[0], 401)
+        equal(ask(host, "/metrics", headers={"Authorization": "Bearer " + TOKEN})[0], 200)
+        with host.connect() as c:
+            equal(c.execute("SELECT 1").fetchone(), (1,))
+
+
+# --- FastAPI ------------------------------------------------------------------------------------------------------
+
+
+@test("the FastAPI application shows the host's health and performance next to its own")
+def fastapi():
+    with served(pg, {"plugin statements": {}}, token=TOKEN) as host:
+        port = free_port()
+        env = {**os.environ, "HOWDAH_URL": "http://127.0.0.1:%d" % host.http_port, "HOWDAH_TOKEN": TOKEN}
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
+        app = spawn(
+            ["/usr/bin/python3", "-m", "uvicorn", "--port", str(port), "--log-level", "warning", "app:app"],
+            cwd=os.path.join(CONTRIB, "fastapi"),
+            env=env,
+        )
+        try:
+
+            def get(path):
+                with contextlib.suppress(OSError):
+                    status, _, body = ask(host, path, port=port)
+                    return status, json.loads(body)
+
+            with host.connect() as c:
+                c.execute("SELECT 1")
+                status, health = wait_for(lambda: (a := get("/health")) and a[0] == 200 and a, 30, "both are well")
+                equal((health["status"], health["howdah"]["status"]), ("ok", "ok"))
+                equal(health["howdah"]["active"], health["howdah"]["total"])
+                status, performance = get("/performance")
+                equal(status, 200)
+                assert performance["application"]["requests"] >= 1, performance
+                equal(performance["howdah"]["pools"][0]["database"], "shop")
+                assert any("select" in s["statement"].lower() for s in performance["howdah"]["statements"]), performance
+            host.stop()
+            status, health = get("/health")
+            equal((status, health["status"], health["application"]["status"]), (503, "degraded", "ok"))
+            assert health["howdah"]["detail"], health
+        finally:
+            end(app)
+
+
+# --- Grafana ------------------------------------------------------------------------------------------------------
+
+
+@test("every query of the Grafana dashboard is one that Prometheus understands, about metrics that there are")
+def grafana():
+    with open(os.path.join(CONTRIB, "grafana/howdah.json")) as f:
+        dashboard = json.load(f)
+    ids = [p["id"] for p in dashboard["panels"]]
+    equal(len(ids), len(set(ids)))
+    queries = [t["expr"] for p in dashboard["panels"] for t in p["targets"]]
+    plugins = {"plugin statements": {}, "plugin monitor": {}, "plugin cache-memory": {},
+               "plugin cache": {"stores": "memory", "mode": "ttl"}}  # fmt: skip
+    with served(pg, plugins) as host:
+        with host.connect() as c:
+            for _ in range(20):
+                c.execute("SELECT 1")
+            with contextlib.suppress(psycopg.Error):
+                c.execute("SELECT 1 / 0")
+        port, where = free_port(), temp_dir()
+        config = write(
+            where,
+            "prometheus.yml",
+            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+            "scrape_configs: [{job_name: howdah, static_configs: [{targets: ['127.0.0.1:%d']}]}]\n" % host.http_port,
+        )
+        p = spawn(
+            ["prometheus", "--config.file=" + config, "--storage.tsdb.path=" + where + "/data",
+             "--web.listen-address=127.0.0.1:%d" % port, "--log.level=error"],
+            cwd=where,
+        )  # fmt: skip
+        try:
+
+            def query(text):
+                with contextlib.suppress(OSError):
+                    answer = json.loads(ask(host, "/api/v1/query?query=" + quote(text), port=port)[2])
+                    equal(answer["status"], "success", (text, answer))
+                    return answer["data"]["result"]
+
+            def scraped():
+                with contextlib.suppress(Exception):
+                    return query("count_over_time(howdah_generation[1m]) > 3")
+
+            wait_for(scraped, 30, "Prometheus has scraped")
+            for expression in queries:
+                expression = expression.replace("$instance", ".*").replace("$__rate_interval", "1m")
+                assert "$" not in expression, expression
+                query(expression)
+                for name in re.findall(r"howdah_\w+", expression):
+                    assert query(name), "there is no metric " + name
+        finally:
+            end(p)
+
+
+if __name__ == "__main__":
+    main()
