@@ -5,50 +5,10 @@
  * restricts theirs, by the column of the same name. A source is where values of one column come from; targets
  * are the tables' columns that they are values of.
  */
-#include "rows.h"
+#include "rows_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#include "row_value.h"
-
-#define NONE UINT32_MAX
-
-struct number {
-    uint32_t n; /* $n */
-    int once;
-};
-
-struct source {
-    struct hd_str name; /* of the column; the template's or the dependencies', while it is built */
-    uint32_t type, canonical;
-    uint32_t first, count; /* among the numbers */
-};
-
-/* A row column of a table. */
-struct target {
-    uint32_t oid;
-    uint64_t column;
-    uint32_t source; /* NONE: its values cannot be told */
-    int unless_rows; /* see cache_mark */
-};
-
-struct table {
-    uint32_t oid;
-    int whole;               /* its rows cannot be told */
-    uint32_t first, targets; /* else: of a read one target; of a write as many as it has row columns */
-};
-
-struct cache_rows {
-    int write;
-    enum cache_mark_kind unknown; /* of a write: for values that cannot be told */
-    int failed;                   /* no memory, while it is built */
-    uint32_t table_count, target_count, source_count, number_count;
-    struct table *tables;
-    struct target *targets;
-    struct source *sources;
-    struct number *numbers;
-};
 
 /* --- building ------------------------------------------------------------------------------------------ */
 
@@ -135,7 +95,7 @@ static uint32_t mentions_of(const struct builder *b, uint32_t n)
 
 static void add_number(struct builder *b, uint32_t source, uint32_t n)
 {
-    struct number one = {n, n > b->info.params || mentions_of(b, n) == 1};
+    struct cache_row_number one = {n, n > b->info.params || mentions_of(b, n) == 1};
 
     PUSH(b->rows, numbers, number_count, one);
     b->rows->sources[source].count++;
@@ -143,18 +103,18 @@ static void add_number(struct builder *b, uint32_t source, uint32_t n)
 
 static uint32_t add_source(struct builder *b, const struct hd_dependency_column *c)
 {
-    const struct source s = {
+    const struct cache_row_source s = {
         .name = c->name, .type = c->type, .canonical = c->canonical, .first = b->rows->number_count};
 
     PUSH(b->rows, sources, source_count, s);
-    return b->rows->failed ? NONE : b->rows->source_count - 1;
+    return b->rows->failed ? CACHE_NONE : b->rows->source_count - 1;
 }
 
 /* A source that came to nothing is the last one. */
 static uint32_t drop_source(struct builder *b)
 {
     b->rows->number_count = b->rows->sources[--b->rows->source_count].first;
-    return NONE;
+    return CACHE_NONE;
 }
 
 /* The row column of that name of a table; 0: there is none. */
@@ -174,13 +134,13 @@ static uint32_t parent_of(const struct builder *b, uint32_t table)
     for (uint32_t i = 0; i < b->count; i++)
         if (b->deps[i].oid == b->deps[table].parent)
             return i;
-    return NONE;
+    return CACHE_NONE;
 }
 
 /* Is it the root itself, or a child or partition that is reached by way of it alone? */
 static int is_below(const struct builder *b, uint32_t table, uint32_t root)
 {
-    for (uint32_t depth = 0; table != NONE && depth < b->count; depth++) {
+    for (uint32_t depth = 0; table != CACHE_NONE && depth < b->count; depth++) {
         if (table == root)
             return 1;
         if (!b->deps[table].parent || (b->deps[table].flags & (HD_RELATION_PARENTS | HD_RELATION_NAMED)))
@@ -197,14 +157,14 @@ static int is_table(const struct hd_dependency *d)
 
 static void add_whole(struct builder *b, const struct hd_dependency *d)
 {
-    const struct table t = {.oid = d->oid, .whole = 1};
+    const struct cache_row_table t = {.oid = d->oid, .whole = 1};
 
     PUSH(b->rows, tables, table_count, t);
 }
 
 static void begin_table(struct builder *b, const struct hd_dependency *d)
 {
-    const struct table t = {.oid = d->oid, .first = b->rows->target_count};
+    const struct cache_row_table t = {.oid = d->oid, .first = b->rows->target_count};
 
     PUSH(b->rows, tables, table_count, t);
 }
@@ -212,7 +172,7 @@ static void begin_table(struct builder *b, const struct hd_dependency *d)
 static void add_target(struct builder *b, const struct hd_dependency *d, struct hd_str column,
                        uint32_t source, int unless_rows)
 {
-    const struct target t = {d->oid, cache_column(column), source, unless_rows};
+    const struct cache_row_target t = {d->oid, cache_column(column), source, unless_rows};
 
     PUSH(b->rows, targets, target_count, t);
     if (!b->rows->failed)
@@ -280,12 +240,12 @@ static uint32_t restrict_root(struct builder *b, uint32_t root)
             if (b->from->catalog->column(b->from->deps, root, i, &c) || (c.flags & unique) != unique)
                 continue;
             source = add_source(b, &c);
-            if (source == NONE || add_compared(b, source, b->deps[root].mention, c.name))
+            if (source == CACHE_NONE || add_compared(b, source, b->deps[root].mention, c.name))
                 return source;
             drop_source(b);
         }
         if (!unique)
-            return NONE;
+            return CACHE_NONE;
     }
 }
 
@@ -310,7 +270,7 @@ static void read_table(struct builder *b, uint32_t table, uint32_t root, uint32_
     const struct hd_dependency *d = &b->deps[table];
     struct hd_dependency_column c;
 
-    if (source == NONE || !find_column(b, table, b->rows->sources[source].name, &c) ||
+    if (source == CACHE_NONE || !find_column(b, table, b->rows->sources[source].name, &c) ||
         c.canonical != b->rows->sources[source].canonical) {
         add_whole(b, d);
         return;
@@ -319,13 +279,13 @@ static void read_table(struct builder *b, uint32_t table, uint32_t root, uint32_
     add_target(b, d, c.name, source, proves_row(b, root, source));
 }
 
-/* Which root a table hangs on; NONE: on none, or it may be reached by a view. */
+/* Which root a table hangs on; CACHE_NONE: on none, or it may be reached by a view. */
 static uint32_t root_of(const struct builder *b, uint32_t table, const uint32_t *sources)
 {
     for (uint32_t i = 0; i < b->count; i++)
-        if (sources[i] != NONE && is_below(b, table, i))
+        if (sources[i] != CACHE_NONE && is_below(b, table, i))
             return i;
-    return NONE;
+    return CACHE_NONE;
 }
 
 static int has_views(const struct builder *b)
@@ -344,12 +304,12 @@ static int read_all(struct builder *b)
     if (!sources)
         return 0;
     for (uint32_t i = 0; i < b->count; i++)
-        sources[i] = !views && is_root(b, &b->deps[i]) ? restrict_root(b, i) : NONE;
+        sources[i] = !views && is_root(b, &b->deps[i]) ? restrict_root(b, i) : CACHE_NONE;
     for (uint32_t i = 0; i < b->count && !b->rows->failed; i++) {
         uint32_t root = root_of(b, i, sources);
 
         if (b->deps[i].kind != HD_RELATION_VIEW)
-            read_table(b, i, root, root == NONE ? NONE : sources[root]);
+            read_table(b, i, root, root == CACHE_NONE ? CACHE_NONE : sources[root]);
     }
     free(sources);
     return 1;
@@ -364,13 +324,13 @@ struct cache_rows *cache_rows_read(const struct cache_rows_from *from)
 
 /* --- writes -------------------------------------------------------------------------------------------- */
 
-/* The table that the statement writes by its name; NONE: that is not told, or it is a view. */
+/* The table that the statement writes by its name; CACHE_NONE: that is not told, or it is a view. */
 static uint32_t find_written(const struct builder *b)
 {
     struct hd_template_table t = {.size = sizeof(t)};
 
     if (!(b->info.writes & HD_WRITES_TOLD))
-        return NONE;
+        return CACHE_NONE;
     for (uint32_t i = 0; i < b->count; i++) {
         const struct hd_dependency *d = &b->deps[i];
 
@@ -379,7 +339,7 @@ static uint32_t find_written(const struct builder *b)
             (t.access & HD_ACCESS_WRITE))
             return i;
     }
-    return NONE;
+    return CACHE_NONE;
 }
 
 /* Does an assignment give a value to the column? One that the INSERT does not list is known by its place. */
@@ -439,8 +399,8 @@ static uint32_t written_source(struct builder *b, uint32_t root, const struct hd
         if (same(b->rows->sources[i].name, c->name) && b->rows->sources[i].canonical == c->canonical)
             return i;
     source = add_source(b, c);
-    if (source == NONE)
-        return NONE;
+    if (source == CACHE_NONE)
+        return CACHE_NONE;
     if (b->info.kind == HD_KIND_INSERT)
         told = add_inserted(b, source, root, c->name);
     else
@@ -454,7 +414,7 @@ static void write_table(struct builder *b, uint32_t table, uint32_t root)
     const struct hd_dependency *d = &b->deps[table];
     struct hd_dependency_column c = {.size = sizeof(c)};
 
-    if (root == NONE || (d->flags & HD_RELATION_CASCADED) || !is_below(b, table, root)) {
+    if (root == CACHE_NONE || (d->flags & HD_RELATION_CASCADED) || !is_below(b, table, root)) {
         add_whole(b, d);
         return;
     }
@@ -492,139 +452,4 @@ void cache_rows_free(struct cache_rows *rows)
     free(rows->sources);
     free(rows->numbers);
     free(rows);
-}
-
-int cache_rows_tell(const struct cache_rows *rows, uint32_t i, struct cache_rows_told *out)
-{
-    const struct table *t = &rows->tables[i];
-    const struct source *s;
-
-    if (i >= rows->table_count)
-        return 0;
-    *out = (struct cache_rows_told){.oid = t->oid, .whole = t->whole};
-    if (t->whole)
-        return 1;
-    s = &rows->sources[rows->targets[t->first].source];
-    out->column = rows->targets[t->first].column;
-    for (; out->count < s->count; out->count++)
-        out->numbers[out->count] = rows->numbers[s->first + out->count].n;
-    return 1;
-}
-
-/* --- executions ---------------------------------------------------------------------------------------- */
-
-/* Marks while they are made; counted also where there is no room. */
-struct marks {
-    struct cache_mark *out;
-    uint32_t cap, count;
-};
-
-static struct cache_mark *put(struct marks *m, enum cache_mark_kind kind, uint32_t oid, uint64_t column)
-{
-    static _Thread_local struct cache_mark nowhere;
-    struct cache_mark *mark = m->count < m->cap ? &m->out[m->count] : &nowhere;
-
-    m->count++;
-    *mark = (struct cache_mark){.kind = kind, .oid = oid, .column = column};
-    return mark;
-}
-
-int cache_rows_fixed(const struct cache_rows *rows)
-{
-    return !rows->number_count;
-}
-
-static int is_utf8(const struct hd_statement *st)
-{
-    for (uint32_t i = 0; i < st->setting_count; i++)
-        if (strcmp(st->settings[i].name, "client_encoding") == 0)
-            return strcmp(st->settings[i].value, "UTF8") == 0;
-    return 0;
-}
-
-/* Who asks for values. */
-struct asker {
-    hd_host *host;
-    const struct hd_statement_v1 *statements;
-    const struct hd_statement *st;
-};
-
-/* The hashes of a source's values. 0: there is one that cannot be told. */
-static int find_hashes(const struct cache_rows *rows, const struct source *s, const struct asker *who,
-                       uint64_t *hashes, uint32_t *count)
-{
-    int utf8 = s->count && s->canonical == HD_CANONICAL_TEXT && is_utf8(who->st);
-
-    *count = 0;
-    for (uint32_t i = 0; i < s->count; i++) {
-        const struct number *n = &rows->numbers[s->first + i];
-        const struct cache_value_place at = {s->canonical, s->type, n->once};
-        struct hd_value v = {.size = sizeof(v)};
-        enum cache_value_form form;
-
-        if (who->statements->value(who->host, who->st, n->n, &v) != HD_OK)
-            return 0;
-        form = cache_value_form(&at, utf8, &v, &hashes[*count]);
-        if (form == CACHE_FORM_UNKNOWN)
-            return 0;
-        *count += form == CACHE_FORM_HASH;
-    }
-    return 1;
-}
-
-static void put_values(struct marks *m, const struct target *t, const uint64_t *hashes, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        put(m, CACHE_MARK_VALUE, t->oid, t->column)->hash = hashes[i];
-}
-
-static void mark_target(const struct cache_rows *rows, const struct target *t, const struct asker *who,
-                        struct marks *m)
-{
-    uint64_t hashes[CACHE_ROWS_VALUES];
-    uint32_t count;
-    int told = t->source != NONE && find_hashes(rows, &rows->sources[t->source], who, hashes, &count);
-
-    if (!told) {
-        put(m, rows->write ? rows->unknown : CACHE_MARK_WRITTEN, t->oid, rows->write ? t->column : 0);
-        return;
-    }
-    if (!rows->write) {
-        put(m, CACHE_MARK_WHOLE, t->oid, 0);
-        put(m, CACHE_MARK_COLUMN, t->oid, t->column);
-        put(m, CACHE_MARK_ADDED, t->oid, t->column)->unless_rows = (uint32_t)t->unless_rows;
-    }
-    put_values(m, t, hashes, count);
-}
-
-uint32_t cache_rows_marks(const struct cache_rows *rows, hd_host *host,
-                          const struct hd_statement_v1 *statements, const struct hd_statement *st,
-                          struct cache_mark *out, uint32_t cap)
-{
-    const struct asker who = {host, statements, st};
-    struct marks m = {.out = out, .cap = cap};
-
-    for (uint32_t i = 0; i < rows->table_count; i++) {
-        const struct table *t = &rows->tables[i];
-
-        if (rows->write || t->whole)
-            put(&m, CACHE_MARK_WRITTEN, t->oid, 0);
-        if (rows->write && t->whole)
-            put(&m, CACHE_MARK_WHOLE, t->oid, 0);
-        for (uint32_t k = 0; k < t->targets; k++)
-            mark_target(rows, &rows->targets[t->first + k], &who, &m);
-    }
-    return m.count;
-}
-
-uint32_t cache_rows_tables(const struct cache_rows *rows, struct cache_mark *out, uint32_t cap)
-{
-    struct marks m = {.out = out, .cap = cap};
-
-    for (uint32_t i = 0; i < rows->table_count; i++) {
-        put(&m, CACHE_MARK_WRITTEN, rows->tables[i].oid, 0);
-        if (rows->write)
-            put(&m, CACHE_MARK_WHOLE, rows->tables[i].oid, 0);
-    }
-    return m.count;
 }

@@ -153,6 +153,7 @@ def explain_details():
         e = Explained("SELECT v FROM item WHERE id = 7")
         equal([e.one(x) for x in ("cached", "rule", "mode", "ttl", "store")], ["yes", "default", "strict", "30m", "memory"])
         assert "rows with id = $1," in e.one("table", "public.item"), e.rows
+        assert "READ COMMITTED" in e.one("provided")
         equal(e.one("stream", "public.item"), "tells of its changes around the host")
         assert "CACHE SETUP" in e.one("not covered", "ddl")
         assert "any write" in Explained("SELECT v FROM item").one("table", "public.item")
