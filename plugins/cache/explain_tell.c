@@ -228,6 +228,11 @@ static void put_gaps(const struct cache_explain *x, const struct cache_bound *b,
 
     if (p->mode == CACHE_TTL) {
         put(x, "not covered", "writes", "what is written around the host is missed until the ttl is over");
+        if (x->cache->plain.shared)
+            put(x, "not covered", "other hosts",
+                "what is written through another host counts as soon as the bus tells of it; without the "
+                "bus, "
+                "when the ttl is over");
     } else {
         put_stream(x, b);
         cache_follow_look(x->cache, b->scope->db, &f);
