@@ -17,6 +17,7 @@
 #include "plug/plugins.h"
 #include "plug/scheduler.h"
 #include "plug/template_service.h"
+#include "session/replay.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -172,6 +173,8 @@ static int serve(struct hd_parts *p, struct hd_error *err)
         code = hd_template_serve();
     if (!code)
         code = hd_catalog_serve(p->catalog);
+    if (!code)
+        code = hd_replay_serve(&p->loop);
     if (code)
         return hd_fail(err, code, "the services for plugins could not be registered: %s", hd_code_name(code));
     code = hd_metrics_add_commands(p->metrics, p->commands, err);

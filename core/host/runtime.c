@@ -15,6 +15,7 @@
 #include "plug/commands.h"
 #include "plug/plugins.h"
 #include "session/handover.h"
+#include "session/replay.h"
 #include "session/worker.h"
 
 #include <errno.h>
@@ -91,6 +92,7 @@ static void plugins_stopped(void *arg)
     rt->control = NULL;
     hd_http_stop(rt->http);
     rt->http = NULL;
+    hd_replay_use(NULL);
     if (rt->workers)
         hd_workers_stop(rt->workers);
     rt->workers = NULL;
@@ -263,7 +265,11 @@ static int start_workers(struct hd_runtime *rt, struct hd_error *err)
                                        .catalog = rt->parts.catalog,
                                        .keeper = keeper(rt)};
 
-    return hd_workers_start(rt->config->settings, &env, &rt->workers, err);
+    int code = hd_workers_start(rt->config->settings, &env, &rt->workers, err);
+
+    if (!code)
+        hd_replay_use(rt->workers);
+    return code;
 }
 
 static void log_ready(const struct hd_runtime *rt)

@@ -177,6 +177,18 @@ void hd_session_accept(struct hd_worker *w, struct hd_listener *listener, int fd
     w->stats.accepted++;
 }
 
+void hd_session_accept_own(struct hd_worker *w, int fd)
+{
+    struct hd_session *s = w->listeners && !w->draining ? session_new(w, w->listeners, fd, 0) : NULL;
+
+    if (!s) {
+        close(fd);
+        return;
+    }
+    s->own = 1;
+    hd_list_push_back(&w->logins, &s->waiting);
+}
+
 struct hd_session *hd_session_adopt(struct hd_worker *w, struct hd_listener *listener, int fd)
 {
     struct hd_session *s = session_new(w, listener, fd, 1);

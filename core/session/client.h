@@ -9,6 +9,9 @@
 
 /* Takes over an accepted socket. */
 void hd_session_accept(struct hd_worker *w, struct hd_listener *listener, int fd);
+/* The same of one whose other end is the host's own: it logs in without a proof. Closes it where there is no
+ * listener left. */
+void hd_session_accept_own(struct hd_worker *w, int fd);
 /* Takes over a socket whose client another host has let in: ready, but for what its owner fills in before
  * hd_session_adopted. NULL: no memory, and the socket stays the caller's. */
 struct hd_session *hd_session_adopt(struct hd_worker *w, struct hd_listener *listener, int fd);

@@ -23,7 +23,8 @@ int hd_handover_understandable(const struct hd_session *s)
 {
     const struct hd_settings *conf = s->w->settings;
 
-    return s->pool->settings == conf && hd_settings_user(conf, s->pool->user) == s->pool->user_conf &&
+    return !s->own && s->pool->settings == conf &&
+           hd_settings_user(conf, s->pool->user) == s->pool->user_conf &&
            (s->pool->user_conf->password || s->pool->node->user || s->listener->conf->auth != HD_AUTH_SCRAM);
 }
 

@@ -165,7 +165,7 @@ static size_t on_startup(struct hd_session *s, const struct hd_startup *st, size
     s->login = g;
     if (atomic_load_explicit(&s->w->all->memory_over, memory_order_relaxed))
         return hd_login_refuse(s, "53200", "sorry, out of memory (max_memory of [host])", len);
-    if (s->listener->conf->tls == HD_TLS_REQUIRE && !s->link.tls)
+    if (s->listener->conf->tls == HD_TLS_REQUIRE && !s->link.tls && !s->own)
         return hd_login_refuse(s, "28000", "TLS required", len);
     g->user = hd_arena_strdup(&g->arena, st->user);
     g->database = hd_arena_strdup(&g->arena, st->database);

@@ -114,6 +114,10 @@ void hd_login_authenticate(struct hd_session *s)
 
     g->config = hd_settings_hold(s->w->settings);
     g->user_conf = hd_settings_user(g->config, g->user);
+    if (s->own) {
+        hd_login_enter_own(s);
+        return;
+    }
     switch (s->listener->conf->auth) {
     case HD_AUTH_SCRAM:
         scram_or_ask(s);

@@ -9,8 +9,10 @@
 #include "base/strbuf.h"
 #include "session/client.h"
 #include "session/console.h"
+#include "session/listener.h"
 #include "session/login_parts.h"
 #include "session/pool.h"
+#include "session/pool_parts.h"
 #include "session/tally.h"
 #include "session/tunnel.h"
 #include "wire/build.h"
@@ -120,6 +122,18 @@ static void show_keys(struct hd_session *s)
     OPENSSL_cleanse(&keys, sizeof(keys));
 }
 
+/* Where clients prove themselves by a certificate, or not at all, servers let the host in without a password.
+ */
+static int holds_credentials(struct hd_session *s)
+{
+    struct hd_scram_keys keys;
+    int has_keys = hd_pool_keys(s->pool, &keys);
+
+    OPENSSL_cleanse(&keys, sizeof(keys));
+    return has_keys || s->pool->user_conf->password || s->pool->node->user ||
+           s->listener->conf->auth != HD_AUTH_SCRAM;
+}
+
 static void enter_database(struct hd_session *s)
 {
     struct hd_login *g = s->login;
@@ -138,6 +152,10 @@ static void enter_database(struct hd_session *s)
         return;
     }
     s->pool->refs++;
+    if (s->own && !holds_credentials(s)) {
+        hd_login_refuse(s, "28000", "the host itself cannot log that user in to the server", 0);
+        return;
+    }
     show_keys(s);
     if (!count_in(s))
         return;
@@ -152,6 +170,16 @@ static void enter_database(struct hd_session *s)
         return;
     }
     hd_pool_want_welcome(s->pool, s);
+}
+
+void hd_login_enter_own(struct hd_session *s)
+{
+    if (!strcmp(s->login->database, HD_CONSOLE_DATABASE))
+        hd_login_refuse(s, "42501", "the console is not for the host itself", 0);
+    else if (s->login->replication)
+        hd_login_refuse(s, "0A000", "the host itself does not replicate so", 0);
+    else
+        hd_login_enter(s);
 }
 
 void hd_login_enter(struct hd_session *s)

@@ -42,6 +42,8 @@ void hd_login_sasl(struct hd_session *s, const struct hd_frame *f);
 
 /* login_enter.c: the client has proved itself. */
 void hd_login_enter(struct hd_session *s);
+/* The host is its own client: it needs no proof, but what logs the user in to the server. */
+void hd_login_enter_own(struct hd_session *s);
 
 /* login_settings.c */
 /* The pool's servers are known: settles the session's settings, with a server's help if need be. */

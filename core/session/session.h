@@ -299,6 +299,7 @@ struct hd_session {
     uint8_t counted;    /* among pool->sessions */
     uint8_t ending;     /* is its transaction's end held back? HD_ENDING_… (ending.c) */
     uint8_t in_clients; /* among workers->clients */
+    uint8_t own;        /* the host itself is its client (replay.c) */
 };
 
 /* --- workers (worker.c)

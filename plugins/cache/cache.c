@@ -16,6 +16,7 @@
  *   shared.c, fetch.c, lineage.c, tell.c   values and writes of other hosts
  *   epochs.c   the counters that say whether something has changed
  *   rules.c, hint.c    what is kept, how long, and where
+ *   warm.c, warm_read.c, warm_file.c   reads that the host itself runs again, after a restart
  *   refresh.c  answers that are asked for anew while they may still be given
  *   commands.c, explain.c   what people ask for
  *   plain.c    bytes under keys, for commands and other plugins ("howdah.cache/1")
@@ -26,6 +27,7 @@
 #include "explain.h"
 #include "follow.h"
 #include "tell.h"
+#include "warm.h"
 #include "writes.h"
 
 #include <stddef.h>
@@ -196,6 +198,8 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     self->prepared.max = (uint32_t)c->max_prepared;
     self->epochs.max_tables = (uint32_t)c->max_tables;
     code = cache_plain_start(self, c, err);
+    if (code == HD_OK)
+        code = cache_warm_start(self, c, err);
     return code == HD_OK ? cache_commands_add(self, err) : code;
 }
 
@@ -219,6 +223,7 @@ static void reload(void *arg, const struct hd_conf *conf)
     self->rules = rules;
     pthread_mutex_unlock(&self->lock);
     cache_rules_unref(old);
+    cache_warm_reload(self, conf->conf);
 }
 
 void cache_part_ended(struct cache *self)
@@ -235,6 +240,7 @@ static int32_t stop(void *arg)
     atomic_store(&self->ending, 3); /* plain keys, what is shared, and this */
     if (cache_plain_stop(self) == HD_OK)
         atomic_fetch_sub(&self->ending, 1);
+    cache_warm_stop(self);
     cache_explain_stop(self);
     cache_follow_stop(self);
     for (uint32_t i = 0; i < self->tier_count; i++)
@@ -256,6 +262,7 @@ static void destroy(void *arg)
     cache_shared_free(&self->shared);
     cache_epochs_free(&self->epochs);
     cache_rule_stats_free(self);
+    cache_warm_free(self);
     cache_flights_free(&self->flights);
     cache_prepared_free(&self->prepared);
     pthread_mutex_destroy(&self->lock);

@@ -49,6 +49,7 @@ struct cache {
     struct cache_prepared_list prepared;
     pthread_mutex_t left_lock;
     struct cache_left *left; /* guarded by left_lock */
+    struct cache_warm *warm; /* NULL: reads are not noted */
     struct cache_stats stats;
     struct cache_rule_stats *rule_stats; /* made on the control thread */
     struct cache_explain *explaining;    /* under way; the control thread's */
@@ -94,6 +95,8 @@ struct cache_worker {
     struct cache_hit *free_hits;
     struct cache_parked *parked; /* a ring, oldest first */
     uint32_t parked_first, parked_count, parked_cap;
+    uint32_t sample; /* counts hits; see warm.c */
+    uint32_t reserved2;
     uint64_t random; /* of early refresh; 0: not used yet */
     hd_timer *timer; /* made when the first statement waits */
 };

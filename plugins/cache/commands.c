@@ -4,6 +4,7 @@
 #include "explain.h"
 #include "tags.h"
 #include "tell.h"
+#include "warm.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -187,6 +188,9 @@ int32_t cache_commands_add(struct cache *self, struct hd_error *err)
         code =
             c->add(self->host, "CACHE RULES", "", "What the result cache has done for the reads of each rule",
                    HD_CMDF_READ_ONLY, cache_rule_stats_show, self, err);
+    if (code == HD_OK)
+        code = c->add(self->host, "CACHE WARM", "", "Runs the reads again that are answered most often", 0,
+                      cache_warm_command, self, err);
     if (code == HD_OK)
         code = c->add(self->host, "CACHE FLUSH", "", "Drops all answers of the result cache", 0, flush, self,
                       err);

@@ -109,7 +109,7 @@ void cache_scopes_free(struct cache_worker *w)
 /* --- the digest ---------------------------------------------------------------------------------------- */
 
 /* Settings that change no row of any answer. */
-static int is_harmless(const char *name)
+int cache_context_is_harmless(const char *name)
 {
     static const char *const harmless[] = {"application_name", "statement_timeout", "lock_timeout",
                                            "idle_in_transaction_session_timeout", "idle_session_timeout"};
@@ -123,7 +123,7 @@ static int is_harmless(const char *name)
 static void put_settings(struct cache_bytes *b, const struct hd_session_setting *all, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (is_harmless(all[i].name))
+        if (cache_context_is_harmless(all[i].name))
             continue;
         cache_put(b, all[i].name, strlen(all[i].name) + 1);
         cache_put(b, all[i].value, strlen(all[i].value) + 1);

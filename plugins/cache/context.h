@@ -30,6 +30,8 @@ struct cache_context {
 /* Brings the context up to the statement's settings. HD_OK; HD_EFULL or HD_ENOMEM at a bound. Costs one
  * comparison where nothing has changed. [worker] */
 int32_t cache_context_update(struct cache_worker *w, struct cache_context *c, const struct hd_statement *st);
+/* A setting that changes no row of any answer, and is in no key. */
+int cache_context_is_harmless(const char *name);
 void cache_scopes_free(struct cache_worker *w);
 
 #endif

@@ -12,6 +12,7 @@
 #include "park.h"
 #include "refresh.h"
 #include "strict.h"
+#include "warm.h"
 #include "words.h"
 
 static void count(struct cache *self, int64_t metric)
@@ -56,6 +57,7 @@ static void depart(struct cache_capture *c, const struct cache_plan *p, const st
     c->max_bytes = p->rules->max_value_bytes;
     s->captures++;
     *st->slot = c;
+    cache_warm_note(p->cache, c->flight->hash, st);
 }
 
 /* Something is there, and is to be asked for anew. 0: somebody has already, or it cannot be kept now. */
@@ -109,6 +111,7 @@ static int look_in(struct cache_worker *w, const struct cache_plan *p, const str
         }
         return 0;
     }
+    cache_warm_hit(w, key->hash);
     age = cache_age(w, policy, &h->value, (tier->store->traits & HD_STORE_SHARED) != 0);
     if (age != CACHE_FRESH && refresh(w, p, b, policy, key, st)) {
         release_hit(h);
@@ -291,6 +294,16 @@ static int store(struct cache *self, const struct cache_capture *c, struct hd_ca
     return stored;
 }
 
+static void put_in_stores(struct cache *self, const struct cache_capture *c, int good,
+                          struct hd_cache_value *value)
+{
+    int stored = good && store(self, c, value);
+
+    count(self, stored ? self->stats.stored : self->stats.not_stored);
+    if (stored)
+        cache_warm_kept(self, c->flight->hash);
+}
+
 /* The answer is complete: it is kept first, then those who have waited for it get it. */
 static void keep(struct cache *self, struct cache_capture *c, const struct hd_outcome *o)
 {
@@ -302,7 +315,7 @@ static void keep(struct cache *self, struct cache_capture *c, const struct hd_ou
         value.head = cache_capture_head(c);
         value.cost_ns = cache_now_ns() - c->sent_ns;
     }
-    count(self, good && store(self, c, &value) ? self->stats.stored : self->stats.not_stored);
+    put_in_stores(self, c, good, &value);
     cache_flight_land(&self->flights, c->flight);
     if (good && c->policy.mode != CACHE_TTL)
         cache_strict_land(self, c->db, c->flight, c, &value, 0);

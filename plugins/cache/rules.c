@@ -55,6 +55,18 @@ const struct hd_option cache_options[CACHE_OPTION_COUNT] = {
     {"max_waiting", "10000", NULL,
      "Statements of a worker that may wait for the answer to an equal one; further ones do not wait", 0, 1e6,
      HD_OPT_INT, RELOAD, CONF(max_waiting), 0},
+    {"warm_file", NULL, NULL,
+     "Where the reads are kept that are answered most often, to be run again at start; it holds values of "
+     "statements, for the host's user alone. Empty: nowhere, and nothing is noted",
+     0, 0, HD_OPT_STRING, 0, CONF(warm_file), 0},
+    {"warm_entries", "1000", NULL, "Reads in that file; memory for twice as many, of 16 KiB at most", 1,
+     100000, HD_OPT_INT, 0, CONF(warm_entries), 0},
+    {"warm_rate", "50", NULL, "Reads that are run again in a second, at most", 1, 10000, HD_OPT_INT, RELOAD,
+     CONF(warm_rate), 0},
+    {"warm_interval", "0", NULL, "Run them again at this interval, such as 1h; 0: at start and by CACHE WARM",
+     0, 31536000000.0, HD_OPT_DURATION, 0, CONF(warm_interval_ms), 0},
+    {"warm_save", "5m", NULL, "How often the file is written, beside at stop", 1000, 86400000.0,
+     HD_OPT_DURATION, 0, CONF(warm_save_ms), 0},
     {"wait", "5s", NULL, "The longest that a statement waits so, then it goes to the server by itself", 1,
      3.6e6, HD_OPT_DURATION, RELOAD, CONF(wait_ms), 0},
     {"max_key_bytes", "1K", NULL, "Longest plain key (CACHE SET, howdah.cache/1)", 1, 65536, HD_OPT_SIZE,
@@ -272,6 +284,9 @@ static int32_t read_plugin(struct cache_rules *rules, const struct hd_conf *conf
         if (copy(rules, c->stores.items[i], &rules->stores[rules->store_count++]))
             return no_memory(err);
     }
+    if (c->warm_file.len && c->warm_file.ptr[0] != '/')
+        return cache_fail(err, HD_EINVAL, "%s: warm_file: \"%s\" is no absolute path", conf->origin,
+                          c->warm_file.ptr);
     if (conf->section_count > CACHE_RULES_MAX)
         return cache_fail(err, HD_EINVAL, "%s: more than %d rules", conf->origin, CACHE_RULES_MAX);
     rules->items = give(rules, conf->section_count * sizeof(struct cache_rule));

@@ -33,6 +33,8 @@ struct cache_conf {
     int32_t reserved;
     int64_t bound_ms, strict_wait_ms;
     int64_t max_key_bytes, max_calls, load_timeout_ms;
+    struct hd_str warm_file;
+    int64_t warm_entries, warm_rate, warm_interval_ms, warm_save_ms;
 };
 
 /* The options of [cache NAME]. */
@@ -94,7 +96,7 @@ struct cache_subject {
     const hd_dependencies *deps;
 };
 
-#define CACHE_OPTION_COUNT 16
+#define CACHE_OPTION_COUNT 21
 extern const struct hd_option cache_options[CACHE_OPTION_COUNT];
 extern const struct hd_section_kind cache_sections[1];
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HEADERS = ("error types host options plugin template catalog filter cache cache_store change_stream statement_stats metrics alert_sink collector events jobs nodes commands loop http health").split()
+HEADERS = ("error types host options plugin template catalog filter cache cache_store change_stream statement_stats metrics alert_sink collector events jobs nodes commands loop replay http health").split()
 HEAD = """/*
  * The layout of ABI {abi}, frozen. Printed by sdk/check/layout.py; what the macros check stands in
  * test_sdk_headers.c.

@@ -1091,6 +1091,32 @@ AT(hd_loop_v1, retime, 40, void (*)(hd_timer *t, uint64_t ms))
 AT(hd_loop_v1, untimer, 48, void (*)(hd_timer *t))
 AT(hd_loop_v1, post, 56, int32_t (*)(hd_host *host, int32_t worker, void (*fn)(void *arg), void *arg))
 
+/* replay.h */
+
+SIZE(hd_replay, 96)
+AT(hd_replay, size, 0, uint32_t)
+AT(hd_replay, flags, 4, uint32_t)
+AT(hd_replay, database, 8, struct hd_str)
+AT(hd_replay, user, 24, struct hd_str)
+AT(hd_replay, sql, 40, struct hd_str)
+AT(hd_replay, settings, 56, const struct hd_session_setting *)
+AT(hd_replay, params, 64, const struct hd_param *)
+AT(hd_replay, result_formats, 72, const uint16_t *)
+AT(hd_replay, setting_count, 80, uint32_t)
+AT(hd_replay, param_count, 84, uint32_t)
+AT(hd_replay, result_format_count, 88, uint32_t)
+AT(hd_replay, timeout_ms, 92, uint32_t)
+
+SIZE(hd_replayed, 16)
+AT(hd_replayed, size, 0, uint32_t)
+AT(hd_replayed, code, 4, int32_t)
+AT(hd_replayed, sqlstate, 8, char[8])
+
+SIZE(hd_replay_v1, 16)
+AT(hd_replay_v1, size, 0, uint32_t)
+AT(hd_replay_v1, reserved, 4, uint32_t)
+AT(hd_replay_v1, run, 8, int32_t (*)(hd_host *host, const struct hd_replay *what, void (*done)(void *arg, const struct hd_replayed *how), void *arg))
+
 /* http.h */
 VALUE(HD_HTTP_POST, 1LL)
 VALUE(HD_HTTP_STATIC, 1LL)

@@ -23,6 +23,7 @@
 #include <howdah/nodes.h>
 #include <howdah/options.h>
 #include <howdah/plugin.h>
+#include <howdah/replay.h>
 #include <howdah/statement_stats.h>
 #include <howdah/template.h>
 #include <howdah/types.h>
