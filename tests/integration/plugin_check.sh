@@ -50,12 +50,23 @@ passes plugins.d/change-stream.so
 passes plugins.d/cache-memory.so
 passes plugins.d/cache-redis.so
 passes plugins.d/bus-redis.so
+passes plugins.d/alerts.so
+passes plugins.d/alert-log.so
+passes plugins.d/alert-webhook.so
+passes plugins.d/alert-smtp.so
+passes plugins.d/alert-exec.so
 passes plugins.d/monitor.so
 
 build template
 passes "$work/template/hello.so" -c "$work/template/hello.ini"
 make -s -C "$work/template" check PLUGIN_CHECK="$check" HOWDAH_CFLAGS=. >/dev/null 2>&1
 report $? "the template's make check passes"
+
+mkdir "$work/alert-udp"
+cp "$src/sdk/template/Makefile" "$src/sdk/template/exports.map" "$src/sdk/examples/alert-udp.c" "$work/alert-udp"
+make -s -C "$work/alert-udp" NAME=alert-udp CC="${CC:-cc}" HOWDAH_CFLAGS="-I$(cd "$src" && pwd)/sdk/include" \
+    >"$work/log" 2>&1 || sed 's/^/# /' "$work/log"
+passes "$work/alert-udp/alert-udp.so"
 
 build crash 's/^    reload(self, conf);$/    *(volatile int *)0 = 1;/'
 fails_with crash "[sS][iI][gG][nN][aA][lL]" # or what a sanitizer says of it

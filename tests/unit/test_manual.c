@@ -62,17 +62,21 @@ static const struct hd_library *plugin(const char *id)
     return lib;
 }
 
-/* The table that a comment of the page names: "host", "plugin guard", "guard". */
+/* The table that a comment of the page names: "host", "plugin guard", "guard", or "alert of alerts" where a
+ * kind of section is not called as its plugin. */
 static const struct hd_options *table_of(const char *name)
 {
     int kind = hd_kind_find(name);
     const struct hd_section_kind *section;
+    const char *of = strstr(name, " of ");
+    char alone[64];
 
     if (kind >= 0)
         return &hd_kinds[kind].options;
     if (!strncmp(name, "plugin ", 7))
         return &plugin(name + 7)->desc.options;
-    section = hd_library_kind(plugin(name), name);
+    snprintf(alone, sizeof(alone), "%.*s", of ? (int)(of - name) : (int)strlen(name), name);
+    section = hd_library_kind(plugin(of ? of + 4 : name), alone);
     CU_ASSERT_PTR_NOT_NULL_FATAL(section);
     return &section->options;
 }

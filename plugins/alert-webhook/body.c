@@ -1,0 +1,117 @@
+/*
+ * What each kind of receiver is sent: Slack's and Mattermost's attachments, an Adaptive Card for Teams, an
+ * event of PagerDuty's API v2, alerts of Alertmanager's API v2, or the message as it is.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "alert-webhook/alert-webhook.h"
+#include "sinks/json.h"
+
+#define SUMMARY_MAX 1024 /* PagerDuty's */
+#define MS_PER_S    1000
+
+static const char *color(const struct hd_alert_message *m)
+{
+    if (!m->firing)
+        return "#2eb886";
+    return m->severity == HD_ALERT_PAGE ? "#d50200" : m->severity == HD_ALERT_WARNING ? "#daa038" : "#439fe0";
+}
+
+static json_t *slack(const struct hd_alert_message *m)
+{
+    return json_pack("{s:o, s:[{s:s, s:o, s:o, s:o, s:I}]}", "text", sink_json_text(m->title), "attachments",
+                     "color", color(m), "fallback", sink_json_text(m->title), "text", sink_json_text(m->text),
+                     "footer", sink_json_text(m->host), "ts", (json_int_t)(m->time_us / 1000000));
+}
+
+static json_t *mattermost(const struct hd_alert_message *m)
+{
+    return json_pack("{s:s, s:[{s:s, s:o, s:o, s:o, s:o}]}", "username", "howdah", "attachments", "color",
+                     color(m), "fallback", sink_json_text(m->title), "title", sink_json_text(m->title),
+                     "text", sink_json_text(m->text), "footer", sink_json_text(m->host));
+}
+
+static json_t *text_block(const char *text, const char *weight, const char *shade)
+{
+    return json_pack("{s:s, s:o, s:b, s:s, s:s}", "type", "TextBlock", "text", sink_json_text(text), "wrap",
+                     1, "weight", weight, "color", shade);
+}
+
+static json_t *teams(const struct hd_alert_message *m)
+{
+    const char *shade = !m->firing                        ? "Good"
+                        : m->severity == HD_ALERT_WARNING ? "Warning"
+                        : m->severity == HD_ALERT_PAGE    ? "Attention"
+                                                          : "Accent";
+    json_t *card = json_pack(
+        "{s:s, s:s, s:s, s:[o, o, o]}", "$schema", "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type", "AdaptiveCard", "version", "1.4", "body", text_block(m->title, "Bolder", shade),
+        text_block(m->text, "Default", "Default"), text_block(m->host, "Lighter", "Default"));
+
+    return json_pack("{s:s, s:[{s:s, s:o}]}", "type", "message", "attachments", "contentType",
+                     "application/vnd.microsoft.card.adaptive", "content", card);
+}
+
+/* A group is one incident there: its id is the key by which later messages find it. */
+static json_t *pagerduty(const struct wh_conf *c, const struct hd_alert_message *m)
+{
+    static const char *const severities[] = {"info", "warning", "critical"};
+    char summary[SUMMARY_MAX], time[32];
+    json_t *payload;
+
+    snprintf(summary, sizeof(summary), "%s", m->title);
+    sink_time(m->time_us, time);
+    payload = json_pack("{s:o, s:o, s:s, s:s, s:s, s:{s:o, s:i}}", "summary", sink_json_text(summary),
+                        "source", sink_json_text(m->host), "severity", severities[m->severity], "timestamp",
+                        time, "component", "howdah", "custom_details", "alerts", sink_json_text(m->text),
+                        "firing", (int)m->firing);
+    return json_pack("{s:o, s:s, s:s, s:o}", "routing_key", sink_json_text(c->key.ptr), "event_action",
+                     m->firing ? "trigger" : "resolve", "dedup_key", m->group, "payload", payload);
+}
+
+/* An alert that fires ends there by itself unless it is repeated. */
+static json_t *prometheus_alert(const struct wh_conf *c, const struct hd_alert_message *m,
+                                const struct hd_alert *a)
+{
+    json_t *labels = json_object();
+    char since[32], until[32];
+    int64_t hold_us = m->test ? 60000000 : c->hold * MS_PER_S;
+
+    for (uint32_t i = 0; labels && i < a->label_count; i++)
+        json_object_set_new(labels, a->labels[i].name, sink_json_text(a->labels[i].value));
+    json_object_set_new(labels, "alertname", sink_json_text(a->rule));
+    json_object_set_new(labels, "severity", json_string(sink_severity(a->severity)));
+    json_object_set_new(labels, "howdah", sink_json_text(m->host));
+    sink_time(a->since_us, since);
+    sink_time(a->firing ? m->time_us + hold_us : a->until_us, until);
+    return json_pack("{s:o, s:{s:o, s:s}, s:s, s:s}", "labels", labels, "annotations", "summary",
+                     sink_json_text(a->summary), "id", a->id, "startsAt", since, "endsAt", until);
+}
+
+static json_t *alertmanager(const struct wh_conf *c, const struct hd_alert_message *m)
+{
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; all && i < m->alert_count; i++)
+        json_array_append_new(all, prometheus_alert(c, m, &m->alerts[i]));
+    return all;
+}
+
+json_t *wh_body(const struct wh_conf *c, const struct hd_alert_message *m)
+{
+    switch ((enum wh_format)c->format) {
+    case WH_SLACK:
+        return slack(m);
+    case WH_MATTERMOST:
+        return mattermost(m);
+    case WH_TEAMS:
+        return teams(m);
+    case WH_PAGERDUTY:
+        return pagerduty(c, m);
+    case WH_ALERTMANAGER:
+        return alertmanager(c, m);
+    default:
+        return sink_json_message(m);
+    }
+}

@@ -1,0 +1,85 @@
+/*
+ * Messages as JSON; see json.h.
+ */
+#include "sinks/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+json_t *sink_json_text(const char *s)
+{
+    json_t *text = json_string(s);
+    char *clean;
+
+    if (text)
+        return text;
+    clean = strdup(s);
+    for (char *c = clean; c && *c; c++)
+        if (*c & 0x80)
+            *c = '?';
+    text = clean ? json_string(clean) : NULL;
+    free(clean);
+    return text;
+}
+
+const char *sink_severity(uint32_t severity)
+{
+    static const char *const names[] = {"info", "warning", "page"};
+
+    return names[severity <= HD_ALERT_PAGE ? severity : HD_ALERT_WARNING];
+}
+
+void sink_time(int64_t us, char out[32])
+{
+    time_t seconds = (time_t)(us / 1000000);
+    struct tm tm;
+    char text[24];
+
+    gmtime_r(&seconds, &tm);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out, 32, "%s.%03dZ", text, (int)(us / 1000 % 1000));
+}
+
+static json_t *time_text(int64_t us)
+{
+    char text[32];
+
+    if (!us)
+        return json_null();
+    sink_time(us, text);
+    return json_string(text);
+}
+
+static json_t *labels_of(const struct hd_alert *a)
+{
+    json_t *o = json_object();
+
+    for (uint32_t i = 0; o && i < a->label_count; i++)
+        json_object_set_new(o, a->labels[i].name, sink_json_text(a->labels[i].value));
+    return o;
+}
+
+static json_t *alert(const struct hd_alert *a)
+{
+    return json_pack("{s:o, s:o, s:s, s:s, s:o, s:o, s:f, s:f, s:o, s:o, s:I, s:I}", "rule",
+                     sink_json_text(a->rule), "id", sink_json_text(a->id), "state",
+                     a->firing ? "firing" : "resolved", "severity", sink_severity(a->severity), "summary",
+                     sink_json_text(a->summary), "labels", labels_of(a), "value", a->value, "threshold",
+                     a->threshold, "since", time_text(a->since_us), "until", time_text(a->until_us),
+                     "since_us", (json_int_t)a->since_us, "until_us", (json_int_t)a->until_us);
+}
+
+json_t *sink_json_message(const struct hd_alert_message *m)
+{
+    json_t *alerts = json_array();
+
+    for (uint32_t i = 0; alerts && i < m->alert_count; i++)
+        json_array_append_new(alerts, alert(&m->alerts[i]));
+    return json_pack("{s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:b, s:o, s:I, s:o}", "id",
+                     sink_json_text(m->id), "group", sink_json_text(m->group), "host",
+                     sink_json_text(m->host), "state", m->firing ? "firing" : "resolved", "severity",
+                     sink_severity(m->severity), "title", sink_json_text(m->title), "text",
+                     sink_json_text(m->text), "firing", (int)m->firing, "test", (int)m->test, "time",
+                     time_text(m->time_us), "time_us", (json_int_t)m->time_us, "alerts", alerts);
+}

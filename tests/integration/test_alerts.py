@@ -1,0 +1,377 @@
+"""Alerts on a real host: rules on its own metrics, states, silences, the state file, and a host that ends badly."""
+
+# Runs under TSan too.
+
+import contextlib
+import http.server
+import json
+import os
+import subprocess
+import threading
+import time
+
+import psycopg
+
+from harness import Host, Postgres, equal, main, merge, test, wait_for
+
+pg = Postgres()
+
+FAST = {
+    "enabled": "yes",
+    "sinks": "webhook",
+    "name": "h1",
+    "interval": "100ms",
+    "group_wait": "0s",
+    "group_interval": "0s",
+    "flap_window": "0s",
+    "retry": "50ms",
+    "max_retry": "200ms",
+    "rate": "100000",
+    "burst": "1000",
+}
+BUSY = {"expr": "howdah_clients", "above": "2.5", "clear": "1.5", "for": "0s", "clear_for": "0s"}
+
+
+class Receiver(contextlib.AbstractContextManager):
+    """An HTTP server that keeps what it is sent. `answer` is a status, or a function of the request's number."""
+
+    def __init__(self, answer=200):
+        self.answer = answer
+        self.requests = []  # (path, headers, body)
+        self.seen = threading.Condition()
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with receiver.seen:
+                    receiver.requests.append((self.path, dict(self.headers), body))
+                    number = len(receiver.requests)
+                answer = receiver.answer(number) if callable(receiver.answer) else receiver.answer
+                self.send_response(answer)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        self.url = "http://127.0.0.1:%d/hook" % self.port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def messages(self):
+        with self.seen:
+            return [json.loads(body) for _, _, body in self.requests]
+
+    def wait(self, count, timeout=20):
+        wait_for(lambda: len(self.requests) >= count, timeout, "%d messages" % count)
+        return self.messages()
+
+
+def config(receiver, rules, **changes):
+    return {
+        "plugin alerts": {**FAST, **changes},
+        "plugin alert-webhook": {"enabled": "yes"},
+        "webhook hook": {"url": receiver.url},
+        **{"alert " + name: rule for name, rule in rules.items()},
+    }
+
+
+def alert(host, rule):
+    found = [r for r in host.console("SHOW ALERTS") if r["rule"] == rule]
+    return found[0] if found else None
+
+
+def wait_state(host, rule, state):
+    wait_for(lambda: (alert(host, rule) or {}).get("state") == state, 20, "%s is %s" % (rule, state))
+
+
+@contextlib.contextmanager
+def clients(host, count):
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(host.connect())
+        yield
+
+
+@test("fires above the threshold, is over at the clear level, and each is told once")
+def life():
+    with Receiver() as hook, Host(pg, config(hook, {"busy": BUSY, "none": {"expr": "no_such_metric", "above": "1"}})) as host:
+        wait_state(host, "none", "no data")
+        equal(alert(host, "none")["note"], "its metrics are not there")
+        with clients(host, 3):
+            (message,) = hook.wait(1)
+            equal((message["state"], message["firing"], message["host"]), ("firing", 1, "h1"))
+            equal([(a["rule"], a["state"], a["threshold"]) for a in message["alerts"]], [("busy", "firing", 2.5)])
+            assert message["alerts"][0]["value"] >= 3
+            equal(alert(host, "busy")["state"], "firing")
+            rules = {r["rule"]: r for r in host.console("SHOW ALERT RULES")}
+            equal((rules["busy"]["state"], rules["none"]["state"]), ("firing", "no data"))
+        first, second = hook.wait(2)
+        equal((second["state"], second["group"]), ("resolved", first["group"]))
+        assert first["id"] != second["id"]
+        assert second["alerts"][0]["until_us"] >= first["alerts"][0]["since_us"]
+        time.sleep(0.5)  # further messages would have come by then
+        equal(len(hook.messages()), 2)
+        sinks = host.console("SHOW ALERT SINKS")
+        equal([(s["target"], s["sent"], s["dead"], s["waiting"]) for s in sinks], [("webhook:hook", 2, 0, 0)])
+
+
+@test("rates and quantiles of statements")
+def statements():
+    rules = {
+        "rate": {"expr": "rate(howdah_statements_total[2s])", "above": "20", "for": "0s"},
+        "slow": {"expr": "quantile(0.5, howdah_statement_seconds[2s])", "above": "0.05", "for": "0s"},
+        "slo": {
+            "type": "burn",
+            "expr": "1 - below(50ms, howdah_statement_seconds)",
+            "window": "1s",
+            "long_window": "3s",
+            "objective": "99",
+            "for": "0s",
+            "severity": "page",
+        },
+    }
+    with Receiver() as hook, Host(pg, merge(config(hook, rules), {"plugin statements": {"enabled": "yes"}})) as host:
+        with host.connect() as c:
+            for _ in range(200):
+                c.execute("SELECT 1")
+            wait_state(host, "rate", "firing")
+            assert (alert(host, "slow") or {}).get("state") != "firing"
+            missing = {"slow", "slo"}
+            for _ in range(100):
+                c.execute("SELECT pg_sleep(0.1)")
+                missing -= {r["rule"] for r in host.console("SHOW ALERTS") if r["state"] == "firing"}
+                if not missing:
+                    break
+            equal(missing, set())
+        value = [m for m in hook.wait(3) if m["alerts"][0]["rule"] == "slow"][0]["alerts"][0]["value"]
+        assert 0.05 < value < 2, value
+
+
+@test("a node that dies and comes back")
+def dead_node():
+    own = Postgres()
+    rules = {"dead-node": {"expr": "howdah_node_up", "below": "1", "for": "0s", "clear_for": "0s", "severity": "page"}}
+    with Receiver() as hook, Host(own, config(hook, rules)) as host:
+        wait_for(lambda: [r["values"] for r in host.console("SHOW ALERT RULES")] == [1], what="the node is known")
+        own.stop()
+        wait_for(lambda: host.console("NODE PING main") is None or alert(host, "dead-node"), 20, "it is missed")
+        message = hook.wait(1)[0]
+        equal((message["severity"], message["alerts"][0]["labels"]), ("page", {"node": "main"}))
+        own.start()
+        equal(hook.wait(2, 60)[1]["state"], "resolved")
+
+
+@test("a silence holds back what it matches, for its time, and over a restart")
+def silences():
+    with Receiver() as hook, Host(pg, config(hook, {"busy": BUSY, "too": BUSY})) as host:
+        host.configure(config(hook, {"busy": BUSY, "too": BUSY}, state_file=os.path.join(host.dir, "state.json")))
+        host.stop()
+        host.start()
+        for wrong in ("SILENCE rule=busy", "SILENCE rule FOR 1h", "SILENCE rule=busy FOR 1y", "UNSILENCE none"):
+            try:
+                host.console(wrong)
+            except psycopg.Error:
+                continue
+            raise AssertionError("%s was taken" % wrong)
+        host.console("SILENCE rule=bu* FOR 1h COMMENT it is known")
+        with clients(host, 3):
+            equal([a["rule"] for a in hook.wait(1)[0]["alerts"]], ["too"])
+            equal(alert(host, "busy")["note"], "silenced")
+        host.stop()
+        host.start()
+        (silence,) = host.console("SHOW SILENCES")
+        equal((silence["matchers"], silence["comment"], silence["user"]), ("rule=bu*", "it is known", "howdah"))
+        assert 3500 < silence["left_s"] <= 3600
+        before = len(hook.messages())
+        with clients(host, 3):
+            wait_state(host, "busy", "firing")
+            wait_for(lambda: len(hook.messages()) > before, what="the other is told")
+            host.console("UNSILENCE " + silence["id"])
+            wait_for(lambda: any(m["alerts"][0]["rule"] == "busy" for m in hook.messages()), what="it is told now")
+        equal(host.console("SHOW SILENCES"), [])
+
+
+def kept(rules=None, **changes):
+    """A host with a state file, and its receiver's configuration."""
+
+    def make(hook, host):
+        return config(hook, rules or {"always": {"expr": "1", "above": "0", "for": "0s"}},
+                      state_file=os.path.join(host.dir, "state.json"), **changes)
+
+    return make
+
+
+def settled(host):
+    """The state file says that nothing waits, and the alert is told."""
+    with contextlib.suppress(OSError, ValueError):
+        state = json.load(open(os.path.join(host.dir, "state.json")))
+        return not state["outbox"] and [a["told"] for a in state["alerts"]] == [1]
+
+
+@test("a restart repeats nothing, and loses nothing")
+def restart():
+    make = kept()
+    with Receiver() as hook, Host(pg, start=False) as host:
+        host.configure(make(hook, host))
+        host.start()
+        hook.wait(1)
+        wait_for(lambda: settled(host), what="it is kept")
+        equal(os.stat(os.path.join(host.dir, "state.json")).st_mode & 0o777, 0o600)
+        for kill in (False, True, True):
+            host.kill() if kill else host.stop()
+            host.start()
+            wait_state(host, "always", "firing")
+            time.sleep(0.4)  # a repeated message would have come by then
+            equal(len(hook.messages()), 1)
+        since = alert(host, "always")["since"]
+        host.stop()
+        host.start()
+        wait_state(host, "always", "firing")
+        equal(alert(host, "always")["since"], since)
+
+
+@test("what could not be delivered is delivered after a restart, once, with the same id")
+def undelivered():
+    make = kept()
+    with Receiver(answer=503) as hook, Host(pg, start=False) as host:
+        host.configure(make(hook, host))
+        host.start()
+        hook.wait(3)
+        (sink,) = host.console("SHOW ALERT SINKS")
+        equal((sink["sent"], sink["dead"]), (0, 0))
+        assert sink["retries"] >= 1 and "503" in sink["reason"], sink
+        host.kill()
+        hook.answer = 200
+        before = len(hook.messages())
+        host.start()
+        hook.wait(before + 1)
+        wait_for(lambda: settled(host), what="it is kept")
+        time.sleep(0.4)
+        equal(len(hook.messages()), before + 1)
+        equal(len({m["id"] for m in hook.messages()}), 1)
+        host.stop()
+
+
+@test("a rule that has gone is over, one that comes is looked at, and a wrong one changes nothing")
+def reload():
+    with Receiver() as hook, Host(pg, config(hook, {"a": {"expr": "1", "above": "0", "for": "0s"}})) as host:
+        hook.wait(1)
+        host.configure(config(hook, {"a": {"expr": "1 +", "above": "0", "for": "0s"}}))
+        result = host.control("reload")
+        assert result.returncode and "[alert a]" in result.stderr and "the end" in result.stderr, result
+        equal(alert(host, "a")["state"], "firing")
+        host.configure(config(hook, {"b": {"expr": "2", "above": "0", "for": "0s"}}))
+        equal(host.control("reload").returncode, 0)
+        told = {(a["rule"], a["state"]) for m in hook.wait(3) for a in m["alerts"]}
+        equal(told, {("a", "firing"), ("a", "resolved"), ("b", "firing")})
+
+
+@test("a state file that cannot be written: alerts go on, it is said, and made good later")
+def disk_full():
+    with Receiver() as hook, Host(pg, start=False) as host:
+        folder = os.path.join(host.dir, "small")
+        os.mkdir(folder)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
+        try:
+            path = os.path.join(folder, "state.json")
+            host.configure(config(hook, {"busy": BUSY}, state_file=path))
+            filler = os.open(os.path.join(folder, "filler"), os.O_WRONLY | os.O_CREAT)
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(filler, b"x" * 4096)
+            os.close(filler)
+            host.start()
+            with clients(host, 3):
+                hook.wait(1)
+                host.wait_log("the state of the alerts cannot be kept")
+            failures = [m for m in host.console("SHOW METRICS alert_state") if m["name"] == "howdah_alert_state_failures_total"]
+            assert failures[0]["value"] >= 1
+            assert not os.path.exists(path)
+            os.unlink(os.path.join(folder, "filler"))
+            wait_for(lambda: os.path.exists(path), what="the file is written")
+            json.load(open(path))
+            host.stop()
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+@test("a state file that is broken is put aside")
+def broken_state():
+    make = kept()
+    for text in ("", "{", "[]", '{"version": 99}', '{"version": 1, "alerts": [1, {"rule": 3}, {"rule": "x", "labels": 1}]}'):
+        with Receiver() as hook, Host(pg, start=False) as host:
+            path = os.path.join(host.dir, "state.json")
+            with open(path, "w") as f:
+                f.write(text)
+            with open(path + ".history", "w") as f:
+                f.write("HDALERT1 and no more")
+            host.configure(make(hook, host))
+            host.start()
+            hook.wait(1)
+            equal(os.path.exists(path + ".unreadable"), '"version": 1,' not in text)
+            host.stop()
+
+
+@test("two hosts with one state file: the second waits for the first")
+def standby():
+    make = kept()
+    with Receiver() as hook, Host(pg, start=False) as first, Host(pg, start=False) as second:
+        conf = make(hook, first)
+        for host in (first, second):
+            host.configure(conf)
+            host.start()
+        hook.wait(1)
+        second.wait_log("another host has the alerts")
+        equal(second.console("SHOW ALERTS"), [])
+        first.stop()
+        second.wait_log("the alerts are this host's now")
+        wait_state(second, "always", "firing")
+        time.sleep(0.4)
+        equal(len(hook.messages()), 1)
+        first.start()
+
+
+@test("events of the bus, and metrics of the alerts themselves")
+def events():
+    with Receiver() as hook, Host(pg, config(hook, {"busy": BUSY})) as host:
+        def topics():
+            return {t["topic"]: t for t in host.console("SHOW TOPICS")}
+
+        assert {"alert.raised/1", "alert.cleared/1"} <= set(topics()), topics()
+        with clients(host, 3):
+            hook.wait(1)
+
+            def firing():
+                return [m["value"] for m in host.console("SHOW METRICS alerts_firing")]
+
+            wait_for(lambda: firing() == [1], what="the gauge says so")
+        hook.wait(2)
+        wait_for(lambda: firing() == [0], what="the gauge says so")
+
+
+@test("wrong rules are refused with file, line and reason")
+def wrong_rules():
+    with Receiver() as hook, Host(pg, start=False) as host:
+        for rule, reason in [
+            ({"above": "1"}, "expr is missing"),
+            ({"expr": "rate(a", "above": "1"}, ") is expected"),
+            ({"expr": "a"}, "either above or below"),
+            ({"expr": "a", "type": "anomaly", "severity": "page"}, "never pages"),
+            ({"expr": "a", "above": "1", "inhibited_by": "nobody"}, "no [alert nobody]"),
+        ]:
+            host.configure(config(hook, {"x": rule}))
+            result = host.run("-t")
+            assert result.returncode and reason in result.stderr and "10-test.ini:" in result.stderr, result.stderr
+        host.configure(config(hook, {"x": BUSY}))
+        result = host.run("-t")
+        equal((result.returncode, result.stderr), (0, result.stderr))
+        host.start()
+
+
+main()
