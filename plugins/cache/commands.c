@@ -72,6 +72,7 @@ static int32_t show_stats(void *arg, const struct hd_call *call, struct hd_error
     put_metric(self, call->result, "plain_hits", self->plain.hits);
     put_metric(self, call->result, "plain_misses", self->plain.misses);
     put_metric(self, call->result, "plain_loads", self->plain.loads);
+    put_metric(self, call->result, "shared_blind", s->blind);
     put_metric(self, call->result, "shared_hits", s->shared_hits);
     put_metric(self, call->result, "shared_refused", s->shared_refused);
     put_metric(self, call->result, "heard", s->heard);

@@ -13,8 +13,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define LOOK_MS  100                         /* between looks at what is to be done again */
-#define AHEAD_US (UINT64_C(86400) * 1000000) /* no clock is further ahead than that */
+/* A worker's that wait for one tick, which comes or fails within the store's timeout; more are not worth it.
+ */
+#define WAITING_MAX 4096
+#define LOOK_MS     100                         /* between looks at what is to be done again */
+#define AHEAD_US    (UINT64_C(86400) * 1000000) /* no clock is further ahead than that */
 
 /* Cells that wait for a tick. */
 struct cache_raise {
@@ -158,6 +161,7 @@ static void draw(struct cache_worker *w)
         return;
     d->asked = d->waiting;
     d->waiting = NULL;
+    d->waits = 0;
     d->known = load(&w->cache->shared.known);
     cache_shared_call(w);
     if (tier->store->tick(tier->self, on_tick, w) == HD_PENDING)
@@ -172,6 +176,16 @@ static void push(struct cache_raise **list, struct cache_raise *r)
 {
     r->next = *list;
     *list = r;
+}
+
+static void take_up(struct cache_worker *w, struct cache_raise *r)
+{
+    if (w->drawing.waits == WAITING_MAX) {
+        end_raise(w->cache, r, 0);
+        return;
+    }
+    w->drawing.waits++;
+    push(&w->drawing.waiting, r);
 }
 
 /* [worker] Of worker 0: takes what others have left. Where it is not there yet, the timer tells it again. */
@@ -194,7 +208,7 @@ static void take_left(void *arg)
         struct cache_raise *r = list;
 
         list = r->next;
-        push(&w->drawing.waiting, r);
+        take_up(w, r);
     }
     if (w)
         draw(w);
@@ -217,7 +231,7 @@ static void tell_first(struct cache *self)
 static void hand_over(struct cache *self, struct cache_raise *r)
 {
     if (here && here->cache == self && !here->drawing.stopped) {
-        push(&here->drawing.waiting, r);
+        take_up(here, r);
         draw(here);
         return;
     }
@@ -294,6 +308,7 @@ static void look(void *arg)
     struct cache_shared *s = &self->shared;
     int blind = is_blind(s);
 
+    self->metrics->set(self->host, self->stats.blind, blind);
     if (blind)
         redraw(self);
     if (atomic_exchange_explicit(&s->dirty, 0, memory_order_acq_rel) && !blind)

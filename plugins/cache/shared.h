@@ -50,6 +50,7 @@ struct cache_drawing {
     struct cache_raise *waiting; /* share the next one */
     uint64_t known;              /* when that was asked for */
     uint32_t calls;              /* to the shared store, that will come back */
+    uint32_t waits;              /* how many are waiting */
     int32_t stopped;
 };
 

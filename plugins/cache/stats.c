@@ -51,7 +51,10 @@ int32_t cache_stats_init(struct cache_stats *s, hd_host *host, const struct hd_m
     }
     s->prepared = metrics->get(host, HD_METRIC_GAUGE, "howdah_cache_prepared_transactions",
                                "Prepared transactions of which it is noted what they have written", NULL, 0);
-    if (s->prepared <= 0)
+    s->blind =
+        metrics->get(host, HD_METRIC_GAUGE, "howdah_cache_shared_blind",
+                     "1 while nothing is taken from the store that hosts share: it gives no ticks", NULL, 0);
+    if (s->prepared <= 0 || s->blind <= 0)
         return HD_EFULL;
     for (int i = 0; i < CACHE_BYPASS_COUNT; i++) {
         const struct hd_label label = {"reason", bypass_names[i]};

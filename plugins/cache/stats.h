@@ -27,7 +27,7 @@ struct cache_stats {
     int64_t hits, misses, stored, not_stored, outdated, waited, invalidations, unknown_writes, followed,
         unchecked, stale, refreshed, shared_hits, shared_refused, heard;
     int64_t saved;
-    int64_t prepared; /* a gauge */
+    int64_t prepared, blind; /* gauges */
     int64_t bypass[CACHE_BYPASS_COUNT];
 };
 

@@ -12,7 +12,7 @@ import time
 
 import sides
 from harness import Host, Postgres, comment, equal, main, test, wait_for
-from redisserver import FakeRedis, Redis
+from redisserver import Cluster, FakeRedis, Redis, Sentinels
 
 SETTINGS = {"max_wal_senders": 20, "max_replication_slots": 20, "max_prepared_transactions": 5}
 TABLES = """
@@ -326,6 +326,55 @@ def redis_full():
         cross(b, wb, a, wa, "slow")
 
 
+@test("a cluster has one clock, too")
+def cluster():
+    own = Cluster()
+    with hosts(url=own.url) as (a, b), client(a) as wa, client(b) as wb:
+        for t in MODES:
+            i = cross(a, wa, b, wb, t)
+            for n in range(1, 11):
+                wb.query("UPDATE %s SET v = %d WHERE id = %d" % (t, n, i))
+                equal(wb.query(texts(t, i)), [[str(n)]], t)
+        name = next(k for n in own.nodes for k in n.keys() if k.endswith(b"#tick"))
+        source, slot = own.owner(name), own.slot(name)
+        target = next(n for n in own.nodes if n is not source)
+        own.begin_move(slot, source, target)
+        own.move_key(name, source, target)
+        own.end_move(slot, target)
+        i = cross(a, wa, b, wb, "slow")
+        for n in range(1, 11):
+            wb.query("UPDATE slow SET v = %d WHERE id = %d" % (n, i))
+            equal(wb.query(texts("slow", i)), [[str(n)]])
+    for n in own.nodes:
+        n.kill()
+
+
+@test("a failover of Redis: the clock goes on, though the replica was behind")
+def failover():
+    own = Sentinels()
+    with hosts(url=own.url) as (a, b), client(a) as wa, client(b) as wb:
+        i = {t: cross(a, wa, b, wb, t) for t in MODES}
+        own.replica.freeze()
+        for n in range(1, 11):
+            wb.query("UPDATE slow SET v = %d WHERE id = %d" % (n, i["slow"]))
+            equal(wb.query(texts("slow", i["slow"])), [[str(n)]])
+        own.master.kill()
+        own.replica.thaw()
+        for n in range(11, 31):
+            for t in ("item", "slow"):
+                wb.query("UPDATE %s SET v = %d WHERE id = %d" % (t, n, i[t]))
+                equal(wb.query(texts(t, i[t])), [[str(n)]])
+            equal(wa.query(texts("item", i["item"])), [[str(n)]])
+        wait_for(lambda: own.master_port() == own.replica.port, 30, "the replica is the master")
+        for t in MODES:
+            i = cross(a, wa, b, wb, t)
+            for n in range(100, 111):
+                wb.query("UPDATE %s SET v = %d WHERE id = %d" % (t, n, i))
+                equal(wb.query(texts(t, i)), [[str(n)]])
+    for r in own.sentinels + [own.replica]:
+        r.kill()
+
+
 @test("a Redis that answers nonsense is no Redis")
 def nonsense():
     said = iter(range(10**9))
@@ -415,6 +464,22 @@ def strangers():
                 equal(wa.query(texts(t, i)), [["1"]])
         equal((stats(a)["shared_hits"], stats(b)["shared_hits"]), (0, 0))
     other.stop("immediate")
+
+
+@test("what an administrator ends on one host is ended on the other")
+def commands():
+    with hosts() as (a, b), client(a) as wa, client(b) as wb:
+        for command in ("CACHE FLUSH", "CACHE INVALIDATE TABLE slow", "CACHE INVALIDATE PATTERN 'slow:*'",
+                        "CACHE INVALIDATE TAG five"):  # fmt: skip
+            i = cross(a, wa, b, wb, "slow")
+            read = texts("slow", i) + " /* howdah: tag=five cache=on */"
+            for h, w in ((a, wa), (b, wb)):
+                warm(h, w, read)
+            pg.execute("UPDATE slow SET v = v + 1")  # around them: nobody tells
+            wanted = [[str(x) for x in r] for r in pg.execute(texts("slow", i))]
+            a.console(command)
+            equal(wa.query(read), wanted, command)
+            wait_for(lambda: wb.query(read) == wanted, what="b has heard of " + command)
 
 
 @test("equal reads of many clients share one look-up, and one statement where nothing is found")
