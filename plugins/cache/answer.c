@@ -84,8 +84,10 @@ struct cache_capture *cache_capture_new(struct cache *self, const struct cache_b
     for (uint32_t i = 0; i < tags.count; i++)
         add_condition(&c->head, tags.cells[i]);
     if (!add_marks(self, c, marks, n)) {
-        if (!is_unsettled(c))
+        if (!is_unsettled(c)) {
+            cache_shared_noted(self, c, b);
             return c;
+        }
         *why = CACHE_BYPASS_UNSETTLED;
     }
     free(c);

@@ -36,6 +36,7 @@ struct cache_capture {
     uint32_t reserved;
     uint64_t max_bytes;
     struct cache_shared_head shared; /* for the shared store */
+    uint64_t shared_start;           /* where the change stream had begun, of whose position it tells */
     struct cache_worker *worker;     /* while that is asked, these */
     uint64_t handle;                 /* of the statement, which is parked */
     int32_t fetching;                /* its answer has not come yet */

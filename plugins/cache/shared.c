@@ -396,10 +396,19 @@ void cache_shared_note(struct cache *self, struct cache_capture *c, const struct
         return;
     cache_shared_stir(self);
     h->tick = load(&self->shared.known);
-    cache_lineage_of(self, c->db, c->policy.mode, h);
+    c->shared_start = cache_lineage_of(self, c->db, c->policy.mode, h);
     digest = XXH3_128bits(marks, count * sizeof(*marks));
     h->marks[0] = digest.low64;
     h->marks[1] = digest.high64;
+}
+
+void cache_shared_noted(struct cache *self, struct cache_capture *c, const struct cache_bound *b)
+{
+    struct cache_shared_head now;
+
+    if (c->shared.lsn && (cache_lineage_of(self, c->db, c->policy.mode, &now) != c->shared_start ||
+                          !cache_follow_covers(self, b)))
+        c->shared.lsn = 0;
 }
 
 void cache_shared_note_again(struct cache *self, struct cache_capture *c)

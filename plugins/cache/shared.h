@@ -24,6 +24,7 @@
 #include "shared_head.h"
 
 struct cache;
+struct cache_bound;
 struct cache_capture;
 struct cache_raise;
 struct cache_tier;
@@ -80,6 +81,8 @@ void cache_shared_stir(struct cache *self);
  * sent. [worker] */
 void cache_shared_note(struct cache *self, struct cache_capture *c, const struct cache_mark *marks,
                        uint32_t count);
+/* The cells have been looked at: were they told of by the same stream all the while? [worker] */
+void cache_shared_noted(struct cache *self, struct cache_capture *c, const struct cache_bound *b);
 /* The statement is sent only now: it will see what this host knows now. [worker] */
 void cache_shared_note_again(struct cache *self, struct cache_capture *c);
 /* May this host's values be kept for others? */
