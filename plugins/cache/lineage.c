@@ -26,10 +26,13 @@ static const char question[] =
 
 uint64_t cache_lineage(uint64_t system, uint32_t timeline)
 {
-    char text[48];
-    int len = snprintf(text, sizeof(text), "%llu/%u", (unsigned long long)system, timeline);
+    uint8_t bytes[12]; /* in one order on all machines */
 
-    return system ? XXH3_64bits(text, (size_t)len) | 1 : 0;
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (uint8_t)(system >> (8 * i));
+    for (int i = 0; i < 4; i++)
+        bytes[8 + i] = (uint8_t)(timeline >> (8 * i));
+    return system ? XXH3_64bits(bytes, sizeof(bytes)) | 1 : 0;
 }
 
 /* What is asked about, until the answer is there. */

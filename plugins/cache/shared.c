@@ -16,7 +16,7 @@
 /* A worker's that wait for one tick, which comes or fails within the store's timeout; more are not worth it.
  */
 #define WAITING_MAX 4096
-#define LOOK_MS     100                         /* between looks at what is to be done again */
+#define LOOK_MS     25                          /* between looks at what is to be done again */
 #define AHEAD_US    (UINT64_C(86400) * 1000000) /* no clock is further ahead than that */
 
 /* Cells that wait for a tick. */

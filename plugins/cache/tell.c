@@ -86,7 +86,7 @@ static void end_schemas(struct cache *self, const struct hd_event_written *ev)
 
 static void end_parts(struct cache *self, struct cache_database *db, const struct hd_event_written *ev)
 {
-    struct cache_cell *cells[HD_WRITTEN_PARTS], *anything = &db->written;
+    struct cache_cell *cells[HD_WRITTEN_PARTS] = {NULL}, *anything = &db->written;
     uint32_t count = ev->count <= HD_WRITTEN_PARTS ? ev->count : 0, n = 0;
     int known = !(ev->flags & HD_WRITTEN_ANYTHING) && count == ev->count;
 
