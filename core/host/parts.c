@@ -92,7 +92,8 @@ static int set_nodes(struct hd_parts *p, const struct hd_settings *s, struct hd_
                                         .conninfo = n->conninfo,
                                         .user = n->control_user,
                                         .password = n->control_password,
-                                        .connect_timeout = (uint64_t)timeout};
+                                        .connect_timeout = (uint64_t)timeout,
+                                        .login = n->user};
     }
     if (!code)
         code = hd_jobs_set_nodes(p->jobs, nodes, s->node_count);

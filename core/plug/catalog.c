@@ -174,17 +174,34 @@ static int put(char *out, size_t cap, struct hd_str s)
     return 1;
 }
 
+static int no_role(const struct hd_catalog_scope *in)
+{
+    return !in->role.len || (in->role.len == 4 && !memcmp(in->role.ptr, "none", 4));
+}
+
 static int read_scope(const struct hd_catalog_scope *in, struct scope *out)
 {
-    int no_role = !in->role.len || (in->role.len == 4 && !memcmp(in->role.ptr, "none", 4));
-
     if (!put(out->user, sizeof(out->user), in->user) ||
-        !put(out->role, sizeof(out->role), no_role ? in->user : in->role) ||
+        !put(out->role, sizeof(out->role), no_role(in) ? in->user : in->role) ||
         !put(out->path, sizeof(out->path), in->search_path))
         return 0;
     out->view = (struct hd_catalog_view){
         .user = out->user, .role = out->role, .search_path = in->search_path.ptr ? out->path : NULL};
     return 1;
+}
+
+/* Who the server takes the session for, where that is not the client's user. 0: it cannot be told. */
+static int read_login(struct hd_catalog *c, const struct hd_catalog_scope *in, struct scope *out)
+{
+    int found;
+    char node[TEXT_MAX_LEN];
+
+    if (!put(node, sizeof(node), in->node))
+        return 0;
+    found = hd_jobs_login(c->jobs, node, out->user, sizeof(out->user));
+    if (found > 0 && no_role(in))
+        memcpy(out->role, out->user, sizeof(out->role));
+    return found >= 0;
 }
 
 static struct hd_hash128 more(struct hd_hash128 h, struct hd_str s)
@@ -285,7 +302,8 @@ int hd_catalog_dependencies(struct hd_catalog *c, const hd_template *t, const st
 
     *out = NULL;
     if (in->size < sizeof(*in) || !in->node.len || !in->dbname.len || !in->user.len ||
-        in->node.len >= TEXT_MAX_LEN || in->dbname.len >= TEXT_MAX_LEN || !read_scope(in, &scope))
+        in->node.len >= TEXT_MAX_LEN || in->dbname.len >= TEXT_MAX_LEN || !read_scope(in, &scope) ||
+        !read_login(c, in, &scope))
         return HD_EINVAL;
     key = key_of(t, in);
     pthread_mutex_lock(&c->lock);

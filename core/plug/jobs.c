@@ -644,6 +644,11 @@ int hd_jobs_conninfo_says(struct hd_jobs *jobs, const char *node, const char *wo
     return hd_sqljobs_conninfo_says(jobs->sql, node, word);
 }
 
+int hd_jobs_login(struct hd_jobs *jobs, const char *node, char *out, size_t room)
+{
+    return hd_sqljobs_login(jobs->sql, node, out, room);
+}
+
 int hd_jobs_each_node(struct hd_jobs *jobs, int32_t (*fn)(void *arg, struct hd_str node), void *arg)
 {
     return hd_sqljobs_each_node(jobs->sql, fn, arg);

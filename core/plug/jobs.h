@@ -23,6 +23,7 @@ struct hd_job_node {
     const char *user;         /* the control user; NULL: no statements run here */
     const char *password;     /* or NULL */
     uint64_t connect_timeout; /* ms; 0: only the statement's deadline counts */
+    const char *login;        /* as whom clients' connections are made; NULL: each as its client's user */
 };
 
 /* Starts `threads` threads; at most `max_waiting` jobs wait. [control] */
@@ -69,6 +70,9 @@ int hd_jobs_conninfo(struct hd_jobs *jobs, struct hd_str node, struct hd_str dbn
                      struct hd_error *err);
 /* Does the node's conninfo have this word in it, or is there no such node? [any] */
 int hd_jobs_conninfo_says(struct hd_jobs *jobs, const char *node, const char *word);
+/* As whom clients' connections to that node are made, where its conninfo names somebody: 1. 0: each as its
+ * client's user. -1: `room` bytes are too few. [any] */
+int hd_jobs_login(struct hd_jobs *jobs, const char *node, char *out, size_t room);
 
 /* Each node that statements can be run on, until fn returns other than HD_OK. [any] */
 int hd_jobs_each_node(struct hd_jobs *jobs, int32_t (*fn)(void *arg, struct hd_str node), void *arg);

@@ -88,7 +88,8 @@ static struct nodes *make_nodes(const struct hd_job_node *list, size_t count)
                                           .conninfo = copy(&n->arena, list[i].conninfo, &failed),
                                           .user = copy(&n->arena, list[i].user, &failed),
                                           .password = copy(&n->arena, list[i].password, &failed),
-                                          .connect_timeout = list[i].connect_timeout};
+                                          .connect_timeout = list[i].connect_timeout,
+                                          .login = copy(&n->arena, list[i].login, &failed)};
     }
     n->count = count;
     if (n->list && !failed)
@@ -335,6 +336,18 @@ int hd_sqljobs_conninfo_says(struct hd_sqljobs *s, const char *node, const char 
 
     release_nodes(nodes);
     return says;
+}
+
+int hd_sqljobs_login(struct hd_sqljobs *s, const char *node, char *out, size_t room)
+{
+    struct nodes *nodes = hold_nodes(s);
+    const struct hd_job_node *n = find_node(nodes, node);
+    int found = n && n->login;
+
+    if (found && (size_t)snprintf(out, room, "%s", n->login) >= room)
+        found = -1;
+    release_nodes(nodes);
+    return found;
 }
 
 int hd_sqljobs_each_node(struct hd_sqljobs *s, int32_t (*fn)(void *arg, struct hd_str node), void *arg)

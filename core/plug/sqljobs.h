@@ -31,6 +31,8 @@ int hd_sqljobs_conninfo(struct hd_sqljobs *s, struct hd_str node, struct hd_str 
 int hd_sqljobs_each_node(struct hd_sqljobs *s, int32_t (*fn)(void *arg, struct hd_str node), void *arg);
 /* Does the node's conninfo have this word in it, or is there no such node? [any] */
 int hd_sqljobs_conninfo_says(struct hd_sqljobs *s, const char *node, const char *word);
+/* As hd_jobs_login. [any] */
+int hd_sqljobs_login(struct hd_sqljobs *s, const char *node, char *out, size_t room);
 
 /* Closes what has been idle for too long. [any] */
 void hd_sqljobs_expire(struct hd_sqljobs *s);

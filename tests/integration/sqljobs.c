@@ -22,7 +22,7 @@ static struct hd_jobs *jobs;
 
 static void start(size_t threads)
 {
-    struct hd_job_node node = {"main", getenv("HD_TEST_CONNINFO"), "app", "secret", 5000};
+    struct hd_job_node node = {"main", getenv("HD_TEST_CONNINFO"), "app", "secret", 5000, NULL};
     struct hd_error err = HD_ERROR_INIT;
 
     hd_thread_name(HD_THREAD_CONTROL, 0);

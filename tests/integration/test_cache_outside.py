@@ -21,16 +21,14 @@ pg.execute(
     ALTER TABLE item OWNER TO app; ALTER TABLE counted OWNER TO app; ALTER VIEW moments OWNER TO app
     """
 )
-host = Host(
-    pg,
-    {
-        "host": {"workers": 1},
-        "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"},
-        "database *": {"pool_mode": "auto"},
-        "plugin cache": {"enabled": "yes", "mode": "ttl"},
-        "plugin cache-memory": {"enabled": "yes"},
-    },
-)
+CONFIG = {
+    "host": {"workers": 1},
+    "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"},
+    "database *": {"pool_mode": "auto"},
+    "plugin cache": {"enabled": "yes", "mode": "ttl"},
+    "plugin cache-memory": {"enabled": "yes"},
+}
+host = Host(pg, CONFIG)
 
 TEXT = 25
 
@@ -132,6 +130,41 @@ def kept_read(w):
     value = int(w.query(READ)[0][0])
     assert hits() == before + 1, "it is not kept at all"
     return value
+
+
+@test("a node whose connections are all one user's: what that one may see counts, not whom the client is for the host")
+def one_login():
+    pg.execute(
+        """
+        CREATE TABLE secret (id int PRIMARY KEY, who text); INSERT INTO secret VALUES (1, 'app'), (2, 'other');
+        ALTER TABLE secret OWNER TO app; ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY by_setting ON secret USING (who = current_setting('my.who', true));
+        GRANT SELECT ON secret, counted TO other; ALTER ROLE other NOINHERIT; GRANT app TO other
+        """
+    )
+    changes = {**CONFIG}
+    changes["node main"] = {"conninfo": pg.dsn("shop", user="other", password="other-secret"), "control_user": "postgres"}
+    changes["user ghost"] = {"password": "boo"}
+    with Host(pg, changes) as one:
+
+        def hits_of():
+            return sum(int(r["value"]) for r in one.console("CACHE STATS") if r["name"] == "hits" and not r["store"])
+
+        with one.wire(user="ghost", secret="boo") as w:
+            equal(w.query("SELECT current_user"), [["other"]])
+            wait_for(lambda: w.query("SELECT n FROM counted WHERE id = 1") and hits_of() > 0, what="an answer from the cache")
+        # app owns the table, and no policy would hold for it; it is for other, who asks.
+        with one.wire(user="app") as w:
+            for who in ("app", "other", "nobody", "app"):
+                w.query("SET my.who = '%s'" % who)
+                for _ in range(3):
+                    equal(w.query("SELECT who FROM secret"), [[who]] if who != "nobody" else [])
+                    wait_for(lambda: not one.console("SHOW JOBS"), what="the host's jobs to end")
+            w.query("SET ROLE app")
+            for _ in range(3):
+                equal(w.query("SELECT who FROM secret ORDER BY id"), [["app"], ["other"]])
+            w.query("RESET ROLE")
+            equal(w.query("SELECT who FROM secret"), [["app"]])
 
 
 @test("a FunctionCall that writes")

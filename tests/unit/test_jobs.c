@@ -370,7 +370,8 @@ static void test_silent_server(void)
 {
     struct answer a = {0}, b = {0}, c = {0}, d = {0};
     char conninfo[128];
-    struct hd_job_node nodes[] = {{"silent", conninfo, "u", NULL, 0}, {"short", conninfo, "u", NULL, 100}};
+    struct hd_job_node nodes[] = {{"silent", conninfo, "u", NULL, 0, NULL},
+                                  {"short", conninfo, "u", NULL, 100, NULL}};
     int fd = silent_server(conninfo, sizeof(conninfo));
     uint64_t began;
     int64_t handle;
@@ -423,9 +424,9 @@ static void test_waiting_too_long(void)
 
 static void test_no_server(void)
 {
-    struct hd_job_node nodes[] = {{"refused", "host=127.0.0.1 port=1 password=hush", "u", NULL, 0},
-                                  {"userless", "host=127.0.0.1", NULL, NULL, 0},
-                                  {"broken", "host=x password='hush", "u", NULL, 0}};
+    struct hd_job_node nodes[] = {{"refused", "host=127.0.0.1 port=1 password=hush", "u", NULL, 0, NULL},
+                                  {"userless", "host=127.0.0.1", NULL, NULL, 0, NULL},
+                                  {"broken", "host=x password='hush", "u", NULL, 0, NULL}};
     static const struct {
         const char *node;
         int code;
