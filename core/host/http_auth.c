@@ -1,11 +1,11 @@
 /*
  * Who may ask for what.
  *
- * With a token every request but the probes must bring it, as a bearer token or as the password of basic
- * authentication, which browsers know. Without one the server listens on loopback alone; a page of the web
- * could still make a browser on this machine send requests here, so that these must name a host of this
- * machine, and what changes anything must be JSON, which no page may send elsewhere without being asked about
- * it.
+ * With a token every request but the probes and open pages must bring it, as a bearer token or as the
+ * password of basic authentication, which browsers know. Without one the server listens on loopback alone; a
+ * page of the web could still make a browser on this machine send requests here, so that these must name a
+ * host of this machine, and what changes anything must be JSON, which no page may send elsewhere without
+ * being asked about it.
  */
 #include "base/error.h"
 #include "base/log.h"
@@ -198,13 +198,21 @@ static int is_probe(const char *path)
     return !strcmp(path, "/livez") || !strcmp(path, "/readyz");
 }
 
+/* May whoever asks for this path? With a token, pages that are open to everybody need none. */
+static int check_right(struct http_request *rq, const char *token)
+{
+    if (!token)
+        return check_host(rq);
+    if (!rq->is_post && hd_http_page_is_open(rq->engine->http, rq->path))
+        return 1;
+    return check_token(rq, token);
+}
+
 int hd_http_admit(struct http_request *rq)
 {
-    const char *token = rq->engine->conf->token;
-
     if (!check_method(rq))
         return 0;
-    if (!is_probe(rq->path) && (!check_rate(rq) || !(token ? check_token(rq, token) : check_host(rq))))
+    if (!is_probe(rq->path) && (!check_rate(rq) || !check_right(rq, rq->engine->conf->token)))
         return 0;
     return check_body(rq);
 }

@@ -335,6 +335,14 @@ static int is_ours(const char *path)
     return !strncmp(path, "/api/", 5) || !strcmp(path, "/api");
 }
 
+/* "/" stands for all that has no page of its own, but never for what is the host's. */
+int hd_http_page_is_open(const struct hd_http *h, const char *path)
+{
+    const struct http_page *p = is_ours(path) ? NULL : hd_http_page_find(h, path);
+
+    return p && p->flags & HD_HTTP_OPEN;
+}
+
 static int check_path(const struct hd_http *h, const char *path, struct hd_error *err)
 {
     uint32_t n = 0;

@@ -197,6 +197,8 @@ void hd_http_pages_end(void);
 /* The page that stands for a path, or NULL. */
 const struct http_page *hd_http_page_find(const struct hd_http *h, const char *path);
 int hd_http_page_posts(const struct http_page *p);
+/* Is what a plugin has at the path for everybody? */
+int hd_http_page_is_open(const struct hd_http *h, const char *path);
 /* The request is over before the plugin has answered. */
 void hd_http_page_forget(struct http_request *rq);
 /* Answers for plugins that take too long. */

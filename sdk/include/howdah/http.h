@@ -20,6 +20,9 @@ typedef struct hd_http_stream hd_http_stream;   /* an answer that goes on */
 
 /* Flags of a page. Since ABI 0.1. */
 #define HD_HTTP_POST 1u /* takes POST as well, with a body of type application/json */
+/* Everybody who reaches the server may read it, without the host's token: files that tell nothing of this
+ * host, such as those of a page that asks for the token. */
+#define HD_HTTP_OPEN 2u
 
 /* One parameter of a query; `?live` has an empty value. Since ABI 0.1. */
 struct hd_http_parameter {
