@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "history.h"
 #include "templates.h"
+#include "web.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -139,7 +140,7 @@ static int32_t start_parts(struct mon *self, struct hd_error *err)
     if (!self->series)
         return hd_error_set(err, HD_ENOMEM, "no memory for the series");
     if ((code = mon_history_start(self, err)) || (code = mon_templates_start(self, err)) ||
-        (code = add_commands(self, err)))
+        (code = add_commands(self, err)) || (code = mon_web_start(self->host, err)))
         return code;
     self->timer = self->loop->timer(self->host, 1000, 1, on_timer, self);
     return self->timer ? HD_OK : hd_error_set(err, HD_ENOMEM, "no memory for a timer");
