@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/thread.h"
 #include "plug/services.h"
+#include "plug/values.h"
 #include "sql/template.h"
 
 static struct hd_templates
@@ -376,6 +377,27 @@ static int32_t find(hd_host *host, struct hd_str sql, const hd_template **out)
     return *out ? HD_OK : HD_ENOMEM;
 }
 
+static struct hd_values text_values; /* the control thread's */
+
+static int32_t value(hd_host *host, const hd_template *t, struct hd_str sql, uint32_t n, struct hd_value *out)
+{
+    static const struct hd_session_setting utf8 = {"client_encoding", "UTF8"};
+    const char *text = sql.ptr ? sql.ptr : "";
+    struct hd_statement st = {.size = sizeof(st),
+                              .handle = text_values.handle + 1,
+                              .tmpl = t,
+                              .sql = {text, hd_template_trim(text, sql.len)},
+                              .settings = &utf8,
+                              .setting_count = 1};
+    struct hd_value found;
+    int code;
+
+    (void)host;
+    HD_ASSERT_THREAD(HD_THREAD_CONTROL);
+    code = hd_values_get(&text_values, &st, n, &found);
+    return code ? code : hd_service_give(out, out->size, &found, sizeof(found));
+}
+
 static const struct hd_template_v1 service = {
     .size = sizeof(struct hd_template_v1),
     .info = get_info,
@@ -386,11 +408,14 @@ static const struct hd_template_v1 service = {
     .release = release,
     .assignment = get_assignment,
     .find = find,
+    .value = value,
 };
 
 void hd_template_serve_from(struct hd_templates *ts)
 {
     all_templates = ts;
+    if (!ts)
+        hd_values_free(&text_values);
 }
 
 int hd_template_serve(void)

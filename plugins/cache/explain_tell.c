@@ -74,6 +74,22 @@ static void put_policy(const struct cache_explain *x, const struct cache_policy 
 
 /* --- tags ---------------------------------------------------------------------------------------------- */
 
+/* A rule's tag and where its names go. */
+struct tag_of {
+    const struct cache_explain *x;
+    struct hd_str tag;
+};
+
+static void put_name(void *arg, struct hd_str name)
+{
+    const struct tag_of *of = arg;
+    char *text = hd_str_dup(name);
+
+    if (text)
+        put(of->x, "tagged", of->tag.ptr, text);
+    free(text);
+}
+
 /* With which $n the columns of a rule's tag are compared. */
 static void put_tag(const struct cache_explain *x, struct hd_str tag)
 {
@@ -99,6 +115,8 @@ static void put_tag(const struct cache_explain *x, struct hd_str tag)
         }
     }
     put(x, "tag", tag.ptr, value);
+    cache_tag_names(x->cache, tag, x->tmpl, (struct hd_str){x->text, strlen(x->text)}, put_name,
+                    &(struct tag_of){x, tag});
 }
 
 static void put_tags(const struct cache_explain *x, const struct cache_policy *p)

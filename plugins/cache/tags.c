@@ -217,14 +217,24 @@ struct finder {
     struct cache *cache;
     const struct hd_statement *st;
     int utf8;
+    int outside; /* of statement(): the text's literals alone are known */
 };
+
+static int32_t find_value(const struct finder *f, uint32_t n, struct hd_value *out)
+{
+    const struct cache *self = f->cache;
+
+    if (f->outside)
+        return self->template->value(self->host, f->st->tmpl, f->st->sql, n, out);
+    return self->statement->value(self->host, f->st, n, out);
+}
 
 /* NULL is equal to nothing, so no row is by it in the answer. */
 static void add_value(const struct finder *f, uint32_t n, struct names *to)
 {
     struct hd_value v = {.size = sizeof(v)};
 
-    if (f->cache->statement->value(f->cache->host, f->st, n, &v) != HD_OK)
+    if (find_value(f, n, &v) != HD_OK)
         to->untold = 1;
     else if (v.kind == HD_VAL_NULL)
         return;
@@ -347,7 +357,7 @@ static int is_utf8(const struct hd_statement *st)
 void cache_tags_find(struct cache *self, const struct cache_policy *policy, const struct hd_statement *st,
                      struct cache_tagged *out)
 {
-    const struct finder f = {self, st, policy->tag_count && is_utf8(st)};
+    const struct finder f = {.cache = self, .st = st, .utf8 = policy->tag_count && is_utf8(st)};
     struct hd_str tag;
     uint64_t at = 0;
 
@@ -356,6 +366,18 @@ void cache_tags_find(struct cache *self, const struct cache_policy *policy, cons
         add_rule_tag(&f, policy->tags[i], out);
     while (cache_tag_hinted(policy->hint, &at, &tag))
         hang_on_name(self, out, NAME, tag);
+}
+
+void cache_tag_names(struct cache *self, struct hd_str tag, const hd_template *t, struct hd_str sql,
+                     void (*name)(void *arg, struct hd_str name), void *arg)
+{
+    const struct hd_statement st = {.size = sizeof(st), .tmpl = t, .sql = sql};
+    const struct finder f = {.cache = self, .st = &st, .utf8 = 1, .outside = 1};
+    struct names names;
+
+    find_names(&f, tag, &names);
+    for (uint32_t i = 0; i < names.count; i++)
+        name(arg, (struct hd_str){names.all[i].text, names.all[i].len});
 }
 
 /* --- ending -------------------------------------------------------------------------------------------- */

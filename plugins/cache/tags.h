@@ -39,6 +39,9 @@ int cache_tag_column(struct hd_str tag, uint64_t *at, struct hd_str *column);
 /* The $n that a column is compared with by = or IN, from comparison *at on; 0: no more. */
 int cache_tag_numbers(const struct hd_template_v1 *templates, const hd_template *t, struct hd_str column,
                       uint32_t *at, uint32_t *first, uint32_t *count);
+/* The names that a rule's tag has by the literals of a text, one by one. [control] */
+void cache_tag_names(struct cache *self, struct hd_str tag, const hd_template *t, struct hd_str sql,
+                     void (*name)(void *arg, struct hd_str name), void *arg);
 /* The next tag of a hint's words, from *at on; 0: no more. */
 int cache_tag_hinted(struct hd_str hint, uint64_t *at, struct hd_str *tag);
 

@@ -315,6 +315,11 @@ def explain_tags():
     equal(e.one("tag", "client:{client_id}"), "applies with client_id = $1")
     assert "id is compared with no constant" in e.one("tag", "doc:{id}:{client_id}"), e.rows
     equal(e.one("tag", "papers"), "applies")
+    equal(sorted(e.get("tagged")), ["client:4", "papers"])
+    e = Explained("SELECT t FROM doc WHERE client_id IN (4, '005') AND id = -1 /* howdah: tag=b */")
+    equal(sorted(e.get("tagged", "client:{client_id}")), ["client:005", "client:4", "client:5"])
+    equal(sorted(e.get("tagged", "doc:{id}:{client_id}")), ["doc:-1:005", "doc:-1:4", "doc:-1:5"])
+    equal(Explained("SELECT t FROM doc WHERE client_id = $1").get("tagged", "client:{client_id}"), [])
     equal(Explained("/* howdah: tag=b */ SELECT v FROM item").one("tag", "b"), "of the hint")
 
 

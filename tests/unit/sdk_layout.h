@@ -296,7 +296,7 @@ AT(hd_template_function, args, 4, uint32_t)
 AT(hd_template_function, schema, 8, struct hd_str)
 AT(hd_template_function, name, 24, struct hd_str)
 
-SIZE(hd_template_v1, 72)
+SIZE(hd_template_v1, 80)
 AT(hd_template_v1, size, 0, uint32_t)
 AT(hd_template_v1, reserved, 4, uint32_t)
 AT(hd_template_v1, info, 8, int32_t (*)(const hd_template *t, struct hd_template_info *out))
@@ -307,6 +307,7 @@ AT(hd_template_v1, hold, 40, void (*)(const hd_template *t))
 AT(hd_template_v1, release, 48, void (*)(const hd_template *t))
 AT(hd_template_v1, assignment, 56, int32_t (*)(const hd_template *t, uint32_t i, struct hd_template_assignment *out))
 AT(hd_template_v1, find, 64, int32_t (*)(hd_host *host, struct hd_str sql, const hd_template **out))
+AT(hd_template_v1, value, 72, int32_t (*)(hd_host *host, const hd_template *t, struct hd_str sql, uint32_t n, struct hd_value *out))
 
 /* catalog.h */
 VALUE(HD_PROBLEM_FACTS, 1LL)

@@ -440,6 +440,35 @@ static void assignments_are_told(void)
     end();
 }
 
+static int is_value(const hd_template *t, const char *sql, uint32_t n, uint32_t kind, const char *text)
+{
+    struct hd_value v = {.size = sizeof(v)};
+
+    return service->value(NULL, t, (struct hd_str){sql, strlen(sql)}, n, &v) == HD_OK && v.kind == kind &&
+           v.data.len == strlen(text) && memcmp(v.data.ptr, text, v.data.len) == 0;
+}
+
+/* Two texts of one template; a parameter, and what is not there. */
+static void values_of_a_text(void)
+{
+    static const char one[] = "select a from t where b = 'it''s' and c = -7 and d = $1;";
+    static const char two[] = "SELECT a FROM t WHERE b = 'x' AND c = -8 AND d = $1";
+    struct hd_value v = {.size = sizeof(v)};
+    const hd_template *t;
+
+    CU_ASSERT_EQUAL_FATAL(service->find(NULL, (struct hd_str){one, strlen(one)}, &t), HD_OK);
+    CU_ASSERT(is_value(t, one, 2, HD_VAL_STRING, "it's"));
+    CU_ASSERT(is_value(t, one, 3, HD_VAL_INTEGER, "-7"));
+    CU_ASSERT(is_value(t, two, 2, HD_VAL_STRING, "x"));
+    CU_ASSERT(is_value(t, two, 3, HD_VAL_INTEGER, "-8"));
+    CU_ASSERT(is_value(t, one, 3, HD_VAL_INTEGER, "-7"));
+    CU_ASSERT_EQUAL(service->value(NULL, t, (struct hd_str){one, strlen(one)}, 1, &v), HD_ENOENT);
+    CU_ASSERT_EQUAL(service->value(NULL, t, (struct hd_str){one, strlen(one)}, 4, &v), HD_ENOENT);
+    CU_ASSERT_EQUAL(service->value(NULL, t, (struct hd_str){one, strlen(one)}, 0, &v), HD_ENOENT);
+    CU_ASSERT_EQUAL(service->value(NULL, t, (struct hd_str){"select 1", 8}, 2, &v), HD_ENOENT);
+    service->release(t);
+}
+
 static void templates_of_texts_are_found(void)
 {
     struct hd_template_info info = {.size = sizeof(info)};
@@ -458,6 +487,7 @@ static void templates_of_texts_are_found(void)
     service->release(a);
     service->release(b);
     hd_template_release(mine);
+    values_of_a_text();
     CU_ASSERT_EQUAL_FATAL(service->find(NULL, (struct hd_str){NULL, 0}, &a), HD_OK);
     CU_ASSERT_EQUAL(service->info(a, &info), HD_OK);
     CU_ASSERT_EQUAL(info.kind, HD_KIND_EMPTY);

@@ -15,6 +15,8 @@ extern "C" {
 
 #define HD_SERVICE_TEMPLATE "howdah.template/1"
 
+struct hd_value; /* see filter.h */
+
 /* Kinds of statement. A text of several statements is HD_KIND_MULTI. Since ABI 0.1. */
 #define HD_KIND_UNKNOWN           0 /* not parsed: a syntax error, too long, an encoding that is not read */
 #define HD_KIND_EMPTY             1
@@ -228,6 +230,11 @@ struct hd_template_v1 {
      * are on; *out needs one release. HD_OK, HD_ENOMEM, or HD_EBUSY while the host starts. Parses the text
      * where it is new. [control] */
     int32_t (*find)(hd_host *host, struct hd_str sql, const hd_template **out);
+    /* The value of $n, where it is a literal of this text, whose template it is as find() says: as value() of
+     * "howdah.statement/1" gives it, in UTF-8, valid until the next call. HD_ENOENT for parameters. [control]
+     */
+    int32_t (*value)(hd_host *host, const hd_template *t, struct hd_str sql, uint32_t n,
+                     struct hd_value *out);
 };
 
 #ifdef __cplusplus
