@@ -19,6 +19,7 @@ pg.execute(
     CREATE TABLE audit (id int PRIMARY KEY);
     CREATE TABLE keyless (id int, v int);
     CREATE TABLE soft (id int PRIMARY KEY, v int);
+    CREATE TABLE near (id int PRIMARY KEY, v int);
     CREATE TABLE guarded (id int PRIMARY KEY, who text);
     ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
     CREATE UNLOGGED TABLE fast (id int PRIMARY KEY, v int);
@@ -34,6 +35,7 @@ pg.execute(
 PLUGINS = {
     "plugin cache": {"enabled": "yes", "mode": "strict", "strict_wait": "5s"},
     "cache soft": {"table": "soft", "mode": "ttl", "ttl": "90s"},
+    "cache near": {"table": "near", "mode": "bounded", "ttl": "1d"},
     "cache never-audit": {"table": "audit", "cache": "off"},
     "cache doc": {"table": "doc", "tags": "client:{client_id}, doc:{id}:{client_id}, papers"},
     "plugin cache-memory": {"enabled": "yes"},
@@ -95,6 +97,7 @@ KEPT = [
     "SELECT * FROM items",
     "SELECT v FROM part WHERE id = 5",
     "SELECT v FROM soft WHERE id = 1",
+    "SELECT v FROM near WHERE id = 1",
     "SELECT v FROM soft /* howdah: cache=5m */",
     "WITH x AS (SELECT id FROM item) SELECT count(*) FROM x",
     "SELECT lower(t) FROM doc WHERE t LIKE 'doc%'",
@@ -163,7 +166,8 @@ def explain_details():
         equal((e.one("rule"), e.one("mode"), e.one("ttl")), ("soft", "ttl", "45s"))
         assert "missed" in e.one("not covered", "writes")
         equal(Explained("SELECT v FROM soft").one("ttl"), "90s")
-        # A materialized view is kept where nobody has to tell of it.
+        e = Explained("SELECT v FROM near")
+        equal((e.one("mode"), e.one("bound"), e.one("ttl"), len(e.get("stream"))), ("bounded", "200ms", "1d", 1))
         e = Explained("SELECT id FROM audit")
         equal((e.one("rule"), e.get("stream")), ("never-audit", []))
         # The words are those of who asks: another user may not read it, another pool_mode keeps nothing.
@@ -198,6 +202,14 @@ def explain_errors():
         assert done.returncode and why in done.stderr, (sql, done.stdout, done.stderr)
     with expect_error(match="in which database"):  # there are several
         host.console("CACHE EXPLAIN SELECT 1")
+    # The only database there is needs no name.
+    one = {"database shop": {"node": "main", "pool_mode": "auto"}, "database *": None}
+    with Host(pg, {**{k: v for k, v in PLUGINS.items() if k != "plugin change-stream"}, **one,
+                   "plugin cache": {"enabled": "yes", "mode": "ttl"}, "cache near": None}) as other:  # fmt: skip
+        rows = {r["what"]: r["value"] for r in other.console("CACHE EXPLAIN SELECT v FROM item")}
+        equal((rows["cached"], rows["mode"], rows["table"]), ("yes", "ttl", "ended by any write of it"))
+        done = other.control("CACHE EXPLAIN FOR app@nowhere SELECT v FROM item")
+        assert done.returncode and "no [database nowhere]" in done.stderr, done
 
 
 @test("explain: howdahctl prints it, as JSON too")

@@ -9,8 +9,10 @@
 #include "io/loop.h"
 #include "plug/commands.h"
 #include "plug/jobs.h"
+#include "plug/services.h"
 
 #include <arpa/inet.h>
+#include <howdah/nodes.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -487,8 +489,48 @@ static void test_bad_requests(void)
     tear_down();
 }
 
+/* --- databases, as "howdah.nodes/1" tells of them ------------------------------------------------------- */
+
+/* "NODE/DBNAME", with a '+' where settings are followed; "" where there is none. */
+static const char *served(const struct hd_nodes_v1 *nodes, const char *name)
+{
+    static char text[100];
+    struct hd_served_database d = {.size = sizeof(d)};
+
+    text[0] = 0;
+    if (nodes->database(NULL, (struct hd_str){name, strlen(name)}, &d) == HD_OK)
+        snprintf(text, sizeof(text), "%.*s/%.*s%s", (int)d.node.len, d.node.ptr, (int)d.dbname.len,
+                 d.dbname.ptr, d.flags & HD_SERVED_SETTINGS ? "+" : "");
+    return text;
+}
+
+static void test_databases(void)
+{
+    static const struct hd_job_database all[] = {
+        {"shop", "main", "shop_live", 1}, {"own", "main", NULL, 0}, {"*", "other", NULL, 0}};
+    const struct hd_nodes_v1 *nodes;
+
+    set_up(1, 1);
+    CU_ASSERT_EQUAL_FATAL(hd_jobs_serve_nodes(jobs), HD_OK);
+    nodes = hd_service_find(HD_SERVICE_NODES);
+    CU_ASSERT_STRING_EQUAL(served(nodes, "shop"), "");
+    CU_ASSERT_EQUAL(hd_jobs_serve_databases(all, 1), HD_OK);
+    CU_ASSERT_STRING_EQUAL(served(nodes, "shop"), "main/shop_live+");
+    CU_ASSERT_STRING_EQUAL(served(nodes, ""), "main/shop_live+");
+    CU_ASSERT_STRING_EQUAL(served(nodes, "shop_live"), "");
+    CU_ASSERT_EQUAL(hd_jobs_serve_databases(all, 3), HD_OK);
+    CU_ASSERT_STRING_EQUAL(served(nodes, "own"), "main/own");
+    CU_ASSERT_STRING_EQUAL(served(nodes, "any"), "other/any");
+    CU_ASSERT_STRING_EQUAL(served(nodes, ""), "");
+    CU_ASSERT_EQUAL(hd_jobs_serve_databases(all + 2, 1), HD_OK);
+    CU_ASSERT_STRING_EQUAL(served(nodes, "any"), "other/any");
+    CU_ASSERT_STRING_EQUAL(served(nodes, ""), "");
+    CU_ASSERT_EQUAL(hd_jobs_serve_databases(NULL, 0), HD_OK);
+    tear_down();
+}
+
 UNIT_MAIN("jobs", {"run", test_run}, {"bound and cancel", test_bound_and_cancel},
           {"owners never overlap", test_owners_never_overlap}, {"the owner goes", test_owner_goes},
           {"freeing tells", test_free_tells}, {"show", test_show}, {"many ask", test_askers},
           {"a silent server", test_silent_server}, {"waiting too long", test_waiting_too_long},
-          {"no server", test_no_server}, {"bad requests", test_bad_requests})
+          {"no server", test_no_server}, {"bad requests", test_bad_requests}, {"databases", test_databases})
