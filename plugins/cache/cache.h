@@ -36,6 +36,8 @@ struct cache {
     const struct hd_bus_v1 *bus;
     const struct hd_jobs_v1 *jobs;
     int64_t written_topic; /* what is told to other hosts, and heard of them */
+    int32_t listens;       /* [control] it is heard */
+    int32_t reserved3;
     const struct hd_nodes_v1 *nodes;
     const struct hd_change_stream_v1 *stream; /* NULL: no mode needs it */
     void *stream_self;

@@ -141,14 +141,40 @@ static void on_written(void *arg, const struct hd_event *event)
         end_everything(self);
 }
 
+/* Only where somebody carries the topic: else nobody wants it, and nothing is published. What was told until
+ * now was not heard. */
+static void hear(struct cache *self)
+{
+    struct hd_error err = HD_ERROR_INIT;
+
+    if (self->listens)
+        return;
+    self->listens = self->bus->subscribe(self->host, HD_TOPIC_TABLE_WRITTEN, on_written, self, &err) > 0;
+    if (!self->listens)
+        hd_host_api(self->host)->failed(self->host, err.text);
+    end_everything(self);
+}
+
+/* [control] */
+static void on_link(void *arg, const struct hd_event *event)
+{
+    (void)event;
+    hear(arg);
+}
+
 int32_t cache_tell_start(struct cache *self, struct hd_error *err)
 {
+    int64_t there = self->bus->topic(self->host, HD_TOPIC_BUS_LINK);
     int32_t code = self->bus->declare(self->host, HD_TOPIC_TABLE_WRITTEN, sizeof(struct hd_event_written),
                                       HD_TOPIC_MUST_KNOW, err);
 
-    if (code != HD_OK && code != HD_EEXIST)
+    if (code == HD_OK)
+        code = self->bus->declare(self->host, HD_TOPIC_BUS_LINK, sizeof(struct hd_event_link),
+                                  HD_TOPIC_MUST_KNOW, err);
+    if (code != HD_OK)
         return code;
     self->written_topic = self->bus->topic(self->host, HD_TOPIC_TABLE_WRITTEN);
-    return self->bus->subscribe(self->host, HD_TOPIC_TABLE_WRITTEN, on_written, self, err) > 0 ? HD_OK
-                                                                                               : HD_EFULL;
+    if (there > 0)
+        hear(self);
+    return self->bus->subscribe(self->host, HD_TOPIC_BUS_LINK, on_link, self, err) > 0 ? HD_OK : HD_EFULL;
 }
