@@ -42,7 +42,7 @@ static int32_t create(hd_host *host, void **self, struct hd_error *err)
     struct cache *c = calloc(1, sizeof(*c));
 
     if (!c)
-        return cache_fail(err, HD_ENOMEM, "no memory");
+        return hd_error_set(err, HD_ENOMEM, "no memory");
     c->host = host;
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->left_lock, NULL);
@@ -70,7 +70,7 @@ static int32_t find_services(struct cache *self, struct hd_error *err)
     if (self->template && self->catalog && self->statement && self->metrics && self->commands && self->loop &&
         self->nodes && self->bus && self->jobs)
         return HD_OK;
-    return cache_fail(err, HD_EVERSION, "this host lacks a service that the plugin needs");
+    return hd_error_set(err, HD_EVERSION, "this host lacks a service that the plugin needs");
 }
 
 /* The plugins that are named as stores. */
@@ -106,13 +106,13 @@ static int32_t share(struct cache *self, struct hd_error *err)
         if (!(t->store->traits & HD_STORE_SHARED))
             continue;
         if (shared)
-            return cache_fail(err, HD_EUNSUPP,
-                              "stores: %s and %s are both shared with other hosts; name one of them",
-                              shared->name, t->name);
+            return hd_error_set(err, HD_EUNSUPP,
+                                "stores: %s and %s are both shared with other hosts; name one of them",
+                                shared->name, t->name);
         if (t->store->size < offsetof(struct hd_cache_store_v1, tick) + sizeof(t->store->tick) ||
             !t->store->tick)
-            return cache_fail(err, HD_EVERSION,
-                              "stores: %s is shared with other hosts, but has no clock for them", t->name);
+            return hd_error_set(err, HD_EVERSION,
+                                "stores: %s is shared with other hosts, but has no clock for them", t->name);
         shared = t;
     }
     return shared ? cache_shared_start(self, shared, err) : HD_OK;
@@ -135,7 +135,7 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
     int32_t code = cache_rules_new(conf, &rules, err);
 
     if (code == HD_OK && self->rules && !self->stream && needs_stream(rules))
-        code = cache_fail(
+        code = hd_error_set(
             err, HD_EBUSY,
             "%s: a mode other than ttl needs the change stream, which the cache has not been started "
             "with: switch the plugin off and on again",
@@ -153,7 +153,7 @@ static int32_t find_stream(struct cache *self, struct hd_error *err)
     if (!needs_stream(self->rules))
         return HD_OK;
     if (api->capability(self->host, HD_CAP_CHANGE_STREAM, NULL, &vtable, &self->stream_self, &why) != HD_OK)
-        return cache_fail(
+        return hd_error_set(
             err, HD_ENOENT,
             "mode = strict and mode = bounded need the plugin change-stream (%s): enable it, or "
             "say mode = ttl in [plugin cache] and its rules",
@@ -186,7 +186,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     if (code == HD_OK)
         code = find_stream(self, err);
     if (code == HD_OK && cache_stats_init(&self->stats, self->host, self->metrics))
-        code = cache_fail(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
+        code = hd_error_set(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
     if (code == HD_OK)
         code = cache_tell_start(self, err);
     if (code == HD_OK)

@@ -124,7 +124,7 @@ static int32_t invalidate_table(void *arg, const struct hd_call *call, struct hd
     char said[80];
 
     if (call->arg_count != 1 || !call->args[0].len)
-        return cache_fail(err, HD_EINVAL, "name one table: CACHE INVALIDATE TABLE [SCHEMA.]NAME");
+        return hd_error_set(err, HD_EINVAL, "name one table: CACHE INVALIDATE TABLE [SCHEMA.]NAME");
     name = call->args[0];
     dot = memchr(name.ptr, '.', name.len);
     if (dot) {
@@ -141,7 +141,7 @@ static int32_t invalidate_table(void *arg, const struct hd_call *call, struct hd
 static int32_t invalidate_tag(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     if (!call->arg_count || !call->args[0].len)
-        return cache_fail(err, HD_EINVAL, "which tag? CACHE INVALIDATE TAG NAME…");
+        return hd_error_set(err, HD_EINVAL, "which tag? CACHE INVALIDATE TAG NAME…");
     for (uint32_t i = 0; i < call->arg_count; i++)
         cache_tags_end(arg, call->args[i]);
     return HD_OK;
@@ -154,7 +154,7 @@ static int32_t invalidate_pattern(void *arg, const struct hd_call *call, struct 
     char said[80];
 
     if (call->arg_count != 1 || !call->args[0].len)
-        return cache_fail(err, HD_EINVAL, "give one pattern: CACHE INVALIDATE PATTERN 'documents:*'");
+        return hd_error_set(err, HD_EINVAL, "give one pattern: CACHE INVALIDATE PATTERN 'documents:*'");
     cache_tags_end_like(self, call->args[0].ptr);
     snprintf(said, sizeof(said), "tags and keys, and %u tables",
              cache_epochs_end_like(&self->epochs, call->args[0].ptr, end_table, self));
@@ -169,7 +169,7 @@ static int32_t setup(void *arg, const struct hd_call *call, struct hd_error *err
     const char *sql;
 
     if (!self->stream)
-        return cache_fail(
+        return hd_error_set(
             err, HD_EUNSUPP,
             "no change stream is used: all rules say mode = ttl, and nothing is told of what is "
             "done around the host");

@@ -94,7 +94,7 @@ void cache_explain_stop(struct cache *self)
         struct hd_error err = HD_ERROR_INIT;
 
         self->explaining = x->next;
-        cache_fail(&err, HD_ECANCELLED, "the plugin cache stops");
+        hd_error_set(&err, HD_ECANCELLED, "the plugin cache stops");
         self->commands->finish(x->result, HD_ECANCELLED, &err);
         free_explain(x);
     }
@@ -158,16 +158,16 @@ static int32_t read_subject(const struct hd_call *call, struct subject *out, str
         }
         at = who.len ? memrchr(who.ptr, '@', who.len) : NULL;
         if (!at || at == who.ptr || at + 1 == who.ptr + who.len)
-            return cache_fail(err, HD_EINVAL, "behind FOR stands USER@DATABASE, then the statement");
+            return hd_error_set(err, HD_EINVAL, "behind FOR stands USER@DATABASE, then the statement");
         out->user = (struct hd_str){who.ptr, (uint64_t)(at - who.ptr)};
         out->database = (struct hd_str){at + 1, who.len - out->user.len - 1};
         out->sql =
             trimmed((struct hd_str){rest.ptr, (uint64_t)(call->args[0].ptr + call->args[0].len - rest.ptr)});
     }
     if (!out->sql.len)
-        return cache_fail(err, HD_EINVAL, "which statement? CACHE EXPLAIN [FOR USER@DATABASE] STATEMENT");
+        return hd_error_set(err, HD_EINVAL, "which statement? CACHE EXPLAIN [FOR USER@DATABASE] STATEMENT");
     if (!out->user.len)
-        return cache_fail(err, HD_EINVAL, "whose statement? CACHE EXPLAIN FOR USER@DATABASE STATEMENT");
+        return hd_error_set(err, HD_EINVAL, "whose statement? CACHE EXPLAIN FOR USER@DATABASE STATEMENT");
     return HD_OK;
 }
 
@@ -191,13 +191,13 @@ static int32_t make_scope(struct cache_explain *x, const struct subject *s, stru
     char *at;
 
     if (self->nodes->database(self->host, s->database, &d) != HD_OK)
-        return s->database.len ? cache_fail(err, HD_ENOENT, "there is no [database %.*s]",
-                                            (int)s->database.len, s->database.ptr)
-                               : cache_fail(err, HD_EINVAL,
-                                            "in which database? CACHE EXPLAIN FOR USER@DATABASE STATEMENT");
+        return s->database.len ? hd_error_set(err, HD_ENOENT, "there is no [database %.*s]",
+                                              (int)s->database.len, s->database.ptr)
+                               : hd_error_set(err, HD_EINVAL,
+                                              "in which database? CACHE EXPLAIN FOR USER@DATABASE STATEMENT");
     x->names = at = malloc(s->user.len + s->database.len + d.name.len + d.node.len + d.dbname.len + 5);
     if (!at)
-        return cache_fail(err, HD_ENOMEM, "no memory");
+        return hd_error_set(err, HD_ENOMEM, "no memory");
     node = keep(&at, d.node);
     dbname = keep(&at, d.dbname);
     x->scope.user = keep(&at, s->user);
@@ -206,7 +206,7 @@ static int32_t make_scope(struct cache_explain *x, const struct subject *s, stru
         .size = sizeof(x->scope.catalog), .node = node, .dbname = dbname, .user = x->scope.user};
     x->follows_settings = (d.flags & HD_SERVED_SETTINGS) != 0;
     x->scope.db = cache_epochs_database(&self->epochs, node, dbname);
-    return x->scope.db ? HD_OK : cache_fail(err, HD_EFULL, "max_databases or memory do not suffice");
+    return x->scope.db ? HD_OK : hd_error_set(err, HD_EFULL, "max_databases or memory do not suffice");
 }
 
 static int32_t begin(struct cache_explain *x, const struct subject *s, struct hd_error *err)
@@ -219,7 +219,7 @@ static int32_t begin(struct cache_explain *x, const struct subject *s, struct hd
     x->text = copy_statement(s->sql);
     if (!x->text || x->cache->template->find(x->cache->host, (struct hd_str){x->text, strlen(x->text)},
                                              &x->tmpl) != HD_OK)
-        return cache_fail(err, HD_ENOMEM, "no memory");
+        return hd_error_set(err, HD_ENOMEM, "no memory");
     cache_plan(x->cache, NULL, x->tmpl, &plan);
     x->plan = plan.data;
     x->destroy = plan.destroy;
@@ -240,7 +240,7 @@ int32_t cache_explain(void *arg, const struct hd_call *call, struct hd_error *er
         count++;
     x = count < EXPLAINING ? calloc(1, sizeof(*x)) : NULL;
     if (!x)
-        return cache_fail(err, HD_EFULL, "too many statements are being explained");
+        return hd_error_set(err, HD_EFULL, "too many statements are being explained");
     x->cache = self;
     x->result = call->result;
     code = begin(x, &s, err);
@@ -248,7 +248,7 @@ int32_t cache_explain(void *arg, const struct hd_call *call, struct hd_error *er
         code = HD_PENDING;
         x->timer = self->loop->timer(self->host, LOOK_MS, 1, on_time, x);
         if (!x->timer)
-            code = cache_fail(err, HD_ENOMEM, "no memory");
+            code = hd_error_set(err, HD_ENOMEM, "no memory");
     }
     if (code == HD_PENDING) {
         x->next = self->explaining;

@@ -397,7 +397,7 @@ int32_t cache_plain_start(struct cache *self, const struct cache_conf *conf, str
     p->worker_count = hd_host_api(self->host)->workers;
     p->workers = calloc(p->worker_count ? p->worker_count : 1, sizeof(*p->workers));
     if (!p->workers || !p->worker_count)
-        return cache_fail(err, HD_ENOMEM, "no memory for plain keys, or no workers");
+        return hd_error_set(err, HD_ENOMEM, "no memory for plain keys, or no workers");
     for (uint32_t i = 0; i < p->worker_count; i++) {
         p->workers[i].cache = self;
         p->workers[i].index = i;
@@ -408,7 +408,7 @@ int32_t cache_plain_start(struct cache *self, const struct cache_conf *conf, str
     cache_plain_reload(self, conf);
     atomic_store(&p->calls, 1);
     if (find_metrics(self))
-        return cache_fail(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
+        return hd_error_set(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
     return cache_plain_commands(self, err);
 }
 

@@ -19,7 +19,7 @@ static void finish(struct reply *r, int32_t code, const char *why)
     struct hd_error err = HD_ERROR_INIT;
 
     if (code != HD_OK)
-        cache_fail(&err, code, "%s", why);
+        hd_error_set(&err, code, "%s", why);
     r->cache->commands->finish(r->result, code, code == HD_OK ? NULL : &err);
     free(r);
 }
@@ -44,7 +44,7 @@ static int32_t begun(struct reply *r, int32_t code, struct hd_error *err)
     if (code == HD_PENDING)
         return code;
     free(r);
-    return cache_fail(err, code, "%s", why_not(code));
+    return hd_error_set(err, code, "%s", why_not(code));
 }
 
 static struct reply *make(struct cache *self, const struct hd_call *call)
@@ -120,10 +120,10 @@ static int32_t get_key(void *arg, const struct hd_call *call, struct hd_error *e
     struct reply *r;
 
     if (call->arg_count != 1)
-        return cache_fail(err, HD_EINVAL, "name one key: CACHE GET KEY");
+        return hd_error_set(err, HD_EINVAL, "name one key: CACHE GET KEY");
     r = make(arg, call);
     return r ? begun(r, cache_service.get(arg, call->args[0], on_got, r), err)
-             : cache_fail(err, HD_ENOMEM, "no memory");
+             : hd_error_set(err, HD_ENOMEM, "no memory");
 }
 
 /* --- CACHE SET, CACHE DELETE --------------------------------------------------------------------------- */
@@ -143,10 +143,11 @@ static int32_t set_key(void *arg, const struct hd_call *call, struct hd_error *e
     if (call->arg_count == 4 && !strcasecmp(call->args[2].ptr, "TTL"))
         ttl_ms = cache_read_duration(call->args[3]);
     if (call->arg_count != 2 && !ttl_ms)
-        return cache_fail(err, HD_EINVAL, "CACHE SET KEY VALUE [TTL DURATION], such as CACHE SET a 1 TTL 5m");
+        return hd_error_set(err, HD_EINVAL,
+                            "CACHE SET KEY VALUE [TTL DURATION], such as CACHE SET a 1 TTL 5m");
     r = make(arg, call);
     return r ? begun(r, cache_service.set(arg, call->args[0], call->args[1], ttl_ms, on_done, r), err)
-             : cache_fail(err, HD_ENOMEM, "no memory");
+             : hd_error_set(err, HD_ENOMEM, "no memory");
 }
 
 /* [control] */
@@ -155,10 +156,10 @@ static int32_t delete_key(void *arg, const struct hd_call *call, struct hd_error
     struct reply *r;
 
     if (call->arg_count != 1)
-        return cache_fail(err, HD_EINVAL, "name one key: CACHE DELETE KEY");
+        return hd_error_set(err, HD_EINVAL, "name one key: CACHE DELETE KEY");
     r = make(arg, call);
     return r ? begun(r, cache_service.erase(arg, call->args[0], on_done, r), err)
-             : cache_fail(err, HD_ENOMEM, "no memory");
+             : hd_error_set(err, HD_ENOMEM, "no memory");
 }
 
 /* [worker] */
@@ -175,7 +176,7 @@ int32_t cache_plain_invalidate(struct cache *self, const struct hd_call *call, s
     if (code == HD_PENDING)
         return code;
     free(r);
-    return code == HD_OK ? code : cache_fail(err, code, "%s", why_not(code));
+    return code == HD_OK ? code : hd_error_set(err, code, "%s", why_not(code));
 }
 
 int32_t cache_plain_commands(struct cache *self, struct hd_error *err)

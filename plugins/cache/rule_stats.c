@@ -84,11 +84,11 @@ int32_t cache_rule_stats_attach(struct cache *self, struct cache_rules *rules, s
 
     rules->defaults.stats = find(self, "default", &all);
     if (!rules->defaults.stats)
-        return cache_fail(err, HD_ENOMEM, "no memory for the rules");
+        return hd_error_set(err, HD_ENOMEM, "no memory for the rules");
     for (uint32_t i = 0; i < rules->count; i++) {
         rules->items[i].policy.stats = find(self, rules->items[i].policy.rule, &all);
         if (!rules->items[i].policy.stats)
-            return cache_fail(err, HD_ENOMEM, "no memory for the rules");
+            return hd_error_set(err, HD_ENOMEM, "no memory for the rules");
     }
     if (!all)
         hd_host_api(self->host)

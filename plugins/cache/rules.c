@@ -113,7 +113,7 @@ const struct hd_section_kind cache_sections[1] = {
 
 static int32_t no_memory(struct hd_error *err)
 {
-    return cache_fail(err, HD_ENOMEM, "no memory for the rules");
+    return hd_error_set(err, HD_ENOMEM, "no memory for the rules");
 }
 
 /* --- memory -------------------------------------------------------------------------------------------- */
@@ -159,8 +159,8 @@ static int32_t read_fingerprint(const struct hd_section *s, struct hd_str text, 
     rule->fingerprint = strtoull(text.ptr, &end, 16);
     rule->by_fingerprint = 1;
     if (text.len != 16 || *end || strspn(text.ptr, "0123456789abcdefABCDEF") != 16)
-        return cache_fail(err, HD_EINVAL, "%s: [cache %s] fingerprint: \"%s\" is not 16 hexadecimal digits",
-                          s->origin, s->name, text.ptr);
+        return hd_error_set(err, HD_EINVAL, "%s: [cache %s] fingerprint: \"%s\" is not 16 hexadecimal digits",
+                            s->origin, s->name, text.ptr);
     return HD_OK;
 }
 
@@ -175,9 +175,9 @@ static int32_t read_stores(const struct cache_rules *rules, const struct hd_sect
         while (k < rules->store_count && !same(rules->stores[k], names->items[i]))
             k++;
         if (k == rules->store_count)
-            return cache_fail(err, HD_EINVAL,
-                              "%s: [cache %s] stores: \"%s\" is not among the stores of [plugin cache]",
-                              s->origin, s->name, names->items[i].ptr);
+            return hd_error_set(err, HD_EINVAL,
+                                "%s: [cache %s] stores: \"%s\" is not among the stores of [plugin cache]",
+                                s->origin, s->name, names->items[i].ptr);
         *tiers |= 1u << k;
     }
     return HD_OK;
@@ -203,11 +203,11 @@ static int32_t read_tags(struct cache_rules *rules, const struct hd_section *s,
     if (!all)
         return no_memory(err);
     if (tags->count > CACHE_TAG_NAMES)
-        return cache_fail(err, HD_EINVAL, "%s: [cache %s] tags: more than %d", s->origin, s->name,
-                          CACHE_TAG_NAMES);
+        return hd_error_set(err, HD_EINVAL, "%s: [cache %s] tags: more than %d", s->origin, s->name,
+                            CACHE_TAG_NAMES);
     for (uint64_t i = 0; i < tags->count; i++) {
         if (cache_tag_check(tags->items[i], &why) != HD_OK)
-            return cache_fail(err, HD_EINVAL, "%s: [cache %s] tags: %s", s->origin, s->name, why.text);
+            return hd_error_set(err, HD_EINVAL, "%s: [cache %s] tags: %s", s->origin, s->name, why.text);
         if (copy(rules, tags->items[i], &all[i]))
             return no_memory(err);
     }
@@ -220,12 +220,13 @@ static int32_t read_refresh(const struct hd_section *s, const struct cache_rule_
                             struct cache_policy *policy, struct hd_error *err)
 {
     if (!cache_read_beta(c->early_refresh, &policy->beta))
-        return cache_fail(err, HD_EINVAL,
-                          "%s: [cache %s] early_refresh: \"%s\" is neither yes, no, nor a number up to 1000",
-                          s->origin, s->name, c->early_refresh.ptr);
+        return hd_error_set(
+            err, HD_EINVAL,
+            "%s: [cache %s] early_refresh: \"%s\" is neither yes, no, nor a number up to 1000", s->origin,
+            s->name, c->early_refresh.ptr);
     policy->stale_ms = (uint64_t)c->stale_ms;
     if (policy->stale_ms && policy->mode != CACHE_TTL)
-        return cache_fail(
+        return hd_error_set(
             err, HD_EINVAL,
             "%s: [cache %s] stale_while_revalidate: an answer past its ttl is older than mode = "
             "%s allows; say mode = ttl in this rule, or leave it out",
@@ -241,9 +242,9 @@ static int32_t read_section(struct cache_rules *rules, const struct hd_section *
     int32_t code;
 
     if (!c->table.len && !c->fingerprint.len && !c->user.len && !c->database.len)
-        return cache_fail(err, HD_EINVAL,
-                          "%s: [cache %s] names no reads: it needs a table, fingerprint, user or database",
-                          s->origin, s->name);
+        return hd_error_set(err, HD_EINVAL,
+                            "%s: [cache %s] names no reads: it needs a table, fingerprint, user or database",
+                            s->origin, s->name);
     if ((code = read_fingerprint(s, c->fingerprint, rule, err)) ||
         (code = read_stores(rules, s, &c->stores, &rule->policy.tiers, err)))
         return code;
@@ -274,21 +275,21 @@ static int32_t read_plugin(struct cache_rules *rules, const struct hd_conf *conf
     const struct cache_conf *c = conf->conf;
 
     if (!c->stores.count || c->stores.count > CACHE_TIERS_MAX)
-        return cache_fail(err, HD_EINVAL, "%s: stores: give one to %d, such as memory", conf->origin,
-                          CACHE_TIERS_MAX);
+        return hd_error_set(err, HD_EINVAL, "%s: stores: give one to %d, such as memory", conf->origin,
+                            CACHE_TIERS_MAX);
     for (uint64_t i = 0; i < c->stores.count; i++) {
         for (uint32_t k = 0; k < rules->store_count; k++)
             if (same(rules->stores[k], c->stores.items[i]))
-                return cache_fail(err, HD_EINVAL, "%s: stores: \"%s\" stands there twice", conf->origin,
-                                  c->stores.items[i].ptr);
+                return hd_error_set(err, HD_EINVAL, "%s: stores: \"%s\" stands there twice", conf->origin,
+                                    c->stores.items[i].ptr);
         if (copy(rules, c->stores.items[i], &rules->stores[rules->store_count++]))
             return no_memory(err);
     }
     if (c->warm_file.len && c->warm_file.ptr[0] != '/')
-        return cache_fail(err, HD_EINVAL, "%s: warm_file: \"%s\" is no absolute path", conf->origin,
-                          c->warm_file.ptr);
+        return hd_error_set(err, HD_EINVAL, "%s: warm_file: \"%s\" is no absolute path", conf->origin,
+                            c->warm_file.ptr);
     if (conf->section_count > CACHE_RULES_MAX)
-        return cache_fail(err, HD_EINVAL, "%s: more than %d rules", conf->origin, CACHE_RULES_MAX);
+        return hd_error_set(err, HD_EINVAL, "%s: more than %d rules", conf->origin, CACHE_RULES_MAX);
     rules->items = give(rules, conf->section_count * sizeof(struct cache_rule));
     if (!rules->items)
         return no_memory(err);

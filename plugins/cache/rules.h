@@ -121,7 +121,4 @@ void cache_rules_hint(const struct cache_rules *rules, struct hd_str sql, struct
 /* A number with a unit of time: 200ms, 30s, 5m, 2h, 1d; in milliseconds. 0: it is none. */
 uint64_t cache_read_duration(struct hd_str s);
 
-/* Fills err (NULL is allowed) and returns the code. */
-#define cache_fail hd_error_set
-
 #endif

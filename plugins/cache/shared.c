@@ -343,7 +343,7 @@ int32_t cache_shared_start(struct cache *self, const struct cache_tier *tier, st
 {
     self->shared.tier = tier;
     self->shared.timer = self->loop->timer(self->host, LOOK_MS, 1, look, self);
-    return self->shared.timer ? HD_OK : cache_fail(err, HD_ENOMEM, "no memory for a timer");
+    return self->shared.timer ? HD_OK : hd_error_set(err, HD_ENOMEM, "no memory for a timer");
 }
 
 int32_t cache_shared_stop(struct cache *self)

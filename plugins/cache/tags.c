@@ -72,18 +72,18 @@ int32_t cache_tag_check(struct hd_str tag, struct hd_error *err)
     for (uint64_t i = 0; i < tag.len; i++) {
         depth += tag.ptr[i] == '{';
         if (depth > 1 || (tag.ptr[i] == '}' && !depth))
-            return cache_fail(err, HD_EINVAL, "\"%s\": braces stand around the name of a column", tag.ptr);
+            return hd_error_set(err, HD_EINVAL, "\"%s\": braces stand around the name of a column", tag.ptr);
         depth -= tag.ptr[i] == '}';
         if ((unsigned char)tag.ptr[i] <= ' ')
-            return cache_fail(err, HD_EINVAL, "\"%s\" has a blank in it", tag.ptr);
+            return hd_error_set(err, HD_EINVAL, "\"%s\" has a blank in it", tag.ptr);
     }
     if (depth)
-        return cache_fail(err, HD_EINVAL, "\"%s\": a brace is not closed", tag.ptr);
+        return hd_error_set(err, HD_EINVAL, "\"%s\": a brace is not closed", tag.ptr);
     if (!tag.len || tag.len > CACHE_TAG_BYTES)
-        return cache_fail(err, HD_EINVAL, "a tag has 1 to %d bytes", CACHE_TAG_BYTES);
+        return hd_error_set(err, HD_EINVAL, "a tag has 1 to %d bytes", CACHE_TAG_BYTES);
     while (cache_tag_column(tag, &at, &column))
         if (!column.len)
-            return cache_fail(err, HD_EINVAL, "\"%s\": which column stands in the braces?", tag.ptr);
+            return hd_error_set(err, HD_EINVAL, "\"%s\": which column stands in the braces?", tag.ptr);
     return HD_OK;
 }
 

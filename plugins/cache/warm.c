@@ -397,12 +397,12 @@ int32_t cache_warm_command(void *arg, const struct hd_call *call, struct hd_erro
     int32_t code;
 
     if (!w)
-        return cache_fail(err, HD_EUNSUPP, "reads are not noted: name a warm_file in [plugin cache]");
+        return hd_error_set(err, HD_EUNSUPP, "reads are not noted: name a warm_file in [plugin cache]");
     code = start_run(w, TICK_MS);
     if (code == HD_EBUSY)
-        return cache_fail(err, code, "reads are being run already");
+        return hd_error_set(err, code, "reads are being run already");
     if (code != HD_OK)
-        return cache_fail(err, code, "no memory");
+        return hd_error_set(err, code, "no memory");
     snprintf(said, sizeof(said), "%u reads", w->count);
     self->commands->message(call->result, said);
     return HD_OK;
@@ -469,18 +469,18 @@ int32_t cache_warm_start(struct cache *self, const struct cache_conf *conf, stru
         return HD_OK;
     self->warm = w = make(self, conf);
     if (!w || !w->places || !w->path)
-        return cache_fail(err, HD_ENOMEM, "no memory for the reads that are to be run again");
+        return hd_error_set(err, HD_ENOMEM, "no memory for the reads that are to be run again");
     w->replay = api->service(self->host, HD_SERVICE_REPLAY);
     w->scheduler = api->service(self->host, HD_SERVICE_SCHEDULER);
     if (!w->replay || !w->scheduler)
-        return cache_fail(err, HD_EVERSION, "this host lacks a service that warm_file needs");
+        return hd_error_set(err, HD_EVERSION, "this host lacks a service that warm_file needs");
     if (add_metrics(w) != HD_OK)
-        return cache_fail(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
+        return hd_error_set(err, HD_EFULL, "no room for the cache's metrics: see [host] max_metrics");
     load(w);
     if (conf->warm_interval_ms)
         w->again = self->loop->timer(self->host, (uint64_t)conf->warm_interval_ms, 1, on_interval, w);
     if (conf->warm_interval_ms && !w->again)
-        return cache_fail(err, HD_ENOMEM, "no memory for a timer");
+        return hd_error_set(err, HD_ENOMEM, "no memory for a timer");
     (void)start_run(w, FIRST_MS);
     return add_schedule(w, conf, err);
 }

@@ -39,7 +39,7 @@ struct read_head {
 
 static int32_t failed(struct hd_error *err, const char *what, const char *path)
 {
-    return cache_fail(err, HD_EIO, "%s: %s: %s", path, what, strerror(errno));
+    return hd_error_set(err, HD_EIO, "%s: %s: %s", path, what, strerror(errno));
 }
 
 static int write_all(int fd, const uint8_t *p, size_t len)
@@ -76,7 +76,7 @@ static int32_t replace(const char *path, const struct cache_bytes *b, struct hd_
     int fd, bad;
 
     if (snprintf(other, sizeof(other), "%s.new", path) >= (int)sizeof(other))
-        return cache_fail(err, HD_EINVAL, "%s: the name is too long", path);
+        return hd_error_set(err, HD_EINVAL, "%s: the name is too long", path);
     (void)unlink(other); /* left by a host that ended while it wrote */
     fd = open(other, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -110,7 +110,7 @@ int32_t cache_warm_file_write(const char *path, struct cache_warm_read *const *r
     }
     if (!b.failed)
         cache_put_number(&b, XXH3_64bits(b.p, b.len));
-    code = b.failed ? cache_fail(err, HD_ENOMEM, "%s: no memory", path) : replace(path, &b, err);
+    code = b.failed ? hd_error_set(err, HD_ENOMEM, "%s: no memory", path) : replace(path, &b, err);
     free(b.p);
     return code;
 }
@@ -119,8 +119,8 @@ int32_t cache_warm_file_write(const char *path, struct cache_warm_read *const *r
 
 static int32_t damaged(struct hd_error *err, const char *path, const char *how)
 {
-    return cache_fail(err, HD_EPROTO, "%s: %s; it is not used, and is replaced when the next one is written",
-                      path, how);
+    return hd_error_set(err, HD_EPROTO,
+                        "%s: %s; it is not used, and is replaced when the next one is written", path, how);
 }
 
 static int32_t open_file(const char *path, uint64_t most, int *fd, size_t *len, struct hd_error *err)
@@ -133,7 +133,7 @@ static int32_t open_file(const char *path, uint64_t most, int *fd, size_t *len, 
     if (fstat(*fd, &st))
         return failed(err, "cannot be looked at", path);
     if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-        return cache_fail(
+        return hd_error_set(
             err, HD_EPERM,
             "%s: must be a file of the host's own user that nobody else may read or write (chmod "
             "600): it holds values of statements",
@@ -151,7 +151,7 @@ static int32_t read_bytes(const char *path, uint64_t most, uint8_t **bytes, size
     size_t at = 0;
 
     if (code == HD_OK && !(*bytes = malloc(*len + 1)))
-        code = cache_fail(err, HD_ENOMEM, "%s: no memory", path);
+        code = hd_error_set(err, HD_ENOMEM, "%s: no memory", path);
     while (code == HD_OK && at < *len) {
         ssize_t n = read(fd, *bytes + at, *len - at);
 
@@ -211,7 +211,7 @@ static int32_t parse(const char *path, const uint8_t *bytes, size_t len, uint32_
         return damaged(err, path, "it is damaged");
     *reads = calloc(head.count + 1, sizeof(**reads));
     if (!*reads)
-        return cache_fail(err, HD_ENOMEM, "%s: no memory", path);
+        return hd_error_set(err, HD_ENOMEM, "%s: no memory", path);
     while (*count < head.count && *count < max) {
         struct cache_warm_read *r = read_one(bytes, end, &at);
 
