@@ -305,10 +305,12 @@ static void put_in_stores(struct cache *self, const struct cache_capture *c, int
 }
 
 /* The answer is complete: it is kept first, then those who have waited for it get it. */
-static void keep(struct cache *self, struct cache_capture *c, const struct hd_outcome *o)
+static void keep(struct cache *self, struct cache_capture *c, const struct hd_statement *st,
+                 const struct hd_outcome *o)
 {
     struct hd_cache_value value = {.size = sizeof(value)};
-    int good = !o->failed && !o->answered_by && !c->dropped &&
+    /* Settings that have become others meanwhile are not those of the key. */
+    int good = !o->failed && !o->answered_by && !c->dropped && !(st->flags & HD_STMT_SETTINGS_UNSURE) &&
                cache_capture_split(c, &value.describe, &value.bytes) && cache_capture_holds(c);
 
     if (good) {
@@ -331,5 +333,5 @@ void cache_read_complete(struct cache *self, const struct hd_statement *st, cons
     if (s)
         s->captures--;
     if (!cache_fetch_completed(*st->slot))
-        keep(self, *st->slot, o);
+        keep(self, *st->slot, st, o);
 }

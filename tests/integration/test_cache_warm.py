@@ -30,7 +30,7 @@ pg.execute(
     """
 )
 
-host = Host(pg, {})
+host = Host(pg, {}, start=False)
 WARM = os.path.join(host.dir, "cache.warm")
 
 
@@ -47,6 +47,10 @@ def sections(**cache):
         if name.startswith("node "):
             made[name]["control_user"] = "postgres"
     return made
+
+
+host.configure(sections())
+host.start()
 
 
 def restart(**cache):
@@ -111,9 +115,6 @@ READS = [
 
 @test("after a restart the hottest reads are answered from the cache at once: simple, extended, text, binary, described or not")
 def survives():
-    host.stop()
-    host.configure(sections())
-    host.start()
     with client() as w:
         for read in READS:
             heat(w, *read)
@@ -253,6 +254,17 @@ def passed_over():
     pg.execute("DROP TABLE gone")
     host.start()
     wait_for(lambda: metric("howdah_cache_warm_failed_total", reason="statement") >= 1, what="it is counted")
+    # Of the other one the host knows a verifier alone: what logs him in to the server only his own login shows.
+    with client(user="other", secret="other-secret") as w:
+        heat(w, query("SELECT v FROM item WHERE id = 8"))
+    host.stop()
+    verifier = pg.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'other'")[0][0]
+    host.configure({**sections(), "user other": {"password": None, "verifier": verifier}})
+    host.start()
+    wait_for(lambda: metric("howdah_cache_warm_failed_total", reason="login") >= 1, what="it is counted")
+    with client(user="other", secret="other-secret") as w:
+        heat(w, query("SELECT v FROM item WHERE id = 8"))
+    restart()
 
 
 @test("a relative path is refused, and without a file nothing is noted")
