@@ -1,7 +1,7 @@
 /*
  * Asking the servers' catalogs, and keeping what they say; see catalog.h.
  */
-#include "plug/catalog_parts.h"
+#include "plug/catalog_ask.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,19 +14,8 @@
 #include "plug/jobs.h"
 #include "plug/services.h"
 
-#define ASKING_MAX   64 /* questions under way */
-#define RETRY_NS     (5 * UINT64_C(1000000000))
-#define QUESTION_MS  10000
+#define ASKING_MAX   256  /* questions under way, or waiting */
 #define TEXT_MAX_LEN 1024 /* of a user, a role, a node, a database; of a search_path four times as much */
-
-/* One question on its way. */
-struct question {
-    struct hd_catalog *catalog;
-    struct hd_catalog_database *database;
-    struct hd_template *tmpl; /* held */
-    struct hd_hash128 key;
-    uint64_t generation;
-};
 
 /* --- dependencies -------------------------------------------------------------------------------------- */
 
@@ -59,6 +48,11 @@ static struct hd_catalog_entry **place_of(struct hd_catalog *c, struct hd_hash12
     while (*at && !hd_hash128_eq((*at)->key, key))
         at = &(*at)->next;
     return at;
+}
+
+struct hd_catalog_entry *hd_catalog_find(struct hd_catalog *c, struct hd_hash128 key)
+{
+    return *place_of(c, key);
 }
 
 static void forget(struct hd_catalog *c, struct hd_catalog_entry *e)
@@ -100,59 +94,6 @@ static struct hd_catalog_entry *entry_of(struct hd_catalog *c, struct hd_hash128
     if (++c->count > c->max)
         evict(c);
     return e;
-}
-
-/* --- answers ------------------------------------------------------------------------------------------- */
-
-static struct hd_dependencies *judge(const struct question *q, const struct hd_sql_result *r)
-{
-    struct hd_dependencies *d = hd_calloc(1, sizeof(*d));
-
-    if (!d)
-        return NULL;
-    atomic_store(&d->refs, 1);
-    d->database = q->database;
-    d->generation = q->generation;
-    if (!hd_catalog_judge(q->tmpl->facts, r->cells, r->rows, r->columns, &d->answer))
-        return d;
-    hd_dependencies_release(d);
-    return NULL;
-}
-
-static void log_failure(const struct question *q, const struct hd_sql_result *r)
-{
-    char why[200] = "its answer cannot be read";
-
-    if (r->code)
-        snprintf(why, sizeof(why), "%.*s", (int)r->message.len, r->message.ptr ? r->message.ptr : "");
-    hd_log(HD_LOG_WARNING, "the catalog could not be asked", HD_KV("node", q->database->node),
-           HD_KV("database", q->database->dbname), HD_KV("reason", why));
-}
-
-static void on_answer(void *arg, const struct hd_sql_result *r)
-{
-    struct question *q = arg;
-    struct hd_catalog *c = q->catalog;
-    struct hd_dependencies *d = r->code ? NULL : judge(q, r);
-    struct hd_catalog_entry *e;
-
-    if (!d && r->code != HD_ECANCELLED)
-        log_failure(q, r);
-    pthread_mutex_lock(&c->lock);
-    c->asking--;
-    c->failed += !d;
-    e = *place_of(c, q->key);
-    if (e) {
-        hd_dependencies_release(e->known);
-        e->known = d;
-        e->asking = 0;
-        e->retry_ns = d ? 0 : hd_now_ns() + RETRY_NS;
-        d = NULL;
-    }
-    pthread_mutex_unlock(&c->lock);
-    hd_dependencies_release(d);
-    hd_template_release(q->tmpl);
-    hd_free(q);
 }
 
 /* --- questions ----------------------------------------------------------------------------------------- */
@@ -218,46 +159,18 @@ static struct hd_hash128 key_of(const hd_template *t, const struct hd_catalog_sc
     return hd_hash128_more(more(h, s->search_path), &has_path, 1);
 }
 
-/* Sends the question; the lock is not held. */
-static int put_question(struct question *q, const struct scope *scope)
-{
-    struct hd_catalog *c = q->catalog;
-    struct hd_catalog_view view = scope->view;
-    struct hd_sql sql = {.size = sizeof(sql),
-                         .node = q->database->node,
-                         .database = q->database->dbname,
-                         .text = hd_catalog_question,
-                         .param_count = HD_CATALOG_PARAMS,
-                         .statement_timeout_ms = QUESTION_MS,
-                         .deadline_ms = QUESTION_MS};
-    struct hd_catalog_params params;
-    int64_t handle = HD_ENOMEM;
-
-    view.default_hidden = hd_jobs_conninfo_says(c->jobs, q->database->node, "search_path");
-    if (!hd_catalog_ask(q->tmpl->facts, q->tmpl->text, &view, &params)) {
-        sql.params = params.value;
-        handle = hd_jobs_sql(c->jobs, NULL, &sql, on_answer, q);
-    }
-    hd_catalog_params_free(&params);
-    return handle > 0 ? HD_OK : (int)handle;
-}
-
 /* Begins to ask for an entry that is marked as asking. HD_PENDING, or why not. */
 static int ask(struct hd_catalog *c, const hd_template *t, const struct scope *scope, struct hd_hash128 key,
-               struct hd_catalog_database *database, uint64_t generation)
+               struct hd_catalog_database *database)
 {
-    struct question *q = hd_malloc(sizeof(*q));
+    struct hd_catalog_view view = scope->view;
     struct hd_catalog_entry *e;
-    int code = HD_ENOMEM;
+    int code;
 
-    if (q) {
-        *q = (struct question){c, database, hd_template_hold(t), key, generation};
-        code = put_question(q, scope);
-        if (!code)
-            return HD_PENDING;
-        hd_template_release(q->tmpl);
-        hd_free(q);
-    }
+    view.default_hidden = hd_jobs_conninfo_says(c->jobs, database->node, "search_path");
+    code = hd_catalog_put_question(c, t, &view, key, database);
+    if (code == HD_PENDING)
+        return code;
     pthread_mutex_lock(&c->lock);
     c->asking--;
     e = *place_of(c, key);
@@ -297,7 +210,6 @@ int hd_catalog_dependencies(struct hd_catalog *c, const hd_template *t, const st
     struct hd_catalog_database *d;
     struct hd_hash128 key;
     struct scope scope;
-    uint64_t generation = 0;
     int begin = 0, code = HD_ENOMEM;
 
     *out = NULL;
@@ -310,11 +222,10 @@ int hd_catalog_dependencies(struct hd_catalog *c, const hd_template *t, const st
     d = hd_catalog_database(c, in->node, in->dbname);
     if (d) {
         atomic_store_explicit(&d->used_ns, hd_now_ns(), memory_order_relaxed);
-        generation = atomic_load(&d->generation); /* before the server is asked */
         code = look(c, key, out, &begin);
     }
     pthread_mutex_unlock(&c->lock);
-    return begin ? ask(c, t, &scope, key, d, generation) : code;
+    return begin ? ask(c, t, &scope, key, d) : code;
 }
 
 /* --- SHOW CATALOG -------------------------------------------------------------------------------------- */

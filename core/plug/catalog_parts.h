@@ -24,6 +24,8 @@ struct hd_catalog_database {
     const char *node, *dbname;
     _Atomic uint64_t generation;
     _Atomic uint64_t used_ns; /* when somebody asked last */
+    struct hd_list waiting;   /* questions that are to be put; guarded by the catalog's lock, */
+    uint32_t under_way;       /* and so is how many are on their way */
     char *fingerprint;        /* found last; NULL: none. The watching job's */
 };
 
@@ -61,6 +63,8 @@ struct hd_catalog {
 /* The database of that name, made if need be; NULL: no memory, or too many. Under the lock. */
 struct hd_catalog_database *hd_catalog_database(struct hd_catalog *c, struct hd_str node,
                                                 struct hd_str dbname);
+/* The entry with that key, or NULL. Under the lock. */
+struct hd_catalog_entry *hd_catalog_find(struct hd_catalog *c, struct hd_hash128 key);
 /* No answer that was given before this still stands. */
 void hd_catalog_new_generation(struct hd_catalog *c, struct hd_catalog_database *d);
 

@@ -35,6 +35,7 @@ static struct hd_catalog_database *make_database(struct hd_str node, struct hd_s
     text += node.len + 1;
     memcpy(text, dbname.ptr, dbname.len);
     d->dbname = text;
+    hd_list_init(&d->waiting);
     atomic_store(&d->generation, 1);
     return d;
 }

@@ -94,7 +94,8 @@ static char *session_options(const char *own)
     struct hd_strbuf b = HD_STRBUF_INIT;
     char *text;
 
-    hd_strbuf_printf(&b, "%s%s-c search_path=pg_catalog -c lock_timeout=%d -c statement_timeout=%d",
+    hd_strbuf_printf(&b,
+                     "%s%s-c search_path=pg_catalog -c jit=off -c lock_timeout=%d -c statement_timeout=%d",
                      own ? own : "", own ? " " : "", HD_SQL_LOCK_TIMEOUT_MS, HD_SQL_STATEMENT_TIMEOUT_MS);
     text = b.failed ? NULL : hd_strbuf_take(&b);
     hd_strbuf_free(&b);

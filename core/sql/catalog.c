@@ -88,11 +88,16 @@ int hd_catalog_ask(const struct hd_facts *f, const char *text, const struct hd_c
 {
     int code;
 
-    *out = (struct hd_catalog_params){
-        .arena = HD_ARENA_INIT,
-        .value = {view->user, view->role, view->search_path, view->default_hidden ? "t" : "f"}};
+    *out = (struct hd_catalog_params){.arena = HD_ARENA_INIT,
+                                      .value = {NULL, NULL, NULL, view->default_hidden ? "t" : "f"}};
     out->value[12] = text;
     out->value[14] = truncates(f) ? "t" : "f";
+    out->value[0] = hd_arena_strdup(&out->arena, view->user);
+    out->value[1] = hd_arena_strdup(&out->arena, view->role);
+    if (view->search_path)
+        out->value[2] = hd_arena_strdup(&out->arena, view->search_path);
+    if (!out->value[0] || !out->value[1] || (view->search_path && !out->value[2]))
+        return HD_ENOMEM;
     code = put_writes(out, f);
     if (!code)
         code = PUT_NAMES(out, 4, f->tables, f->n_tables, hd_fact_table);
@@ -103,6 +108,29 @@ int hd_catalog_ask(const struct hd_facts *f, const char *text, const struct hd_c
     if (!code)
         code = PUT_NAMES(out, 10, f->types, f->n_types, hd_fact_type);
     return code;
+}
+
+int hd_catalog_ask_together(const struct hd_catalog_params *const *each, uint32_t n,
+                            struct hd_catalog_params *out)
+{
+    *out = (struct hd_catalog_params){.arena = HD_ARENA_INIT};
+    for (unsigned k = 0; k < HD_CATALOG_PARAMS; k++) {
+        struct hd_strbuf b = HD_STRBUF_INIT;
+
+        hd_strbuf_putc(&b, '{');
+        for (uint32_t i = 0; i < n; i++) {
+            if (each[i]->value[k])
+                put_element(&b, each[i]->value[k]);
+            else
+                hd_strbuf_puts(&b, b.len > 1 ? ",NULL" : "NULL");
+        }
+        hd_strbuf_putc(&b, '}');
+        out->value[k] = b.failed ? NULL : hd_arena_strdup(&out->arena, b.data);
+        hd_strbuf_free(&b);
+        if (!out->value[k])
+            return HD_ENOMEM;
+    }
+    return HD_OK;
 }
 
 void hd_catalog_params_free(struct hd_catalog_params *p)

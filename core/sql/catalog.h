@@ -23,19 +23,25 @@ struct hd_catalog_view {
 
 #define HD_CATALOG_PARAMS 15
 
-/* Params of hd_catalog_question, as text; they live in `arena`, or are borrowed. */
+/* Params of hd_catalog_question, as text: NULL, or what the arrays have of one template; they live in
+ * `arena`, or are borrowed. */
 struct hd_catalog_params {
     struct hd_arena arena;
     const char *value[HD_CATALOG_PARAMS];
 };
 
-/* The statements; one without parameters tells by its one cell whether anything has changed. */
+/* The statements; the first asks about several templates, and the number of each, from 1, is in front of its
+ * rows; the one without parameters tells by its one cell whether anything has changed. */
 extern const char *const hd_catalog_question;
 extern const char *const hd_catalog_fingerprint;
 
-/* Borrows from all of its arguments. HD_OK or HD_ENOMEM; free it in either case. */
+/* About one template: what its element of each parameter is. Borrows from the text. HD_OK or HD_ENOMEM; free
+ * it in either case. */
 int hd_catalog_ask(const struct hd_facts *f, const char *text, const struct hd_catalog_view *view,
                    struct hd_catalog_params *out) HD_MUST_USE;
+/* The same of several at once: arrays of what each says. HD_OK or HD_ENOMEM; free it in either case. */
+int hd_catalog_ask_together(const struct hd_catalog_params *const *each, uint32_t n,
+                            struct hd_catalog_params *out) HD_MUST_USE;
 void hd_catalog_params_free(struct hd_catalog_params *p);
 
 /* One relation. */

@@ -4,6 +4,9 @@
  * touch by way of children, views and foreign keys. Private to catalog.c, which knows the parameters and
  * reads the rows.
  *
+ * It asks about several templates at once: each parameter is an array, with one element for each template,
+ * and the rows of the n-th begin with n.
+ *
  * A view's functions and operators are read out of its rule's tree, since built-in ones leave no dependency
  * in pg_depend. Own objects are those from 16384 on. How many relations there will be the planner cannot
  * know, and would compile for thousands: what looks things up for each of them takes them as an array, which
@@ -14,18 +17,21 @@
 
 /* clang-format off */
 static const char catalog_sql[] =
+    "SELECT q.n, a.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
+    "$8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[]) WITH "
+    "ORDINALITY AS q(p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15, n), LATERAL ( "
     "WITH RECURSIVE "
     "who AS ( "
-    "SELECT coalesce((SELECT oid FROM pg_roles WHERE rolname = $1), 0) AS login, $2::name AS role, "
+    "SELECT coalesce((SELECT oid FROM pg_roles WHERE rolname = q.p1), 0) AS login, q.p2::name AS role, "
     "(SELECT oid FROM pg_database WHERE datname = current_database()) AS db), "
     "setting AS ( "
-    "SELECT coalesce($3, "
+    "SELECT coalesce(q.p3, "
     "(SELECT substr(c, 13) FROM who, (SELECT setrole, setdatabase, unnest(setconfig) AS c FROM "
     "pg_db_role_setting) s "
     "WHERE setrole IN (0, login) AND setdatabase IN (0, db) AND c LIKE 'search\\_path=%' "
     "ORDER BY setrole <> 0 AND setdatabase <> 0 DESC, setrole <> 0 DESC, setdatabase <> 0 DESC LIMIT "
     "1), "
-    "CASE WHEN NOT $4::bool AND has_function_privilege('pg_show_all_file_settings()', 'EXECUTE') THEN "
+    "CASE WHEN NOT q.p4::bool AND has_function_privilege('pg_show_all_file_settings()', 'EXECUTE') THEN "
     "coalesce((SELECT setting FROM pg_show_all_file_settings() WHERE name = 'search_path' AND "
     "applied), "
     "(SELECT boot_val FROM pg_settings WHERE name = 'search_path')) END) AS value), "
@@ -46,7 +52,7 @@ static const char catalog_sql[] =
     "path p ON p.oid = n.oid "
     "WHERE c.relname = nm AND CASE s WHEN '' THEN p.oid IS NOT NULL ELSE n.nspname = s END "
     "ORDER BY p.ord LIMIT 1) AS oid "
-    "FROM unnest($5::text[], $6::text[]) WITH ORDINALITY AS m(s, nm, i)), "
+    "FROM unnest(q.p5::text[], q.p6::text[]) WITH ORDINALITY AS m(s, nm, i)), "
     "rel AS ( "
     "SELECT oid FROM base WHERE oid IS NOT NULL "
     "UNION "
@@ -57,7 +63,7 @@ static const char catalog_sql[] =
     "regexp_matches(w.ev_action::text, ':relid (\\d+)', 'g') AS m "
     "WHERE w.ev_class = r.oid AND c.relkind = 'v' AND w.ev_type = '1') x(oid)), "
     "target AS ( "
-    "SELECT b.oid FROM base b JOIN unnest($14::text[]) WITH ORDINALITY AS w(yes, i) USING (i) WHERE "
+    "SELECT b.oid FROM base b JOIN unnest(q.p14::text[]) WITH ORDINALITY AS w(yes, i) USING (i) WHERE "
     "b.oid IS NOT NULL AND yes = 't' "
     "UNION "
     "SELECT x.oid FROM target r, LATERAL ( "
@@ -68,7 +74,7 @@ static const char catalog_sql[] =
     "WHERE w.ev_class = r.oid AND c.relkind = 'v' AND w.ev_type = '1' "
     "UNION ALL "
     "SELECT conrelid FROM pg_constraint WHERE confrelid = r.oid AND contype = 'f' "
-    "AND ($15::bool OR confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))) x(oid)), "
+    "AND (q.p15::bool OR confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))) x(oid)), "
     "listed AS (SELECT oid FROM rel UNION SELECT oid FROM target), "
     "tree AS ( "
     "SELECT adbin::text AS t FROM pg_attrdef JOIN target r ON adrelid = r.oid "
@@ -100,13 +106,13 @@ static const char catalog_sql[] =
     "m, pg_operator o "
     "WHERE o.oid = m[1]::oid AND o.oprcode >= 16384 "
     "UNION "
-    "SELECT p.oid, i FROM unnest($7::text[], $8::text[]) WITH ORDINALITY AS f(s, nm, i), pg_proc p, "
+    "SELECT p.oid, i FROM unnest(q.p7::text[], q.p8::text[]) WITH ORDINALITY AS f(s, nm, i), pg_proc p, "
     "pg_namespace n "
     "WHERE p.proname = nm AND n.oid = p.pronamespace "
     "AND CASE s WHEN '' THEN n.oid IN (SELECT oid FROM path) ELSE n.nspname = s END), "
     "operator AS ( "
     "SELECT o.oid, o.oprname, n.nspname, o.oprcode, i "
-    "FROM unnest($9::text[], $10::text[]) WITH ORDINALITY AS f(s, nm, i), pg_operator o, "
+    "FROM unnest(q.p9::text[], q.p10::text[]) WITH ORDINALITY AS f(s, nm, i), pg_operator o, "
     "pg_namespace n "
     "WHERE o.oprname = nm AND n.oid = o.oprnamespace "
     "AND CASE s WHEN '' THEN n.oid IN (SELECT oid FROM path) ELSE n.nspname = s END), "
@@ -127,7 +133,7 @@ static const char catalog_sql[] =
     "a.attisdropped "
     "JOIN pg_type t ON t.oid = a.atttypid "
     "UNION "
-    "SELECT t.oid FROM unnest($11::text[], $12::text[]) AS f(s, nm), pg_type t, pg_namespace n "
+    "SELECT t.oid FROM unnest(q.p11::text[], q.p12::text[]) AS f(s, nm), pg_type t, pg_namespace n "
     "WHERE t.typname = nm AND n.oid = t.typnamespace "
     "AND CASE s WHEN '' THEN n.oid IN (SELECT oid FROM path) ELSE n.nspname = s END) "
     "SELECT 'path' AS what, NULL::bigint AS i, NULL::oid AS oid, NULL::text AS schema, value AS "
@@ -147,7 +153,7 @@ static const char catalog_sql[] =
     "THEN 'i' ELSE '' END "
     "|| CASE WHEN EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = c.oid AND f.contype = 'f' "
     "AND f.confrelid = ANY (ARRAY(SELECT oid FROM target)) "
-    "AND ($15::bool OR f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))) THEN "
+    "AND (q.p15::bool OR f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))) THEN "
     "'k' ELSE '' END "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (ARRAY(SELECT "
     "oid FROM listed)) "
@@ -194,11 +200,11 @@ static const char catalog_sql[] =
     "FROM run r JOIN pg_proc p ON p.oid = r.oid JOIN pg_namespace n ON n.oid = p.pronamespace "
     "WHERE p.provolatile <> 'i' "
     "UNION ALL "
-    "SELECT 'nofunction', i, NULL, NULL, nm, NULL, NULL FROM unnest($7::text[], $8::text[]) WITH "
+    "SELECT 'nofunction', i, NULL, NULL, nm, NULL, NULL FROM unnest(q.p7::text[], q.p8::text[]) WITH "
     "ORDINALITY AS f(s, nm, i) "
     "WHERE NOT EXISTS (SELECT FROM called c WHERE c.i = f.i) "
     "UNION ALL "
-    "SELECT 'nooperator', i, NULL, NULL, nm, NULL, NULL FROM unnest($9::text[], $10::text[]) WITH "
+    "SELECT 'nooperator', i, NULL, NULL, nm, NULL, NULL FROM unnest(q.p9::text[], q.p10::text[]) WITH "
     "ORDINALITY AS f(s, nm, i) "
     "WHERE NOT EXISTS (SELECT FROM operator o WHERE o.i = f.i) "
     "UNION ALL "
@@ -223,14 +229,14 @@ static const char catalog_sql[] =
     "WHERE p.oid >= 16384 AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1 AND "
     "p.provolatile <> 'i' "
     "AND (t.typtype = 'p' OR t.typrelid IN (SELECT oid FROM rel)) AND position(lower(p.proname) IN "
-    "lower($13)) > 0 "
+    "lower(q.p13)) > 0 "
     "UNION ALL "
     "SELECT 'view', NULL, oid, nspname, relname, x, NULL FROM view, LATERAL ( "
     "SELECT 'v' WHERE tree ~ '\\{TABLESAMPLECLAUSE |:hasForUpdate true' "
     "UNION ALL "
     "SELECT 's' WHERE tree ~ '\\{(SQLVALUEFUNCTION|ROWCOMPAREEXPR|CURRENTOFEXPR|NEXTVALUEEXPR) ' "
     "OR tree ~ '\\{COERCEVIAIO ' AND tree ~ ':resulttype "
-   "(24|1082|1083|1114|1184|1266|2202|2203|2204|2205|2206|4089|4096) ') y(x)";
+   "(24|1082|1083|1114|1184|1266|2202|2203|2204|2205|2206|4089|4096) ') y(x)) a";
 /* clang-format on */
 
 /* What changes whenever a definition does that an answer to the above hangs on. Temporary relations come and

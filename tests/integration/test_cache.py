@@ -590,6 +590,22 @@ def two_phase_unknown():
         equal(reader.query(PET), [["around"]])
 
 
+@test("after DDL the catalog is asked about many templates together, and each is answered as PostgreSQL would")
+def many_templates():
+    columns = ["id", "name", "at", "n", "raw", "f"]
+    reads = ["SELECT %s FROM item WHERE id = 1" % ", ".join(columns[a:b]) for a in range(6) for b in range(a + 1, 7)]
+    reads += ["SELECT count(*) FROM %s" % t for t in ("owner", "pet", "part", "names", "counted", "second.item")]
+    with client() as w:
+        for _ in range(2):
+            for sql in reads:
+                same_as_direct(w, sql)
+            for sql in reads:
+                warm(w, query(sql))
+                same_as_direct(w, sql)
+            w.query("CREATE TABLE many (id int)")
+            w.query("DROP TABLE many")
+
+
 # --- rules ---
 
 

@@ -352,7 +352,35 @@ static void no_memory(void)
     hd_scan_free(&scan);
 }
 
-UNIT_MAIN("sql catalog", {"names become arrays", names_become_arrays}, {"rows are judged", rows_are_judged},
+/* Each parameter is an array, with an element of each template; what is an array itself is one as text. */
+static void several_are_asked_together(void)
+{
+    static const struct hd_catalog_view other = {.user = "o\"ne", .role = "r", .search_path = "a, b"};
+    struct hd_facts *f = facts_of("select x from t"), *g = facts_of("select y from s.\"q\\\"");
+    struct hd_catalog_params p, q, all;
+    const struct hd_catalog_params *const each[] = {&p, &q};
+
+    CU_ASSERT_EQUAL_FATAL(hd_catalog_ask(f, "one", &view, &p), HD_OK);
+    CU_ASSERT_EQUAL_FATAL(hd_catalog_ask(g, "two", &other, &q), HD_OK);
+    CU_ASSERT_EQUAL_FATAL(hd_catalog_ask_together(each, 2, &all), HD_OK);
+    CU_ASSERT_STRING_EQUAL(all.value[0], "{\"u\",\"o\\\"ne\"}");
+    CU_ASSERT_STRING_EQUAL(all.value[2], "{NULL,\"a, b\"}");
+    CU_ASSERT_STRING_EQUAL(all.value[3], "{\"f\",\"f\"}");
+    CU_ASSERT_STRING_EQUAL(all.value[4], "{\"{\\\"\\\"}\",\"{\\\"s\\\"}\"}");
+    CU_ASSERT_STRING_EQUAL(all.value[5], "{\"{\\\"t\\\"}\",\"{\\\"q\\\\\\\\\\\"}\"}");
+    CU_ASSERT_STRING_EQUAL(all.value[12], "{\"one\",\"two\"}");
+    hd_catalog_params_free(&all);
+    CU_ASSERT_EQUAL_FATAL(hd_catalog_ask_together(each, 1, &all), HD_OK);
+    CU_ASSERT_STRING_EQUAL(all.value[2], "{NULL}");
+    hd_catalog_params_free(&all);
+    hd_catalog_params_free(&p);
+    hd_catalog_params_free(&q);
+    hd_facts_free(f);
+    hd_facts_free(g);
+}
+
+UNIT_MAIN("sql catalog", {"names become arrays", names_become_arrays},
+          {"several are asked together", several_are_asked_together}, {"rows are judged", rows_are_judged},
           {"tables are listed", tables_are_listed},
           {"columns and parents are given out", columns_and_parents_are_given_out},
           {"only plain reads are proved", only_plain_reads_are_proved},
