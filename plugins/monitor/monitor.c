@@ -3,8 +3,13 @@
  */
 #include "monitor.h"
 
+#include "collect.h"
 #include "commands.h"
 #include "history.h"
+#include "events.h"
+#include "machine.h"
+#include "report.h"
+#include "slow.h"
 #include "templates.h"
 #include "web.h"
 
@@ -30,6 +35,37 @@ static const struct hd_option options[] = {
      HD_OPT_DURATION, R, offsetof(struct mon_conf, template_interval), 0},
     {"top", "20", NULL, "Templates that are metrics of their own: the costliest of late", 1, 1000, HD_OPT_INT,
      R, offsetof(struct mon_conf, top), 0},
+    {"collect", "yes", NULL, "Asks the PostgreSQL servers how they are, as their control_user", 0, 0,
+     HD_OPT_BOOL, R, offsetof(struct mon_conf, collect), 0},
+    {"collect_scale", "1", NULL, "The times between a collector's questions are multiplied by this", 0.01,
+     1000, HD_OPT_REAL, R, offsetof(struct mon_conf, collect_scale), 0},
+    {"collect_timeout", "2s", NULL, "Longest time that a question to a server may take", 10, 60000,
+     HD_OPT_DURATION, R, offsetof(struct mon_conf, collect_timeout), 0},
+    {"databases", NULL, NULL, "Databases of the servers whose tables are looked into; the busiest when empty",
+     0, 0, HD_OPT_LIST, R, offsetof(struct mon_conf, databases), 0},
+    {"max_databases", "5", NULL, "The busiest databases of a server that are looked into", 1, 32, HD_OPT_INT,
+     R, offsetof(struct mon_conf, max_databases), 0},
+    {"max_findings", "3000", NULL, "Metrics that collectors may make; what is past it is counted", 100,
+     100000, HD_OPT_INT, R, offsetof(struct mon_conf, max_findings), 0},
+    {"collectors", NULL, NULL, "Plugins that collect as well (howdah.collector/1)", 0, 0, HD_OPT_LIST, 0,
+     offsetof(struct mon_conf, collectors), 0},
+    {"slow_threshold", "1s", NULL, "A statement that takes so long is slow; 0: none is by that alone", 0,
+     86400000, HD_OPT_DURATION, R, offsetof(struct mon_conf, slow_threshold), 0},
+    {"slow_factor", "10", NULL,
+     "So is one that takes so many times as long as its template usually does; 0: none is", 0, 1000000,
+     HD_OPT_REAL, R, offsetof(struct mon_conf, slow_factor), 0},
+    {"slow_floor", "100ms", NULL, "What takes less is never slow by slow_factor", 1, 86400000,
+     HD_OPT_DURATION, R, offsetof(struct mon_conf, slow_floor), 0},
+    {"slow_keep", "200", NULL, "Slow statements that are remembered", 1, 10000, HD_OPT_INT, 0,
+     offsetof(struct mon_conf, slow_keep), 0},
+    {"slow_rate", "50", NULL,
+     "Slow statements a second that are recorded, the others are only counted; 0: all", 0, 1000000,
+     HD_OPT_INT, R, offsetof(struct mon_conf, slow_rate), 0},
+    {"report_folder", NULL, NULL,
+     "Folder that each day's report is written to, as text, JSON and HTML; none when empty", 0, 0,
+     HD_OPT_STRING, R, offsetof(struct mon_conf, report_folder), 0},
+    {"report_time", "06:00", NULL, "When that is done, by the machine's clock", 0, 0, HD_OPT_STRING, R,
+     offsetof(struct mon_conf, report_time), 0},
 };
 
 /* --- every second -----------------------------------------------------------------------------------------
@@ -43,6 +79,9 @@ static void on_timer(void *arg)
     if (b)
         mon_series_sample(self->series, mon_wall_seconds(), mon_now_ns(), b);
     mon_templates_tick(self);
+    mon_machine_tick(self->machine);
+    mon_collect_tick(self);
+    mon_report_tick(self);
     mon_history_flush(self, 0);
 }
 
@@ -67,6 +106,11 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
     (void)arg;
     if (c->history.len && c->history.ptr[0] != '/')
         return hd_error_set(err, HD_EINVAL, "history must be a path from the root: %s", c->history.ptr);
+    if (mon_report_minute(c->report_time) < 0)
+        return hd_error_set(err, HD_EINVAL, "report_time must be HH:MM: %s", c->report_time.ptr);
+    if (c->report_folder.len && c->report_folder.ptr[0] != '/')
+        return hd_error_set(err, HD_EINVAL, "report_folder must be a path from the root: %s",
+                            c->report_folder.ptr);
     return HD_OK;
 }
 
@@ -78,20 +122,24 @@ static int32_t service(struct mon *self, const char *name, const void **out, str
 
 static int32_t find_services(struct mon *self, struct hd_error *err)
 {
-    const void *metrics, *bus, *commands, *loop, *jobs;
+    const void *metrics, *bus, *commands, *loop, *jobs, *nodes, *template;
     int32_t code;
 
     if ((code = service(self, HD_SERVICE_METRICS, &metrics, err)) ||
         (code = service(self, HD_SERVICE_BUS, &bus, err)) ||
         (code = service(self, HD_SERVICE_COMMANDS, &commands, err)) ||
         (code = service(self, HD_SERVICE_LOOP, &loop, err)) ||
-        (code = service(self, HD_SERVICE_JOBS, &jobs, err)))
+        (code = service(self, HD_SERVICE_JOBS, &jobs, err)) ||
+        (code = service(self, HD_SERVICE_NODES, &nodes, err)) ||
+        (code = service(self, HD_SERVICE_TEMPLATE, &template, err)))
         return code;
     self->metrics = metrics;
     self->bus = bus;
     self->commands = commands;
     self->loop = loop;
     self->jobs = jobs;
+    self->nodes = nodes;
+    self->template = template;
     return HD_OK;
 }
 
@@ -114,21 +162,32 @@ static int32_t add_commands(struct mon *self, struct hd_error *err)
     static const struct {
         const char *name, *usage, *doc;
         int32_t (*fn)(void *arg, const struct hd_call *call, struct hd_error *err);
+        uint32_t flags;
     } commands[] = {
         {"SHOW HISTORY", MON_HISTORY_USAGE,
          "What a series was worth: of the last hour by the second, of a week by "
          "the minute, of thirteen months by the hour",
-         mon_show_history},
+         mon_show_history, HD_CMDF_READ_ONLY},
+        {"SHOW COLLECTORS", "", "What is asked of servers and plugins, how often, and how it goes",
+         mon_show_collectors, HD_CMDF_READ_ONLY},
         {"SHOW SERIES", "[PART OF A NAME]", "The series that are sampled, with their units and last values",
-         mon_show_series},
+         mon_show_series, HD_CMDF_READ_ONLY},
         {"SHOW TEMPLATES", MON_TEMPLATES_USAGE,
-         "All that is counted of each statement, per database and user", mon_show_templates},
+         "All that is counted of each statement, per database and user", mon_show_templates,
+         HD_CMDF_READ_ONLY},
+        {"SHOW SLOW", "[TOP n]", "Slow statements, the last first, without their values", mon_show_slow,
+         HD_CMDF_READ_ONLY},
+        {"SHOW SLOW PLAN", "number", "The generic plan of a slow statement; nothing is run",
+         mon_show_slow_plan, HD_CMDF_READ_ONLY},
+        {"REPORT", MON_REPORT_USAGE, "What has happened, and how that differs from the same span before",
+         mon_report_command, HD_CMDF_READ_ONLY},
+        {"SLOW RESET", "", "Forgets the slow statements", mon_slow_reset, 0},
     };
     int32_t code = HD_OK;
 
     for (unsigned i = 0; !code && i < sizeof(commands) / sizeof(commands[0]); i++)
         code = self->commands->add(self->host, commands[i].name, commands[i].usage, commands[i].doc,
-                                   HD_CMDF_READ_ONLY, commands[i].fn, self, err);
+                                   commands[i].flags, commands[i].fn, self, err);
     return code;
 }
 
@@ -139,7 +198,14 @@ static int32_t start_parts(struct mon *self, struct hd_error *err)
     self->series = mon_series_new(self->host, self->metrics, (uint32_t)self->conf->max_series);
     if (!self->series)
         return hd_error_set(err, HD_ENOMEM, "no memory for the series");
+    self->findings_lost = self->metrics->get(self->host, HD_METRIC_COUNTER, "howdah_findings_lost_total",
+                                             "Findings of collectors past max_findings", NULL, 0);
+    self->machine = mon_machine_new(self);
+    if (!self->machine)
+        return hd_error_set(err, HD_ENOMEM, "no memory to look at the machine");
     if ((code = mon_history_start(self, err)) || (code = mon_templates_start(self, err)) ||
+        (code = mon_collect_start(self, err)) || (code = mon_slow_start(self, err)) ||
+        (code = mon_events_start(self, err)) || (code = mon_views_start(self, err)) ||
         (code = add_commands(self, err)) || (code = mon_web_start(self->host, err)))
         return code;
     self->timer = self->loop->timer(self->host, 1000, 1, on_timer, self);
@@ -148,6 +214,14 @@ static int32_t start_parts(struct mon *self, struct hd_error *err)
 
 static void free_parts(struct mon *self)
 {
+    mon_slow_free(self->slow);
+    self->slow = NULL;
+    mon_collect_free(self->collect);
+    mon_machine_free(self->machine);
+    free(self->views);
+    self->collect = NULL;
+    self->machine = NULL;
+    self->views = NULL;
     mon_templates_free(self->templates);
     mon_history_free(self->history);
     mon_series_free(self->series);
@@ -182,6 +256,8 @@ static void reload(void *arg, const struct hd_conf *conf)
 
     self->conf = conf->conf;
     mon_series_limit(self->series, (uint32_t)self->conf->max_series);
+    mon_collect_reload(self);
+    mon_slow_reload(self);
 }
 
 /* What was sampled is written before the end. */
@@ -191,6 +267,7 @@ static int32_t stop(void *arg)
 
     self->stopping = 1;
     self->loop->untimer(self->timer);
+    mon_slow_stop(self);
     mon_history_flush(self, 1);
     return atomic_fetch_sub_explicit(&self->errands, 1, memory_order_acq_rel) == 1 ? HD_OK : HD_PENDING;
 }

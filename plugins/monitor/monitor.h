@@ -7,6 +7,7 @@
 #define MONITOR_MONITOR_H
 
 #include <howdah/howdah.h>
+#include <howdah/collector.h>
 #include <howdah/statement_stats.h>
 #include <stdatomic.h>
 
@@ -21,10 +22,34 @@ struct mon_conf {
     int64_t max_series;
     int64_t template_interval; /* ms */
     int64_t top;
+    int32_t collect;
+    double collect_scale;
+    int64_t collect_timeout; /* ms */
+    struct hd_str_list databases;
+    int64_t max_databases;
+    int64_t max_findings;
+    struct hd_str_list collectors;
+    int64_t slow_threshold; /* ms */
+    double slow_factor;
+    int64_t slow_floor; /* ms */
+    int64_t slow_keep;
+    int64_t slow_rate;
+    struct hd_str report_folder, report_time;
 };
 
 struct mon_history;
 struct mon_templates;
+struct mon_collect;
+struct mon_machine;
+struct mon_slow;
+struct mon_view;
+struct mon;
+
+/* What a command that shows a view is registered with. */
+struct mon_view_of {
+    struct mon *self;
+    const struct mon_view *view;
+};
 
 /* The instance. All of it is [control] unless it says otherwise. */
 struct mon {
@@ -34,6 +59,8 @@ struct mon {
     const struct hd_commands_v1 *commands;
     const struct hd_loop_v1 *loop;
     const struct hd_jobs_v1 *jobs;
+    const struct hd_nodes_v1 *nodes;
+    const struct hd_template_v1 *template;
     const struct mon_conf *conf;
     /* The counting plugin; NULL: it does not run. */
     const struct hd_statement_stats_v1 *stats;
@@ -41,6 +68,15 @@ struct mon {
     struct mon_series_set *series;
     struct mon_history *history;
     struct mon_templates *templates;
+    struct mon_collect *collect;
+    struct mon_machine *machine;
+    struct mon_slow *slow;
+    struct mon_view_of *views;
+    uint64_t findings; /* metrics that were found; bound: max_findings */
+    int64_t findings_lost;
+    int64_t report_day; /* that a report was written on */
+    int64_t events_second;
+    uint32_t events_count; /* within it */
     hd_timer *timer;
     /* One for being started, and one for each errand under way: jobs, gatherings. [any] */
     _Atomic uint32_t errands;

@@ -55,6 +55,10 @@ struct mon_template {
     uint32_t bin_count;
 };
 
+/* Adds `more` to bins in rising order, which are malloc'ed or NULL. */
+int32_t mon_bins_merge(struct hd_stats_bin **bins, uint32_t *count, const struct hd_stats_bin *more,
+                       uint32_t more_count);
+
 /* Adds to what is there of that template at `time`. MON_MINUTE or MON_HOUR. */
 int32_t mon_store_add_template(struct mon_store *s, int grain, int64_t time, const struct mon_template *t);
 

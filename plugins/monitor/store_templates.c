@@ -6,32 +6,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bins of a latency sketch as bytes: pairs of the bin's number and its count, in rising order. */
-static int32_t merge_bins(sqlite3_stmt *get, const struct mon_template *t, struct hd_stats_bin **out,
-                          uint32_t *n)
+int32_t mon_bins_merge(struct hd_stats_bin **to, uint32_t *count, const struct hd_stats_bin *more,
+                       uint32_t more_count)
 {
-    uint32_t old_count = (uint32_t)((size_t)sqlite3_column_bytes(get, 0) / sizeof(struct hd_stats_bin));
-    uint32_t room = old_count + t->bin_count, i = 0, k = 0;
-    /* The old ones stand behind what they are merged to, which never overtakes them. */
-    struct hd_stats_bin *bins = malloc((room + 1) * sizeof(*bins)), *old = bins + t->bin_count;
+    struct hd_stats_bin *bins = malloc((*count + more_count + 1) * sizeof(*bins)), *old = *to;
+    uint32_t i = 0, k = 0, n = 0;
 
     if (!bins)
         return HD_ENOMEM;
-    if (old_count)
-        memcpy(old, sqlite3_column_blob(get, 0), old_count * sizeof(*old));
-    *n = 0;
-    while (i < old_count || k < t->bin_count) {
-        if (k == t->bin_count || (i < old_count && old[i].bin < t->bins[k].bin)) {
-            bins[(*n)++] = old[i++];
-        } else if (i == old_count || old[i].bin > t->bins[k].bin) {
-            bins[(*n)++] = t->bins[k++];
+    while (i < *count || k < more_count) {
+        if (k == more_count || (i < *count && old[i].bin < more[k].bin)) {
+            bins[n++] = old[i++];
+        } else if (i == *count || old[i].bin > more[k].bin) {
+            bins[n++] = more[k++];
         } else {
-            bins[*n] = old[i++];
-            bins[(*n)++].count += t->bins[k++].count;
+            bins[n] = old[i++];
+            bins[n++].count += more[k++].count;
         }
     }
-    *out = bins;
+    free(old);
+    *to = bins;
+    *count = n;
     return HD_OK;
+}
+
+/* Bins of a latency sketch are kept as bytes: pairs of the bin's number and its count, in rising order. */
+static int32_t merge_bins(sqlite3_stmt *get, const struct mon_template *t, struct hd_stats_bin **out,
+                          uint32_t *n)
+{
+    int32_t code;
+
+    *n = (uint32_t)((size_t)sqlite3_column_bytes(get, 0) / sizeof(struct hd_stats_bin));
+    *out = malloc((*n + 1) * sizeof(struct hd_stats_bin));
+    if (!*out)
+        return HD_ENOMEM;
+    if (*n)
+        memcpy(*out, sqlite3_column_blob(get, 0), *n * sizeof(struct hd_stats_bin));
+    code = mon_bins_merge(out, n, t->bins, t->bin_count);
+    if (code) {
+        free(*out);
+        *out = NULL;
+    }
+    return code;
 }
 
 static void bind_key(sqlite3_stmt *st, int grain, int64_t time, const struct mon_template *t)

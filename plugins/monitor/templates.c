@@ -341,6 +341,8 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
         }
         digest(t);
     }
+    if (code != HD_OK && !t->primed)
+        t->at_ns = 0; /* the workers have just been starting: again at the next tick */
     t->busy = 0;
     mon_errand_end(self);
 }

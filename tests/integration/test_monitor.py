@@ -1,5 +1,6 @@
 """The plugin monitor: series and their history on disk, templates per database and user, bounds and faults."""
 
+import json
 import os
 import sqlite3
 import struct
@@ -259,6 +260,140 @@ def alone():
             history(host, "howdah_clients", "5m")
         host.control("plugin", "monitor", "enable")
         wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample after it")
+
+
+def slow(host, *words):
+    return host.console("SHOW SLOW " + " ".join(words))
+
+
+@test("slow statements are recorded, by a threshold or by their own past, without values")
+def slow_statements():
+    keys = {"slow_threshold": "400ms", "slow_factor": 5, "slow_floor": "50ms", "slow_rate": 0, "slow_keep": 5}
+    with Host(pg, configured(**keys)) as host:
+        with host.connect(application_name="sleeper") as c:
+            cursor = psycopg.ClientCursor(c)
+            cursor.execute("SELECT pg_sleep(0.1), 'my-secret'")
+            equal(slow(host), [])
+            cursor.execute("SELECT pg_sleep(0.45), 'my-secret'")
+            [row] = slow(host)
+            equal((row["user"], row["database"], row["application"], row["node"], row["rows"], row["sqlstate"]),
+                  ("app", "shop", "sleeper", "main", 1, "00000"))
+            assert 450 <= row["total_ms"] < 5000 and 90 < row["usual_ms"] < 300, row
+            equal(row["statement"], "select pg_sleep($1), $2")
+            # Often fast, then slow for what it is.
+            for _ in range(25):
+                cursor.execute("SELECT name, pg_sleep(0.001) FROM item WHERE id = 1")
+            cursor.execute("SELECT name, pg_sleep(0.2) FROM item WHERE id = 1")
+            row = slow(host, "TOP", "1")[0]
+            assert "from item" in row["statement"] and row["total_ms"] > 5 * row["usual_ms"], row
+            for _ in range(6):
+                cursor.execute("SELECT pg_sleep(0.41)")
+            equal([r["number"] for r in slow(host)], [8, 7, 6, 5, 4])
+            equal(float(host.console("SHOW METRICS howdah_slow_statements_total")[0]["value"]), 8)
+        assert "my-secret" not in str(slow(host)) + host.log_text()
+        host.console("SLOW RESET")
+        equal(slow(host), [])
+
+
+@test("a slow statement's plan is its generic one, as its user, and nothing is run")
+def plans():
+    keys = {"slow_threshold": "50ms", "slow_rate": 0}
+    conf = {**configured(**keys), "node main": {"control_user": "postgres"}}
+    with pg.connect(user="app", password="secret") as c:
+        c.execute("CREATE TABLE called (n int)")
+        c.execute("CREATE FUNCTION slowly(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS"
+                  " $$BEGIN PERFORM pg_sleep(0.1); INSERT INTO called VALUES (i); RETURN i; END$$")
+    with Host(pg, conf) as host:
+        with host.connect() as c:
+            psycopg.ClientCursor(c).execute("SELECT slowly(1), name FROM item WHERE id = 7")
+            c.execute("UPDATE item SET name = 'x' WHERE id = %s AND slowly(2) = 2", (8,))
+            psycopg.ClientCursor(c).execute("CREATE TABLE other AS SELECT pg_sleep(0.1)::text")
+        rows = {r["statement"][:6]: r["number"] for r in slow(host)}
+        plan = "\n".join(r["plan"] for r in host.console("SHOW SLOW PLAN %d" % rows["select"]))
+        assert "Index Scan using item_pkey on" in plan and "(id = $2)" in plan, plan
+        plan = "\n".join(r["plan"] for r in host.console("SHOW SLOW PLAN %d" % rows["update"]))
+        assert "Update on" in plan, plan
+        with expect_error(match="has a plan"):
+            host.console("SHOW SLOW PLAN %d" % rows["create"])
+        with expect_error(match="no slow statement"):
+            host.console("SHOW SLOW PLAN 999")
+        # Called once each, by the statements themselves.
+        equal(pg.execute("SELECT n FROM called ORDER BY n"), [(1,), (2,)])
+        # A role that may not read the table gets no plan.
+        with host.connect() as c:
+            psycopg.ClientCursor(c).execute("SELECT count(*), pg_sleep(0.1) FROM item")
+        pg.execute("ALTER TABLE item OWNER TO postgres")
+        with expect_error(match="permission denied"):
+            host.console("SHOW SLOW PLAN %d" % slow(host, "TOP", "1")[0]["number"])
+        pg.execute("ALTER TABLE item OWNER TO app")
+
+
+def report(host, *words):
+    [row] = host.console("REPORT " + " ".join(words))
+    return row["report"]
+
+
+@test("a report tells what came, and how that differs from before", timeout=100)
+def reports():
+    path = new_history()
+    with Host(pg, configured(path, template_interval="1s")) as host:
+        with host.connect() as c:
+            cursor = psycopg.ClientCursor(c)
+            cursor.execute("SELECT 1")
+            members = lambda: float(host.console("SHOW METRICS howdah_top_templates")[0]["value"])
+            wait_for(lambda: members() >= 1, what="the first gathering")
+
+            def told(kind="HOURLY"):
+                return json.loads(report(host, kind, "JSON"))
+
+            for _ in range(30):
+                cursor.execute("SELECT name AS reported FROM item WHERE id = 5 AND '<b>' <> 'x'")
+            with expect_error("22012"):
+                cursor.execute("SELECT 1 / 0 AS reported")
+            c.execute("CREATE TABLE made_for_a_report ()")
+            now = wait_for(lambda: (lambda r: r["now"]["errors"] >= 1 and r["now"]["calls"] >= 31 and r)(told()), what="the calls")
+            [one] = [t for t in now["slowest"] if "reported from item" in t["statement"]]
+            equal((one["now"]["calls"], one["user"], one["database"]), (30, "app", "shop"))
+            assert 0 < one["now"]["p50_ms"] <= one["now"]["p95_ms"] <= one["now"]["p99_ms"], one
+            equal(now["before"]["calls"], 0)
+            assert any(e["topic"] == "ddl.observed" and e["text"] == "CREATE TABLE" for e in now["events"]), now["events"]
+            assert any(s["series"].startswith("howdah_clients") and s["points"] for s in told("REALTIME")["series"])
+        # The hour before, in which the same took a third of the time: a regression now.
+        host.stop()
+        with sqlite3.connect(path) as db:
+            hour = int(time.time()) // 3600 * 3600
+            db.execute("INSERT INTO template SELECT grain, start - 3600, fingerprint, db, user, calls, errors, answered, rows,"
+                       " bytes, total / 3, queue, server / 3, longest, ?1 FROM template WHERE grain = 1 AND calls >= 20",
+                       (struct.pack("IIQ", 64, 0, 30),))
+        db.close()
+        host.start()
+        then = json.loads(report(host, "HOURLY", "JSON"))
+        [worse] = [t for t in then["regressions"] if "reported from item" in t["statement"]]
+        assert worse["p95_change_percent"] > 50 and worse["before"]["calls"] == 30, worse
+        equal(then["before"]["calls"], 30)
+        text = report(host, "HOURLY")
+        assert "reported from item" in text and "Regressions" in text, text
+        page = report(host, "DAILY", "HTML")
+        assert page.startswith("<!doctype html>") and "&lt;&gt;" in page and "reported from item" in page, page[:3000]
+        assert "<script" not in page and "http" not in page.replace("http://www.w3.org", ""), page
+        for kind in ("REALTIME", "WEEKLY"):
+            assert report(host, kind, "TEXT") and report(host, kind, "HTML")
+        for bad in ("", "YEARLY", "DAILY PDF", "DAILY HTML now"):
+            with expect_error(match="usage"):
+                report(host, bad)
+
+
+@test("the day's report is written at its time", timeout=100)
+def daily():
+    folder = temp_dir()
+    at = time.localtime(time.time() + 1)
+    keys = {"report_folder": folder, "report_time": time.strftime("%H:%M", at)}
+    with Host(pg, configured(**keys)) as host:
+        names = lambda: sorted(n.split(".")[-1] for n in os.listdir(folder) if n.startswith("daily-"))
+        wait_for(lambda: names() == ["html", "json", "txt"], what="three files", timeout=70)
+        host.wait_log("the day's report was written")
+    result = Host(pg, configured(report_time="25:00"), start=False).run("-t")
+    assert result.returncode != 0 and "report_time must be HH:MM" in result.stderr + result.stdout, result
 
 
 main()

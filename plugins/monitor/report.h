@@ -1,0 +1,34 @@
+/*
+ * Reports: what has happened in the last five minutes, hour, day or week, and how that differs from the same
+ * span before: totals, the slowest and the most changed templates, regressions, series with their plots, and
+ * events. A report is a JSON value first; its text and its page are made of it. REPORT REALTIME | HOURLY |
+ * DAILY | WEEKLY.
+ */
+#ifndef MONITOR_REPORT_H
+#define MONITOR_REPORT_H
+
+#include <jansson.h>
+
+#include "monitor.h"
+
+enum mon_report_kind { MON_REALTIME, MON_HOURLY, MON_DAILY, MON_WEEKLY, MON_REPORTS };
+
+extern const struct mon_report_span {
+    const char *name;
+    int64_t seconds;
+    int grain;
+} mon_report_spans[MON_REPORTS];
+
+/* Builds it from the history; `to` is where the span ends. NULL: no memory, or the history cannot be read.
+ * `stats` may be NULL. [job] */
+json_t *mon_report_build(struct mon_store *store, const struct hd_statement_stats_v1 *stats,
+                         enum mon_report_kind kind, int64_t to);
+/* The caller frees them; NULL: no memory. [any] */
+char *mon_report_text(const json_t *report);
+char *mon_report_html(const json_t *report);
+
+int32_t mon_report_command(void *arg, const struct hd_call *call, struct hd_error *err);
+/* Writes the day's report when its time has come. */
+void mon_report_tick(struct mon *self);
+
+#endif

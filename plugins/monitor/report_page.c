@@ -1,0 +1,346 @@
+/*
+ * A report as text and as one page that needs nothing beside itself: tables and plots as inline SVG.
+ */
+#include "report.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A text that grows; empty once there was no memory. */
+struct out {
+    FILE *file;
+    char *text;
+    size_t len;
+};
+
+static void when(int64_t seconds, char *to, size_t room)
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    gmtime_r(&t, &tm);
+    strftime(to, room, "%Y-%m-%d %H:%M:%S UTC", &tm);
+}
+
+static const char *str(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s ? s : "";
+}
+
+static double num(const json_t *o, const char *key)
+{
+    return json_number_value(json_object_get(o, key));
+}
+
+/* "+12.5 %", or "new" where there was nothing to compare with. */
+static const char *percent(const json_t *v, char *to, size_t room)
+{
+    if (json_is_number(v))
+        snprintf(to, room, "%+.1f %%", json_number_value(v));
+    else
+        snprintf(to, room, "-");
+    return to;
+}
+
+/* --- text
+ * -----------------------------------------------------------------------------------------------------------------
+ */
+
+static void text_templates(FILE *f, const json_t *list, const char *title)
+{
+    const json_t *e;
+    size_t i;
+    char a[32], b[32];
+
+    fprintf(f, "\n%s\n", title);
+    if (!json_array_size(list))
+        fprintf(f, "  none\n");
+    json_array_foreach(list, i, e)
+    {
+        const json_t *now = json_object_get(e, "now");
+
+        fprintf(f, "  %10.0f calls  %12.1f ms (%s)  p95 %9.3f ms (%s)  %s@%s  %.120s\n", num(now, "calls"),
+                num(now, "total_ms"), percent(json_object_get(e, "total_change_percent"), a, sizeof(a)),
+                num(now, "p95_ms"), percent(json_object_get(e, "p95_change_percent"), b, sizeof(b)),
+                str(e, "user"), str(e, "database"), str(e, "statement"));
+    }
+}
+
+static void text_totals(FILE *f, const json_t *r)
+{
+    const json_t *now = json_object_get(r, "now"), *c = json_object_get(r, "change");
+    char a[32];
+
+    fprintf(f, "Statements   %14.0f  %s\n", num(now, "calls"),
+            percent(json_object_get(c, "calls_percent"), a, sizeof(a)));
+    fprintf(f, "Failed       %14.0f  %s\n", num(now, "errors"),
+            percent(json_object_get(c, "errors_percent"), a, sizeof(a)));
+    fprintf(f, "Time         %11.1f ms  %s\n", num(now, "total_ms"),
+            percent(json_object_get(c, "total_percent"), a, sizeof(a)));
+    fprintf(f, "p50/p95/p99  %.3f / %.3f / %.3f ms  %s\n", num(now, "p50_ms"), num(now, "p95_ms"),
+            num(now, "p99_ms"), percent(json_object_get(c, "p95_percent"), a, sizeof(a)));
+}
+
+static void text_rest(FILE *f, const json_t *r)
+{
+    const json_t *e;
+    size_t i;
+    char a[64];
+
+    fprintf(f, "\nSeries\n");
+    json_array_foreach(json_object_get(r, "series"), i, e)
+        fprintf(f, "  %-60s %14.6g %-4s %s\n", str(e, "series"), num(e, "mean"), str(e, "unit"),
+                percent(json_object_get(e, "change_percent"), a, sizeof(a)));
+    fprintf(f, "\nEvents\n");
+    json_array_foreach(json_object_get(r, "events"), i, e)
+    {
+        when((int64_t)num(e, "time"), a, sizeof(a));
+        fprintf(f, "  %s  %s %s %s\n", a, str(e, "topic"), str(e, "subject"), str(e, "text"));
+    }
+}
+
+char *mon_report_text(const json_t *r)
+{
+    struct out o = {0};
+    char from[40], to[40];
+
+    o.file = open_memstream(&o.text, &o.len);
+    if (!o.file)
+        return NULL;
+    when((int64_t)num(r, "from"), from, sizeof(from));
+    when((int64_t)num(r, "to"), to, sizeof(to));
+    fprintf(o.file, "Howdah, %s report: %s to %s, and the change against the same span before\n\n",
+            str(r, "report"), from, to);
+    text_totals(o.file, r);
+    text_templates(o.file, json_object_get(r, "slowest"), "Statements that took the most time");
+    text_templates(o.file, json_object_get(r, "changed"), "Statements whose time has changed most");
+    text_templates(o.file, json_object_get(r, "regressions"),
+                   "Regressions: half as slow again, and of weight");
+    text_rest(o.file, r);
+    if (fclose(o.file)) {
+        free(o.text);
+        return NULL;
+    }
+    return o.text;
+}
+
+/* --- the page
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+static void escape(FILE *f, const char *s)
+{
+    for (; *s; s++)
+        switch (*s) {
+        case '<':
+            fputs("&lt;", f);
+            break;
+        case '>':
+            fputs("&gt;", f);
+            break;
+        case '&':
+            fputs("&amp;", f);
+            break;
+        case '"':
+            fputs("&quot;", f);
+            break;
+        default:
+            fputc(*s, f);
+        }
+}
+
+static void cell(FILE *f, const char *text)
+{
+    fputs("<td>", f);
+    escape(f, text);
+    fputs("</td>", f);
+}
+
+static void page_templates(FILE *f, const json_t *list, const char *title)
+{
+    const json_t *e;
+    size_t i;
+    char a[32];
+
+    fprintf(f, "<h2>%s</h2>\n", title);
+    if (!json_array_size(list)) {
+        fputs("<p>None.</p>\n", f);
+        return;
+    }
+    fputs("<table><thead><tr><th>Calls<th>Failed<th>Total ms<th>Change<th>Mean ms<th>p95 "
+          "ms<th>Change<th>User<th>"
+          "Database<th>Statement</tr></thead><tbody>\n",
+          f);
+    json_array_foreach(list, i, e)
+    {
+        const json_t *now = json_object_get(e, "now");
+
+        fprintf(f, "<tr><td class=n>%.0f<td class=n>%.0f<td class=n>%.1f<td class=n>%s", num(now, "calls"),
+                num(now, "errors"), num(now, "total_ms"),
+                percent(json_object_get(e, "total_change_percent"), a, sizeof(a)));
+        fprintf(f, "<td class=n>%.3f<td class=n>%.3f<td class=n>%s</td>", num(now, "mean_ms"),
+                num(now, "p95_ms"), percent(json_object_get(e, "p95_change_percent"), a, sizeof(a)));
+        cell(f, str(e, "user"));
+        cell(f, str(e, "database"));
+        fputs("<td><code>", f);
+        escape(f, str(e, "statement"));
+        fputs("</code></td></tr>\n", f);
+    }
+    fputs("</tbody></table>\n", f);
+}
+
+/* The least and greatest point; 0: there is none. */
+static int range_of(const json_t *points, double *low, double *high)
+{
+    const json_t *p;
+    size_t i;
+    int any = 0;
+
+    json_array_foreach(points, i, p)
+    {
+        double v = json_number_value(p);
+
+        if (!json_is_number(p))
+            continue;
+        *low = any && *low < v ? *low : v;
+        *high = any && *high > v ? *high : v;
+        any = 1;
+    }
+    if (*low > 0 && *low > *high / 2)
+        return any; /* far from 0: what moves is told better without it */
+    *low = *low < 0 ? *low : 0;
+    return any;
+}
+
+static void page_plot(FILE *f, const json_t *s)
+{
+    const json_t *points = json_object_get(s, "points"), *p;
+    size_t i, n = json_array_size(points);
+    double low = 0, high = 0;
+    int pen = 0;
+    char a[32];
+
+    if (n < 2 || !range_of(points, &low, &high))
+        return;
+    high = high > low ? high : low + 1;
+    fputs("<figure><figcaption>", f);
+    escape(f, str(s, "title"));
+    fputs("<br><small>", f);
+    escape(f, str(s, "series"));
+    fprintf(f, "</small><br>mean %.6g %s, %s</figcaption><svg viewBox='0 0 420 110' role=img aria-label='",
+            num(s, "mean"), str(s, "unit"), percent(json_object_get(s, "change_percent"), a, sizeof(a)));
+    escape(f, str(s, "title"));
+    fprintf(f, "'><text x=0 y=12>%.4g</text><text x=0 y=106>%.4g</text><path d='", high, low);
+    json_array_foreach(points, i, p)
+    {
+        if (!json_is_number(p)) {
+            pen = 0;
+            continue;
+        }
+        fprintf(f, "%c%.1f %.1f", pen ? 'L' : 'M', 60 + 355.0 * (double)i / (double)(n - 1),
+                104 - 98 * (json_number_value(p) - low) / (high - low));
+        if (!pen)
+            fputs("h.1", f); /* a point by itself is seen, too */
+        pen = 1;
+    }
+    fputs("'/></svg></figure>\n", f);
+}
+
+static void page_head(FILE *f, const json_t *r)
+{
+    char from[40], to[40];
+
+    when((int64_t)num(r, "from"), from, sizeof(from));
+    when((int64_t)num(r, "to"), to, sizeof(to));
+    fprintf(
+        f,
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport "
+        "content='width=device-width'>"
+        "<title>Howdah: %s report</title><style>:root{color-scheme:light dark}body{font:15px/1.4 system-ui,"
+        "sans-serif;max-width:75rem;margin:1rem auto;padding:0 "
+        "1rem}table{border-collapse:collapse;width:100%%;"
+        "font-size:13px}th,td{text-align:left;padding:.2rem .5rem;border-bottom:1px solid "
+        "#8885;vertical-align:top}"
+        ".n{text-align:right;white-space:nowrap}code{overflow-wrap:anywhere}.plots{display:grid;gap:1rem;"
+        "grid-template-columns:repeat(auto-fill,minmax(22rem,1fr))}figure{margin:0}figcaption{font-size:13px}"
+        "svg{width:100%%}svg path{fill:none;stroke:#2a7de1;stroke-width:1.5}svg text{font-size:10px;"
+        "fill:currentColor}</style></head><body><h1>%s report</h1><p>%s to %s; changes are against the same "
+        "span "
+        "before.</p>\n",
+        str(r, "report"), str(r, "report"), from, to);
+}
+
+static void page_totals(FILE *f, const json_t *r)
+{
+    const json_t *now = json_object_get(r, "now"), *before = json_object_get(r, "before"),
+                 *c = json_object_get(r, "change");
+    static const struct {
+        const char *title, *key, *change;
+    } rows[] = {{"Statements", "calls", "calls_percent"},
+                {"Failed", "errors", "errors_percent"},
+                {"Answered without a server", "answered", NULL},
+                {"Time in all, ms", "total_ms", "total_percent"},
+                {"Median, ms", "p50_ms", NULL},
+                {"95th percentile, ms", "p95_ms", "p95_percent"},
+                {"99th percentile, ms", "p99_ms", NULL}};
+    char a[32];
+
+    fputs("<h2>Totals</h2><table><thead><tr><th><th>Now<th>Before<th>Change</tr></thead><tbody>\n", f);
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        fprintf(f, "<tr><td>%s<td class=n>%.15g<td class=n>%.15g<td class=n>%s</tr>\n", rows[i].title,
+                num(now, rows[i].key), num(before, rows[i].key),
+                rows[i].change ? percent(json_object_get(c, rows[i].change), a, sizeof(a)) : "");
+    fputs("</tbody></table>\n", f);
+}
+
+static void page_events(FILE *f, const json_t *r)
+{
+    const json_t *e;
+    size_t i;
+    char a[40];
+
+    fputs("<h2>Events</h2><table><tbody>\n", f);
+    json_array_foreach(json_object_get(r, "events"), i, e)
+    {
+        when((int64_t)num(e, "time"), a, sizeof(a));
+        fputs("<tr>", f);
+        cell(f, a);
+        cell(f, str(e, "topic"));
+        cell(f, str(e, "subject"));
+        cell(f, str(e, "text"));
+        fputs("</tr>\n", f);
+    }
+    fputs("</tbody></table></body></html>\n", f);
+}
+
+char *mon_report_html(const json_t *r)
+{
+    struct out o = {0};
+    const json_t *s;
+    size_t i;
+
+    o.file = open_memstream(&o.text, &o.len);
+    if (!o.file)
+        return NULL;
+    page_head(o.file, r);
+    page_totals(o.file, r);
+    page_templates(o.file, json_object_get(r, "slowest"), "Statements that took the most time");
+    page_templates(o.file, json_object_get(r, "changed"), "Statements whose time has changed most");
+    page_templates(o.file, json_object_get(r, "regressions"),
+                   "Regressions: half as slow again, and of weight");
+    fputs("<h2>Series</h2><div class=plots>\n", o.file);
+    json_array_foreach(json_object_get(r, "series"), i, s) page_plot(o.file, s);
+    fputs("</div>\n", o.file);
+    page_events(o.file, r);
+    if (fclose(o.file)) {
+        free(o.text);
+        return NULL;
+    }
+    return o.text;
+}
