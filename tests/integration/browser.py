@@ -48,6 +48,7 @@ class Browser:
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Remote("http://127.0.0.1:%d" % port, options=options)
+        self.driver.set_script_timeout(80)
         on_exit(self.driver.quit)
         self.driver.command_executor._commands["cdp"] = ("POST", "/session/$sessionId/goog/cdp/execute")
 
@@ -75,7 +76,7 @@ class Browser:
         """What is written there; None where there is no such element."""
         return self.run("return document.querySelector(arguments[0])?.textContent ?? null", selector)
 
-    def until(self, condition, what, timeout=20.0):
+    def until(self, condition, what, timeout=30.0):
         """Waits until `condition` is true, asking again when what it looked at has just gone."""
 
         def holds():
@@ -128,7 +129,7 @@ class Browser:
         with open(AXE) as f:
             self.run(f.read())
         result = self.driver.execute_async_script(
-            "const done = arguments[0]; axe.run(document, {}).then(done, (e) => done({error: String(e)}))"
+            "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(done, (e) => done({error: String(e)}))"
         )
         assert "error" not in result, result
         assert len(result["passes"]) > 20, result

@@ -291,7 +291,7 @@ def colours():
         browser.prefer()
 
 
-@test("axe-core finds nothing against it: light, dark, narrow, with plots as tables, and without a host")
+@test("axe-core finds nothing against it: light, dark, with plots as tables")
 def axe():
     with shown({"plugin broken": {"library": "/nowhere.so"}}) as host:
         load(host, 20)
@@ -303,12 +303,19 @@ def axe():
             browser.prefer(prefers_color_scheme=theme, prefers_reduced_motion="reduce")
             equal(browser.axe(), [])
         browser.screenshot("dashboard-dark.png")
+        browser.prefer()
+
+
+@test("axe-core finds nothing against it: narrow, and without a host")
+def axe_narrow():
+    with shown() as host:
         browser.resize(360, 800)
+        browser.open(host.url)
+        browser.until(lambda: table("nodes"), "tables")
         equal(browser.axe(), [])
         host.stop()
         browser.until(lambda: not browser.find("#banner").get_attribute("hidden"), "the banner")
         equal(browser.axe(), [])
-        browser.prefer()
         browser.resize(1400, 1000)
         host.start()
 
@@ -398,6 +405,39 @@ def off():
         browser.until(lambda: table("health"), "the part that does not work")
         equal(table("health")[0][0], "broken")
         assert "nowhere.so" in table("health")[0][3], table("health")
+
+
+@test("an alert is shown while it fires and when it is over, and counted in the header")
+def alerts():
+    changes = {
+        "plugin alert-log": {},
+        "plugin alerts": {"interval": "100ms", "state_file": "", "flap_window": "0s"},
+        "alert busy": {
+            "expr": "howdah_clients",
+            "above": "2.5",
+            "clear": "1.5",
+            "for": "0s",
+            "clear_for": "0s",
+            "severity": "page",
+            "summary": "<b>{value}</b> clients",
+        },
+        "alert absent": {"expr": "howdah_nothing_of_the_kind", "above": "1"},
+    }
+    with shown(changes) as host:
+        row = lambda name: ([r for r in table("alerts") if r[0] == name] or [[""] * 10])[0]
+        browser.open(host.url)
+        browser.until(lambda: row("absent")[1] == "no data", "a rule without data")
+        equal(row("busy")[1], "")
+        held = [host.connect() for _ in range(3)]
+        browser.until(lambda: row("busy")[1] == "firing", "it fires")
+        equal((row("busy")[2], row("busy")[4:6], row("busy")[9]), ("page", ["3", "2.5"], "<b>3</b> clients"))
+        browser.until(lambda: browser.text("#host-state").endswith(", 1 alert fires"), "the header says so")
+        browser.until(lambda: browser.text("#said").endswith(", 1 alert fires"), "screen readers are told")
+        equal(browser.axe(), [])
+        for c in held:
+            c.close()
+        browser.until(lambda: row("busy")[1] != "firing", "it is over")
+        browser.until(lambda: "fires" not in browser.text("#host-state"), "the header, too")
 
 
 @test("with a token the page asks for it, keeps it in this tab alone, and says so when it is wrong")

@@ -51,7 +51,7 @@ let told = "";
 
 function tell(words, kind) {
   fillState($("host-state"), words, kind);
-  if (told && told !== words) say(words);
+  if (told !== words && (told || kind === "bad")) say(words);
   told = words;
 }
 
@@ -81,7 +81,11 @@ function failed(e) {
     if (!$("banner").querySelector("button")) banner("This host answers those who have its token. ", button);
     return;
   }
-  if (!e.unreachable) throw e;
+  if (!e.unreachable) {
+    console.error(e);
+    tell(`Not all can be shown: ${e.message}`, "bad");
+    return;
+  }
   if (!lost) {
     lost = new Date();
     document.body.classList.add("stale");

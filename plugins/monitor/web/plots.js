@@ -80,10 +80,12 @@ export class Plot {
 
   // Brings it up to date from the history; what cannot be had is said.
   async update(history) {
+    this.asked = history; // another range may be chosen before this one's answer
     try {
       const sums = new Map();
       for (const name of new Set(this.lines.flatMap((l) => l.from)))
         sums.set(name, (await history.update(name)).sum());
+      if (this.asked !== history) return;
       const maps = this.lines.map((l) => l.make(...l.from.map((name) => sums.get(name))));
       this.#show(rowsOf(maps, history.range.step), history.range);
     } catch (e) {

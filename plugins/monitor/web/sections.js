@@ -14,6 +14,9 @@ const column = (name, field, format = text, more = {}) => ({ name, of: (row) => 
 const figure = (name, field, format = count) => column(name, field, format, { number: true });
 const head = (name, field) => column(name, field, text, { head: true });
 
+// A moment that need not have come.
+const maybe = (v) => (v === null ? "" : moment(v));
+
 const PLUGIN_KINDS = { running: "good", observing: "good", available: "off", stopped: "off" };
 
 class Section {
@@ -21,14 +24,17 @@ class Section {
     this.id = id;
     this.empty = empty;
     this.table = new Table(document.getElementById(id), caption, columns, key);
+    this.turn = 0;
   }
 
   // rows() brings them; what cannot be had is said in place of the table.
   async show(rows) {
+    const mine = ++this.turn; // an answer that was overtaken by a later one is dropped
     try {
-      this.table.update(await rows(), this.empty);
+      const data = await rows();
+      if (mine === this.turn) this.table.update(data, this.empty);
     } catch (e) {
-      if (e.unreachable) throw e;
+      if (e.unreachable || mine !== this.turn) throw e;
       this.table.say(e.status === 401 ? "The host wants its token." : e.message);
       if (e.status === 401) throw e;
     }
@@ -224,16 +230,19 @@ export class Alerts extends Section {
       "alerts",
       "Alerts",
       [
-        column("Alert", "rule", text, { head: true, of: (row) => text(row.rule ?? row.alert ?? row.name) }),
-        { name: "State", fill: (cell, row) => fillState(cell, text(row.state), kinds[row.state] ?? "off") },
+        head("Alert", "rule"),
+        { name: "State", fill: (cell, row) => fillState(cell, row.state, kinds[row.state] ?? "off") },
         column("Severity", "severity"),
         column("Of", "labels"),
         figure("Value", "value", text),
-        column("Since", "since", moment),
+        figure("Threshold", "threshold", text),
+        column("Since", "since", maybe),
+        column("Until", "until", maybe),
+        column("Note", "note"),
         column("What", "summary"),
       ],
-      (row) => `${row.id ?? ""}\n${row.rule ?? row.alert ?? row.name}\n${row.labels}`,
-      "No alert.",
+      (row) => `${row.id}\n${row.rule}\n${row.labels}`,
+      "Nothing is wrong.",
     );
     this.firing = null;
   }
