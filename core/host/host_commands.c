@@ -353,6 +353,8 @@ static void listener_rows(hd_result *r, const struct hd_settings *s)
     for (uint32_t l = 0; l < s->listener_count; l++)
         for (uint32_t i = 0; i < s->listeners[l].address_count; i++)
             text_row(r, "listening", s->listeners[l].addresses[i].text);
+    for (uint32_t i = 0; s->http && i < s->http->listener.address_count; i++)
+        text_row(r, "http", s->http->listener.addresses[i].text);
 }
 
 static void io_row(hd_result *r, struct hd_workers *w)

@@ -90,6 +90,14 @@ static void tell(struct http_request *rq)
     hd_log(HD_LOG_WARNING, "a request over HTTP without the right token", HD_KV("address", address));
 }
 
+/* A browser that goes to a page asks for a password; a script of a page handles the refusal itself. */
+static int is_navigation(const struct http_request *rq)
+{
+    const char *mode = hd_http_header(rq, "Sec-Fetch-Mode");
+
+    return !mode || !strcmp(mode, "navigate");
+}
+
 static int check_token(struct http_request *rq, const char *token)
 {
     if (has_token(rq, token))
@@ -99,7 +107,8 @@ static int check_token(struct http_request *rq, const char *token)
                     "this needs the token of [http], as \"Authorization: Bearer TOKEN\" "
                     "or as the password of basic authentication");
     hd_http_set_header(rq, MHD_HTTP_HEADER_WWW_AUTHENTICATE, REALM_BEARER);
-    hd_http_set_header(rq, MHD_HTTP_HEADER_WWW_AUTHENTICATE, REALM_BASIC);
+    if (is_navigation(rq))
+        hd_http_set_header(rq, MHD_HTTP_HEADER_WWW_AUTHENTICATE, REALM_BASIC);
     return 0;
 }
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOCKED_AT_ONCE 64 /* metrics */
+
 static int has_suffix(const char *s, const char *suffix)
 {
     size_t n = strlen(s), k = strlen(suffix);
@@ -77,30 +79,50 @@ static int by_name(const void *a, const void *b)
     return c ? c : (int)x->label_count - (int)y->label_count;
 }
 
+/* What was dropped and made again in another place while the lock was free may be there twice. */
+static void drop_repeats(struct hd_metrics_snapshot *s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->count; i++)
+        if (!n || by_name(&s->views[n - 1], &s->views[i]))
+            s->views[n++] = s->views[i];
+    s->count = n;
+}
+
 int hd_metrics_snapshot(struct hd_metrics *m, const char *part, struct hd_metrics_snapshot *out)
 {
     int code = HD_OK;
+    uint32_t used;
 
     memset(out, 0, sizeof(*out));
     hd_metrics_process_update(&m->process, m);
     pthread_mutex_lock(&m->lock);
-    out->views = hd_calloc(m->used, sizeof(*out->views));
+    used = m->used;
+    out->views = hd_calloc(used, sizeof(*out->views));
     if (!out->views)
         code = HD_ENOMEM;
-    for (uint32_t i = 0; !code && i < m->used; i++) {
+    for (uint32_t i = 0; !code && i < used; i++) {
         struct hd_metric *metric = &m->table[i];
 
+        if (i % LOCKED_AT_ONCE ==
+            LOCKED_AT_ONCE - 1) { /* whoever makes a metric waits for some, not for all */
+            pthread_mutex_unlock(&m->lock);
+            pthread_mutex_lock(&m->lock);
+        }
         if (!hd_metric_type(atomic_load(&metric->tag)) || (part && !strstr(metric->name, part)))
             continue;
         code = view(m, metric, &out->arena, &out->views[out->count]);
         out->count += !code;
     }
     pthread_mutex_unlock(&m->lock);
-    if (code)
+    if (code) {
         hd_metrics_snapshot_free(out);
-    else
-        qsort(out->views, out->count, sizeof(*out->views), by_name);
-    return code;
+        return code;
+    }
+    qsort(out->views, out->count, sizeof(*out->views), by_name);
+    drop_repeats(out);
+    return HD_OK;
 }
 
 void hd_metrics_snapshot_free(struct hd_metrics_snapshot *s)

@@ -60,6 +60,7 @@ void cs_stream_gone(struct stream *s)
     }
     last = --p->stream_count == 0 && p->stopping;
     pthread_mutex_unlock(&p->lock);
+    cs_health_end(s);
     cs_stream_free(s);
     if (last)
         hd_host_api(host)->stopped(host);
@@ -140,7 +141,8 @@ static int32_t find_services(struct plugin *p, struct hd_error *err)
     p->bus = api->service(p->host, HD_SERVICE_BUS);
     p->commands = api->service(p->host, HD_SERVICE_COMMANDS);
     p->metrics = api->service(p->host, HD_SERVICE_METRICS);
-    if (p->nodes && p->jobs && p->bus && p->commands && p->metrics)
+    p->health = api->service(p->host, HD_SERVICE_HEALTH);
+    if (p->nodes && p->jobs && p->bus && p->commands && p->metrics && p->health)
         return HD_OK;
     return hd_error_set(err, HD_EVERSION,
                         "this host lacks a service that is needed: nodes, jobs, bus, commands, metrics");

@@ -152,6 +152,36 @@ static void catch_up(struct stream *s, int64_t id, uint64_t *told, uint64_t now)
     *told = now;
 }
 
+static void part_name(const struct stream *s, char *out, size_t cap)
+{
+    snprintf(out, cap, "stream %s %s", s->node, s->dbname);
+}
+
+/* Tells the host how the stream is, when that has changed. */
+static void tell_health(struct stream *s)
+{
+    uint32_t state = atomic_load(&s->state);
+    char name[64], reason[sizeof(s->reason)];
+
+    if (state + 1 == s->told_state)
+        return;
+    s->told_state = state + 1;
+    pthread_mutex_lock(&s->lock);
+    snprintf(reason, sizeof(reason), "%s", s->reason);
+    pthread_mutex_unlock(&s->lock);
+    part_name(s, name, sizeof(name));
+    s->plugin->health->set(s->plugin->host, name, state_name(s), state == HD_STREAM_RUNNING,
+                           state == HD_STREAM_RUNNING ? NULL : reason);
+}
+
+void cs_health_end(struct stream *s)
+{
+    char name[64];
+
+    part_name(s, name, sizeof(name));
+    s->plugin->health->drop(s->plugin->host, name);
+}
+
 void cs_metrics_set(struct stream *s)
 {
     struct plugin *p = s->plugin;
@@ -160,6 +190,7 @@ void cs_metrics_set(struct stream *s)
     if (now - s->metrics_ns < UINT64_C(200) * NS_PER_MS)
         return;
     s->metrics_ns = now;
+    tell_health(s);
     p->metrics->set(p->host, s->m_running, atomic_load(&s->state) == HD_STREAM_RUNNING);
     p->metrics->set(p->host, s->m_lag, (int64_t)lag_of(s));
     p->metrics->set(p->host, s->m_held, (int64_t)atomic_load(&s->held));

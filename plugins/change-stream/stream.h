@@ -43,6 +43,7 @@ struct plugin {
     const struct hd_bus_v1 *bus;
     const struct hd_commands_v1 *commands;
     const struct hd_metrics_v1 *metrics;
+    const struct hd_health_v1 *health;
     const struct conf *_Atomic conf; /* no value of it can be reloaded */
     int32_t topic;                   /* row.changed */
     pthread_mutex_t lock;            /* for what follows */
@@ -181,6 +182,7 @@ struct stream {
      * ended. So whoever has to wait for all that are under way waits first until a transaction of our own,
      * begun since, has ended: a fence. These count them. */
     uint64_t fences_sent, fences_done;
+    uint32_t told_state; /* to the host's health, and 1 */
     uint64_t metrics_ns, told_commits, told_rows, told_restarts, told_checks; /* in metrics */
     int more; /* there may be more to receive */
 
@@ -295,6 +297,8 @@ void cs_tell_changed(struct stream *s, uint32_t what);
 int32_t cs_show(void *arg, const struct hd_call *call, struct hd_error *err);
 void cs_metrics_find(struct stream *s);
 void cs_metrics_set(struct stream *s);
+/* The host hears no more of the stream's health. */
+void cs_health_end(struct stream *s);
 int32_t cs_info(hd_stream *h, struct hd_stream_info *out);
 
 /* setup.c */

@@ -32,18 +32,22 @@ def objects():
     return {o["kind"]: o for o in found}
 
 
-def check(list_of_objects):
-    """kubernetes-models is npm's; contrib/test puts it into the build tree."""
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubernetes.js")
+def node(*args):
+    """Runs Node.js on what the last argument says; contrib/test puts npm's packages into the build tree."""
     folders = [os.environ.get("NODE_PATH", ""), os.path.join(os.path.abspath(SRCDIR), "build/node/node_modules")]
     return subprocess.run(
-        ["node", script],
-        input=json.dumps(list_of_objects),
+        ["node", *args[:-1]],
+        input=args[-1],
         env={**os.environ, "NODE_PATH": os.pathsep.join(filter(None, folders))},
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def check(list_of_objects):
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kubernetes.js")
+    return node(script, json.dumps(list_of_objects))
 
 
 @test("the Kubernetes objects are what their schemas say, and what is wrong with one is found")
@@ -95,6 +99,23 @@ def kubernetes_configuration():
         equal(ask(host, "/metrics", headers={"Authorization": "Bearer " + TOKEN})[0], 200)
         with host.connect() as c:
             equal(c.execute("SELECT 1").fetchone(), (1,))
+
+
+@test("the OpenAPI description is one, by OpenAPI's own schema")
+def openapi():
+    script = """
+        const path = require.resolve("@seriousme/openapi-schema-validator");
+        const description = JSON.parse(require("fs").readFileSync(0, "utf8"));
+        import(require("url").pathToFileURL(path))
+            .then(({ Validator }) => new Validator().validate(description))
+            .then((result) => console.log(JSON.stringify(result)));
+    """
+    with served(pg, {"plugin statements": {}, "plugin guard": {}, "plugin monitor": {"history": ""}}) as host:
+        description = ask(host, "/api/v1/openapi.json")[2]
+        for text, valid in ((description, True), (description.replace('"responses"', '"answers"', 1), False)):
+            result = node("-e", script, text)
+            equal(result.stderr, "")
+            equal(json.loads(result.stdout)["valid"], valid, result.stdout)
 
 
 # --- FastAPI ------------------------------------------------------------------------------------------------------

@@ -304,6 +304,24 @@ def pages():
         equal(ask(host, "/pages/")[0], 200)
 
 
+@test("an open page needs no token, what is posted to it does, and it opens nothing else, not even at /")
+def pages_open():
+    with served(pg, PAGES, token=TOKEN) as host:
+        for path in ("/", "/pages/public/", "/pagesX"):
+            assert ask(host, path)[0] in (200, 404), path
+        equal(post(host, "/pages/public/", "{}")[0], 401)
+        equal(post(host, "/pages/public/", "{}", Authorization="Bearer " + TOKEN)[2], "{}")
+        for path in ("/pages/", "/pages/later", "/health", "/metrics", "/api", "/api/", "/api/v1/pools",
+                     "/api/v1/openapi.json", "/api/v1/nothing", "/api/v2", "/%61pi/v1/pools", "/health%00"):  # fmt: skip
+            status, headers, _ = ask(host, path)
+            if path == "/health%00":
+                equal(status, 404)  # is not /health, but a page that there is not
+            else:
+                equal((status, len(headers.get_all("WWW-Authenticate", []))), (401, 2), path)
+        headers = ask(host, "/health", headers={"Sec-Fetch-Mode": "cors"})[1]
+        equal(headers.get_all("WWW-Authenticate"), ['Bearer realm="howdah"'])
+
+
 @test("a page that never answers: its request ends with the plugin")
 def pages_never():
     with served(pg, PAGES) as host:
@@ -344,6 +362,35 @@ def pages_health():
         ask(host, "/pages/health?is=still")
         host.control("plugin", "pages", "disable")
         wait_for(lambda: heart() == (200, None), what="the plugin has stopped")
+
+
+@test("/health says why a change stream does not run, and when it does")
+def health_stream():
+    own = Postgres({"wal_level": "replica"})
+    changes = {
+        "plugin change-stream": {"retry_interval": "50ms"},
+        "plugin cache-memory": {},
+        "plugin cache": {"stores": "memory"},
+        "node main": {"control_user": "postgres"},
+        "database *": {"pool_mode": "auto"},
+    }
+    own.execute("CREATE TABLE numbers (id int PRIMARY KEY); GRANT ALL ON numbers TO PUBLIC")
+    with served(own, changes) as host:
+
+        def stream():
+            with host.connect() as c:
+                c.execute("SELECT * FROM numbers WHERE id = 1")
+            parts = json.loads(ask(host, "/health")[2])["components"]
+            found = [p for p in parts if p["kind"] == "part" and p["name"].startswith("change-stream: stream main")]
+            return found and found[0]
+
+        part = wait_for(lambda: (p := stream()) and p.get("reason") and p, what="it says why the stream does not run")
+        equal((part["active"], ask(host, "/health")[0]), (False, 503))
+        assert "wal_level" in part["reason"], part
+        own.execute("ALTER SYSTEM SET wal_level = logical")
+        own.restart()
+        wait_for(lambda: (p := stream()) and p["active"], 30, what="the stream runs")
+    own.stop()
 
 
 @test("a stream of events: sent, bounded for slow readers, ended by the plugin, the client, a reload and the end")

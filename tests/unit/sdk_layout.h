@@ -1120,6 +1120,7 @@ AT(hd_replay_v1, run, 8, int32_t (*)(hd_host *host, const struct hd_replay *what
 
 /* http.h */
 VALUE(HD_HTTP_POST, 1LL)
+VALUE(HD_HTTP_OPEN, 2LL)
 VALUE(HD_HTTP_STATIC, 1LL)
 VALUE(HD_HTTP_DOCUMENT, 2LL)
 

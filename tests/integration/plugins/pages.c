@@ -183,6 +183,10 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
     code = p->http->serve(p->base.host, "/pages/", 0, on_page, p, err);
     if (!code)
         code = p->http->serve(p->base.host, "/pages/echo", HD_HTTP_POST, on_page, p, err);
+    if (!code)
+        code = p->http->serve(p->base.host, "/", HD_HTTP_OPEN, on_page, p, err);
+    if (!code)
+        code = p->http->serve(p->base.host, "/pages/public/", HD_HTTP_OPEN | HD_HTTP_POST, on_page, p, err);
     if (!code && p->http->serve(p->base.host, "/pages/", 0, on_page, p, err) != HD_EEXIST)
         code = HD_EFAIL;
     if (!code && p->http->serve(p->base.host, "/api/v1/pools", 0, on_page, p, err) != HD_EINVAL)
