@@ -44,6 +44,7 @@ void hd_build_http(struct hd_build *b)
     h->max_connections_per_address = k->max_connections_per_address;
     h->max_request_size = k->max_request_size;
     h->max_header_size = k->max_header_size;
+    h->answer_memory = k->answer_memory;
     h->request_timeout = k->request_timeout;
     h->idle_timeout = k->idle_timeout;
     h->rate = k->rate;

@@ -78,6 +78,9 @@ static void make_metrics(struct hd_http *h)
     }
     h->counts.connections = hd_metrics_get(m, NULL, HD_METRIC_GAUGE, "howdah_http_connections",
                                            "Connections over HTTP that are open", NULL, 0);
+    h->counts.answer_bytes =
+        hd_metrics_get(m, NULL, HD_METRIC_GAUGE, "howdah_http_answer_bytes",
+                       "Bytes of answers over HTTP that clients have not read yet", NULL, 0);
     h->counts.refused =
         hd_metrics_get(m, NULL, HD_METRIC_COUNTER, "howdah_http_refused_connections_total",
                        "Connections over HTTP that were closed at once: too many, or not allowed", NULL, 0);

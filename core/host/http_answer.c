@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define DETAIL_BYTES 1024
+#define SMALL        4096 /* bytes of an answer that always may be given */
 
 /* Pages load from here alone and stand in no frame; no type is guessed; nobody learns where a link was. */
 static const char *const headers[][2] = {
@@ -76,17 +77,66 @@ void hd_http_answer_static(struct http_request *rq, unsigned status, const char 
     hd_http_send(rq, status, with_type(r, type));
 }
 
+/* The bytes of an answer until the client has read them. */
+struct held {
+    struct hd_http *http;
+    size_t len;
+    char *bytes;
+};
+
+static void hold(struct hd_http *h, size_t len, int sign)
+{
+    h->answer_bytes += sign > 0 ? len : -len;
+    hd_metrics_set(h->rt->parts.metrics, h->counts.answer_bytes, (int64_t)h->answer_bytes);
+}
+
+static void on_read(void *arg)
+{
+    struct held *k = arg;
+
+    hold(k->http, k->len, -1);
+    hd_free(k->bytes);
+    hd_free(k);
+}
+
+struct MHD_Response *hd_http_response(struct hd_http *h, struct hd_strbuf *body)
+{
+    struct held *k = body->failed ? NULL : hd_calloc(1, sizeof(*k));
+    struct MHD_Response *r = NULL;
+
+    if (k) {
+        k->http = h;
+        k->len = body->len;
+        k->bytes = hd_strbuf_take(body);
+    }
+    if (k && k->bytes)
+        r = MHD_create_response_from_buffer_with_free_callback_cls(k->len, k->bytes, on_read, k);
+    if (r)
+        hold(h, k->len, 1);
+    else if (k)
+        hd_free(k->bytes);
+    if (!r)
+        hd_free(k);
+    hd_strbuf_free(body);
+    return r;
+}
+
+int hd_http_is_full(struct http_request *rq, size_t len)
+{
+    const struct hd_http *h = rq->engine->http;
+
+    if (len <= SMALL || !h->answer_bytes || h->answer_bytes + len <= (size_t)rq->engine->conf->answer_memory)
+        return 0;
+    hd_http_problem(rq, MHD_HTTP_SERVICE_UNAVAILABLE, "too many answers have not been read yet");
+    return 1;
+}
+
 void hd_http_answer(struct http_request *rq, unsigned status, const char *type, struct hd_strbuf *body)
 {
-    size_t len = body->len;
-    char *bytes = body->failed ? NULL : hd_strbuf_take(body);
-    struct MHD_Response *r =
-        bytes ? MHD_create_response_from_buffer_with_free_callback(len, bytes, hd_free) : NULL;
-
-    if (!r)
-        hd_free(bytes);
-    hd_strbuf_free(body);
-    hd_http_send(rq, status, with_type(r, type));
+    if (hd_http_is_full(rq, body->len))
+        hd_strbuf_free(body);
+    else
+        hd_http_send(rq, status, with_type(hd_http_response(rq->engine->http, body), type));
 }
 
 static const char *title_of(unsigned status)

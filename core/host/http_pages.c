@@ -163,16 +163,13 @@ static void answer_request(struct hd_http_request *given)
         hd_http_problem(rq, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory for the answer");
         return;
     }
+    if (!same && hd_http_is_full(rq, given->body.len))
+        return;
     if (same || given->flags & HD_HTTP_STATIC) {
         r = MHD_create_response_from_buffer(same ? 0 : given->stays.len, (void *)(uintptr_t)given->stays.ptr,
                                             MHD_RESPMEM_PERSISTENT);
     } else {
-        size_t len = given->body.len;
-        char *bytes = hd_strbuf_take(&given->body);
-
-        r = bytes ? MHD_create_response_from_buffer_with_free_callback(len, bytes, hd_free) : NULL;
-        if (!r)
-            hd_free(bytes);
+        r = hd_http_response(rq->engine->http, &given->body);
     }
     if (r)
         add_headers(r, given);

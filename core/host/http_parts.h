@@ -97,7 +97,7 @@ struct http_bucket {
 
 struct http_counts {
     int64_t answers[6]; /* metric ids, by the first digit of the status */
-    int64_t connections, refused, failures;
+    int64_t connections, refused, failures, answer_bytes;
 };
 
 struct hd_http {
@@ -120,6 +120,7 @@ struct hd_http {
     unsigned stream_count;
     uint64_t told_ns; /* when a failed login was logged last */
     unsigned connections;
+    size_t answer_bytes; /* of answers that have not been read yet */
     int left, stopped;
     int handles; /* of the loop; the memory goes with the last */
 };
@@ -177,6 +178,10 @@ void hd_http_cancel(struct http_engine *e);
  */
 void hd_http_answer_static(struct http_request *rq, unsigned status, const char *type, const char *text);
 void hd_http_answer(struct http_request *rq, unsigned status, const char *type, struct hd_strbuf *body);
+/* What `body` holds as a response, counted until it has been read; takes it. NULL: no memory. */
+struct MHD_Response *hd_http_response(struct hd_http *h, struct hd_strbuf *body);
+/* Do too many answers wait to be read for one of so many bytes? Then that has been answered. */
+int hd_http_is_full(struct http_request *rq, size_t len);
 /* RFC 9457's problem details. */
 void hd_http_problem(struct http_request *rq, unsigned status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -179,6 +179,8 @@ static const struct hd_option http_table[] = {
          "Connections at a time from one address; no limit of its own when 0"),
     HTTP(SIZE, max_request_size, "64K", 1024, 16 << 20, RELOAD, "Longest body of a request"),
     HTTP(SIZE, max_header_size, "16K", 4096, 1 << 20, RELOAD, "Longest head of a request"),
+    HTTP(SIZE, answer_memory, "128M", 1 << 20, 64.0 * (1 << 30), RELOAD,
+         "Memory for answers that clients have not read yet; past it larger ones are refused"),
     HTTP(DURATION, request_timeout, "10s", 1000, DAY, RELOAD,
          "Longest time that a request may take to arrive"),
     HTTP(DURATION, idle_timeout, "60s", 1000, DAY, RELOAD,

@@ -322,6 +322,30 @@ def pages_open():
         equal(headers.get_all("WWW-Authenticate"), ['Bearer realm="howdah"'])
 
 
+@test("answers that nobody reads are bounded: larger ones are refused meanwhile, small ones are not")
+def unread():
+    with served(pg, PAGES, answer_memory="1M") as host:
+        equal(len(ask(host, "/pages/large?n=0")[2]), 0)
+        equal(len(ask(host, "/pages/large?n=5000000")[2]), 5000000)
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.settimeout(20)
+        s.connect(("127.0.0.1", host.http_port))
+        s.sendall(b"GET /pages/large?n=20000000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        got = len(s.recv(1000))
+        status, _, body = ask(host, "/pages/large?n=5000")
+        equal((status, json.loads(body)["detail"]), (503, "too many answers have not been read yet"))
+        equal(ask(host, "/pages/large?n=4000")[0], 200)
+        equal(ask(host, "/livez")[0], 200)
+        while chunk := s.recv(1 << 20):
+            got += len(chunk)
+        assert got > 20000000, got
+        s.close()
+        equal(len(ask(host, "/pages/large?n=5000")[2]), 5000)
+        # The gauge is of the moment before: of this answer nothing is counted yet.
+        assert "\nhowdah_http_answer_bytes 0\n" in ask(host, "/metrics")[2]
+
+
 @test("a page that never answers: its request ends with the plugin")
 def pages_never():
     with served(pg, PAGES) as host:

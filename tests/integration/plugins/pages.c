@@ -4,6 +4,7 @@
  */
 #include "skeleton.h"
 
+#include <stdint.h>
 #include <stdio.h>
 
 struct pages {
@@ -99,6 +100,18 @@ static int32_t send_much(struct pages *p, const struct hd_http_call *call)
     return HD_OK;
 }
 
+static int32_t answer_large(struct pages *p, const struct hd_http_call *call)
+{
+    size_t len = call->parameter_count ? (size_t)atol(call->parameters[0].value.ptr) : 0;
+    struct hd_http_answer a = {.size = sizeof(a), .type = "text/plain", .body = {calloc(1, len + 1), len}};
+
+    if (!a.body.ptr)
+        return HD_ENOMEM;
+    p->http->answer(call->request, &a);
+    free((void *)(uintptr_t)a.body.ptr);
+    return HD_OK;
+}
+
 /* --- pages ---------------------------------------------------------------------------------------------- */
 
 static int32_t index_page(struct pages *p, hd_http_request *rq)
@@ -154,6 +167,8 @@ static int32_t on_page(void *arg, const struct hd_http_call *call, struct hd_err
         p->http->end(p->stream);
     if (!strcmp(path, "end"))
         return send_much(p, call);
+    if (!strcmp(path, "large"))
+        return answer_large(p, call);
     if (!strcmp(path, "health"))
         return set_health(p, call);
     snprintf(err->text, sizeof(err->text), "there is no page %.100s", path);
