@@ -261,9 +261,10 @@ static const char fingerprint_sql[] =
     " (SELECT pg_catalog.sum(pg_catalog.hashtextextended(xmin::text, oid::bigint)) FROM pg_cast"
     "   WHERE oid >= 16384),"
     " (SELECT pg_catalog.sum(pg_catalog.hashtextextended(xmin::text, inhrelid::bigint)) FROM pg_inherits),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtextextended(xmin::text, roleid::bigint + member)) FROM"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtextextended(xmin::text, roleid::bigint + member::bigint)) FROM"
     "   pg_auth_members),"
-    " (SELECT pg_catalog.sum(pg_catalog.hashtextextended(xmin::text, setrole::bigint + setdatabase)) FROM"
+    " (SELECT pg_catalog.sum(pg_catalog.hashtextextended(xmin::text, setrole::bigint + setdatabase::bigint)) "
+    "FROM"
     "   pg_db_role_setting),"
     " (SELECT pg_catalog.sum(pg_catalog.hashtextextended(r::text, 0)) FROM pg_roles r))";
 

@@ -438,6 +438,17 @@ def changes_through_the_host():
         equal(mark(w, "current"), "1")
 
 
+def watch_once():
+    """Looks at the catalogs, and waits until that is over."""
+
+    def started():
+        return next(r["last start"] for r in host.console("SHOW SCHEDULES") if r["name"] == "catalog-watch")
+
+    before = started()
+    host.control("schedule", "run", "catalog-watch")
+    wait_for(lambda: started() != before and not host.console("SHOW JOBS"), what="the catalogs have been looked at")
+
+
 @test("a definition that changes around the host is found")
 def changes_around_the_host():
     with client("one, two") as w:
@@ -445,6 +456,9 @@ def changes_around_the_host():
         host.control("schedule", "run", "catalog-watch")
         wait_for(lambda: mark(w, "current") == "0", what="the first look")
         equal(names(w, "SELECT * FROM item"), ["one.item"])
+        for _ in range(3):
+            watch_once()
+            equal(mark(w, "current"), "1", "nothing has changed")
         pg.execute("ALTER TABLE one.item RENAME TO was_item")
         host.control("schedule", "run", "catalog-watch")
         wait_for(lambda: mark(w, "current") == "0", what="the change to be found")
