@@ -253,12 +253,25 @@ static int have_state(struct al *self)
     return 1;
 }
 
+/* Targets come and go with the sinks' configuration. */
+static void look_at_sinks(struct al *self)
+{
+    uint32_t before = self->lanes.left_out;
+    char count[16];
+
+    al_lanes_update(&self->lanes, self->sinks, self->sink_count);
+    snprintf(count, sizeof(count), "%u", self->lanes.left_out);
+    if (self->lanes.left_out > before)
+        al_log(self, HD_LEVEL_ERROR, "too many targets for alerts; some get nothing", "left_out", count, NULL,
+               NULL);
+}
+
 static void tick(void *arg)
 {
     struct al *self = arg;
     struct timespec from, to;
 
-    al_lanes_update(&self->lanes, self->sinks, self->sink_count);
+    look_at_sinks(self);
     if (!have_state(self))
         return;
     clock_gettime(CLOCK_MONOTONIC, &from);
@@ -484,7 +497,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     self->timer = self->loop->timer(self->host, (uint64_t)self->conf->interval, 1, tick, self);
     if (!self->timer)
         return hd_error_set(err, HD_ENOMEM, "no memory for a timer");
-    al_lanes_update(&self->lanes, self->sinks, self->sink_count);
+    look_at_sinks(self);
     al_outbox_resume(self);
     return HD_OK;
 }

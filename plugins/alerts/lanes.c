@@ -330,20 +330,21 @@ static void want(struct al_lanes *all, const struct al_sink *s, const char *targ
 {
     char name[AL_TARGET_MAX];
     struct al_lane *l;
+    uint32_t place = 0;
 
+    while (place < AL_TARGETS_MAX && kept[place])
+        place++;
+    if (place == AL_TARGETS_MAX) {
+        all->left_out++;
+        return;
+    }
     snprintf(name, sizeof(name), "%s%s%s", s->name, target ? ":" : "", target ? target : "");
     l = find(all, name);
     if (!l && (l = make(all, name, s, target))) {
         l->next = all->lanes;
         all->lanes = l;
     }
-    for (int i = 0; l && i < AL_TARGETS_MAX; i++)
-        if (!kept[i]) {
-            kept[i] = l;
-            return;
-        }
-    if (l)
-        end_lane(l);
+    kept[place] = l;
 }
 
 void al_lanes_update(struct al_lanes *all, const struct al_sink *sinks, uint32_t count)
@@ -351,6 +352,7 @@ void al_lanes_update(struct al_lanes *all, const struct al_sink *sinks, uint32_t
     struct al_lane *kept[AL_TARGETS_MAX] = {NULL};
 
     pthread_mutex_lock(&all->lock);
+    all->left_out = 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct al_sink *s = &sinks[i];
         const char *target;

@@ -52,7 +52,8 @@ struct al_lanes {
     struct al_lane *lanes;
     struct al_report *reports, **last_report;
     struct al_lane_conf conf;
-    int posted; /* `wake` was called, and al_lanes_reports has not been since */
+    uint32_t left_out; /* targets past AL_TARGETS_MAX at the last update */
+    int posted;        /* `wake` was called, and al_lanes_reports has not been since */
     /* Has al_lanes_reports called soon on the control thread. [any]; 0: it could not. */
     int (*wake)(void *arg);
     void *arg;

@@ -9,6 +9,8 @@
 
 #include "alerts/alerts.h"
 
+#define SPARE_US 3600000000ll
+
 static void count(struct al *self, enum al_count what, const char *target)
 {
     static const char *const names[AL_COUNTS][2] = {
@@ -21,12 +23,11 @@ static void count(struct al *self, enum al_count what, const char *target)
     self->metrics->add(self->host, id, 1);
 }
 
-static void give_up(struct al *self, const struct al_message *m, const char *target, const char *why)
+static void give_up(struct al *self, const char *target, const char *why)
 {
     count(self, AL_DEAD, target);
     al_log(self, HD_LEVEL_ERROR, "a message about alerts could not be delivered", "target", target, "reason",
            why);
-    (void)m;
 }
 
 /* --- the list --------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ static void keep_bound(struct al *self)
         struct al_message *m = self->outbox;
 
         for (uint32_t i = 0; i < m->target_count; i++)
-            give_up(self, m, m->targets[i], "too many messages wait");
+            give_up(self, m->targets[i], "too many messages wait");
         m->target_count = 0;
         drop_delivered(self);
     }
@@ -117,8 +118,7 @@ static void push(struct al *self, struct al_message *m)
         if (!code)
             continue;
         memcpy(target, m->targets[i], sizeof(target));
-        give_up(self, m, target,
-                code == HD_EFULL ? "too many messages wait for it" : "there is no such target");
+        give_up(self, target, code == HD_EFULL ? "too many messages wait for it" : "there is no such target");
         al_message_delivered(m, target);
     }
 }
@@ -130,7 +130,7 @@ void al_outbox_add(struct al *self, struct al_message *m, const char *sinks)
     m->expires_us = self->engine.wall_us + self->conf->give_up * 1000;
     al_lanes_match(&self->lanes, sinks, choose, &c);
     if (!m->target_count)
-        give_up(self, m, *sinks ? sinks : "none", "there is no such target");
+        give_up(self, *sinks ? sinks : "none", "there is no such target");
     append(self, m);
     push(self, m);
     drop_delivered(self);
@@ -152,14 +152,6 @@ void al_outbox_resume(struct al *self)
 
 /* --- tests -----------------------------------------------------------------------------------------------
  */
-
-static void choose_test(void *arg, const char *target)
-{
-    struct choosing *c = arg;
-
-    if (c->message->target_count < AL_TARGETS_MAX)
-        snprintf(c->message->targets[c->message->target_count++], AL_TARGET_MAX, "%s", target);
-}
 
 static void show_outcome(struct al *self, hd_result *r, const char *target, int32_t code, uint64_t took_ms,
                          const char *error)
@@ -206,7 +198,7 @@ int32_t al_outbox_test(struct al *self, const struct hd_call *call, struct hd_er
         free(t);
         return hd_error_set(err, HD_ENOMEM, "no memory for the test");
     }
-    al_lanes_match(&self->lanes, call->arg_count ? call->args[0].ptr : "", choose_test, &c);
+    al_lanes_match(&self->lanes, call->arg_count ? call->args[0].ptr : "", choose, &c);
     t->message = c.message;
     t->result = call->result;
     t->next = self->tests;
@@ -248,18 +240,29 @@ static void take_report(struct al *self, const struct al_report *r)
     if (r->code == HD_OK)
         count(self, AL_SENT, r->target);
     else
-        give_up(self, r->message, r->target, r->error);
+        give_up(self, r->target, r->error);
 }
 
-/* Who is configured no more will never get what it has not got yet. */
-static void drop_missing(struct al *self)
+/* Why a target will never have the message; NULL: it may. A lane gives up by itself what it has; what it had
+ * no memory to tell of is given up here. */
+static const char *lost(struct al *self, const struct al_message *m, const char *target)
+{
+    if (!al_lanes_has(&self->lanes, target))
+        return "there is no such target any more";
+    return al_wall_us() > m->expires_us + SPARE_US ? "it is too old" : NULL;
+}
+
+static void drop_lost(struct al *self)
 {
     for (struct al_message *m = self->outbox; m && !self->stopping; m = m->next)
-        for (uint32_t i = m->target_count; i-- > 0;)
-            if (!al_lanes_has(&self->lanes, m->targets[i])) {
-                give_up(self, m, m->targets[i], "there is no such target any more");
-                al_message_delivered(m, m->targets[i]);
-            }
+        for (uint32_t i = m->target_count; i-- > 0;) {
+            const char *why = lost(self, m, m->targets[i]);
+
+            if (!why)
+                continue;
+            give_up(self, m->targets[i], why);
+            al_message_delivered(m, m->targets[i]);
+        }
 }
 
 void al_outbox_reports(struct al *self)
@@ -273,6 +276,6 @@ void al_outbox_reports(struct al *self)
         al_report_free(r);
         r = next;
     }
-    drop_missing(self);
+    drop_lost(self);
     drop_delivered(self);
 }

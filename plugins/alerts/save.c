@@ -179,13 +179,34 @@ static void saved(void *arg, int32_t code)
         al_finish_stop(self);
 }
 
+/* HD_EBUSY: another host has it; HD_EIO: it cannot be had. */
+static int32_t take_lock(struct al *self)
+{
+    char *lock = beside(self->conf->state_file.ptr, ".lock");
+    int fd = lock ? open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+
+    free(lock);
+    if (fd < 0) {
+        note_failure(self, strerror(errno));
+        return HD_EIO;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        close(fd);
+        return HD_EBUSY;
+    }
+    self->lock_fd = fd;
+    return HD_OK;
+}
+
 void al_save_tick(struct al *self)
 {
     int history = self->engine.budget.baselines && self->engine.now_ms - self->history_ms >= HISTORY_EVERY_MS;
 
     self->save_wanted |= self->engine.changed || history;
     self->engine.changed = 0;
-    if (!self->save_wanted || self->saving || self->lock_fd < 0)
+    if (!self->save_wanted || self->saving || !self->conf->state_file.len || self->standby)
+        return;
+    if (self->lock_fd < 0 && take_lock(self)) /* its folder was not there when the host started */
         return;
     self->job.error[0] = '\0';
     if (!prepare(self, history) || self->jobs->run(self->host, "alerts-state", run, saved, self) < 0) {
@@ -233,22 +254,11 @@ static void load(struct al *self, const char *path)
 
 int32_t al_save_open(struct al *self)
 {
-    const char *path = self->conf->state_file.ptr;
-    char *lock = beside(path, ".lock");
+    int32_t code = take_lock(self);
 
-    self->lock_fd = lock ? open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
-    free(lock);
-    if (self->lock_fd < 0) {
-        note_failure(self, strerror(errno));
-        return HD_OK;
-    }
-    if (flock(self->lock_fd, LOCK_EX | LOCK_NB)) {
-        close(self->lock_fd);
-        self->lock_fd = -1;
-        return HD_EBUSY;
-    }
-    load(self, path);
-    return HD_OK;
+    if (code == HD_OK)
+        load(self, self->conf->state_file.ptr);
+    return code == HD_EBUSY ? code : HD_OK;
 }
 
 void al_save_close(struct al *self)

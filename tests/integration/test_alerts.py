@@ -3,73 +3,19 @@
 # Runs under TSan too.
 
 import contextlib
-import http.server
 import json
 import os
 import subprocess
-import threading
 import time
 
 import psycopg
 
+from alertworld import FAST, Receiver
 from harness import Host, Postgres, equal, main, merge, test, wait_for
 
 pg = Postgres()
 
-FAST = {
-    "enabled": "yes",
-    "sinks": "webhook",
-    "name": "h1",
-    "interval": "100ms",
-    "group_wait": "0s",
-    "group_interval": "0s",
-    "flap_window": "0s",
-    "retry": "50ms",
-    "max_retry": "200ms",
-    "rate": "100000",
-    "burst": "1000",
-}
 BUSY = {"expr": "howdah_clients", "above": "2.5", "clear": "1.5", "for": "0s", "clear_for": "0s"}
-
-
-class Receiver(contextlib.AbstractContextManager):
-    """An HTTP server that keeps what it is sent. `answer` is a status, or a function of the request's number."""
-
-    def __init__(self, answer=200):
-        self.answer = answer
-        self.requests = []  # (path, headers, body)
-        self.seen = threading.Condition()
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                with receiver.seen:
-                    receiver.requests.append((self.path, dict(self.headers), body))
-                    number = len(receiver.requests)
-                answer = receiver.answer(number) if callable(receiver.answer) else receiver.answer
-                self.send_response(answer)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_port
-        self.url = "http://127.0.0.1:%d/hook" % self.port
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-    def messages(self):
-        with self.seen:
-            return [json.loads(body) for _, _, body in self.requests]
-
-    def wait(self, count, timeout=20):
-        wait_for(lambda: len(self.requests) >= count, timeout, "%d messages" % count)
-        return self.messages()
 
 
 def config(receiver, rules, **changes):
@@ -299,6 +245,19 @@ def disk_full():
             host.stop()
         finally:
             subprocess.run(["umount", "-l", folder], check=True)
+
+
+@test("a state file whose folder comes later")
+def late_folder():
+    with Receiver() as hook, Host(pg, start=False) as host:
+        folder = os.path.join(host.dir, "later")
+        host.configure(config(hook, {"busy": BUSY}, state_file=folder + "/state.json"))
+        host.start()
+        host.wait_log("the state of the alerts cannot be kept")
+        os.mkdir(folder)
+        host.console("SILENCE rule=x FOR 1h")
+        wait_for(lambda: os.path.exists(folder + "/state.json"), what="the file is written")
+        host.stop()
 
 
 @test("a state file that is broken is put aside")

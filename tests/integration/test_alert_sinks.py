@@ -1,0 +1,459 @@
+"""Sinks of alerts: HTTP receivers, Alertmanager, a mail server, programs, UDP; slow, failing and hanging ones."""
+
+import contextlib
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+import aiosmtpd.controller
+import aiosmtpd.smtp
+import email
+import email.policy
+
+import harness
+from harness import Host, Postgres, equal, free_port, main, make_certificates, merge, spawn, temp_dir, test, wait_for
+from alertworld import FAST, Receiver
+
+pg = Postgres()
+
+ONE = {"alert one": {"expr": "1", "above": "0", "for": "0s", "clear_for": "0s", "severity": "page", "summary": "so it is: {value} > {threshold}"}}
+
+
+def config(sinks, sections, **changes):
+    """Sections as {"webhook a": {...}}; the plugins of `sinks` are enabled."""
+    plugins = {"plugin alert-" + name: {"enabled": "yes"} for name in sinks.split(", ")}
+    return {"plugin alerts": {**FAST, "sinks": sinks, **changes}, **plugins, **sections, **ONE}
+
+
+def sinks(host):
+    return {s["target"]: s for s in host.console("SHOW ALERT SINKS")}
+
+
+def over(host):
+    """The same configuration without the alert's cause."""
+    host.configure(merge(host.config, {"alert one": {"expr": "0"}}))
+    equal(host.control("reload").returncode, 0)
+
+
+# --- webhooks ---------------------------------------------------------------------------------------------------
+
+
+@test("each receiver gets what it expects, while it fires and when it is over")
+def formats():
+    names = ("generic", "slack", "mattermost", "teams", "pagerduty")
+    with contextlib.ExitStack() as stack:
+        hooks = {name: stack.enter_context(Receiver()) for name in names}
+        sections = {"webhook " + name: {"url": hooks[name].url, "format": name} for name in names}
+        sections["webhook pagerduty"]["key"] = "R0UT1NG"
+        host = stack.enter_context(Host(pg, config("webhook", sections)))
+        for hook in hooks.values():
+            hook.wait(1)
+        over(host)
+        for hook in hooks.values():
+            hook.wait(2)
+        pages = hooks["pagerduty"].messages()
+        equal([p["event_action"] for p in pages], ["trigger", "resolve"])
+        equal(len({p["dedup_key"] for p in pages}), 1)
+        equal((pages[0]["routing_key"], pages[0]["payload"]["severity"]), ("R0UT1NG", "critical"))
+        equal(pages[0]["payload"]["source"], "h1")
+        first, last = hooks["slack"].messages()
+        assert "one" in first["text"] and "1 > 0" in first["attachments"][0]["text"], first
+        assert first["attachments"][0]["color"] != last["attachments"][0]["color"]
+        first, _ = hooks["mattermost"].messages()
+        assert "1 > 0" in first["attachments"][0]["text"] and first["username"] == "howdah", first
+        first, last = hooks["teams"].messages()
+        card = first["attachments"][0]
+        equal((first["type"], card["contentType"]), ("message", "application/vnd.microsoft.card.adaptive"))
+        equal([b["color"] for b in card["content"]["body"]][:1], ["Attention"])
+        equal(last["attachments"][0]["content"]["body"][0]["color"], "Good")
+        first, last = hooks["generic"].messages()
+        equal((first["state"], last["state"], first["severity"]), ("firing", "resolved", "page"))
+        shown = json.dumps(host.console("SHOW ALERT SINKS"), default=str) + host.log_text() + host.run("--dump-config").stdout
+        assert "R0UT1NG" not in shown and "/hook" not in shown
+
+
+@test("the signature, the header Authorization, and TLS that is verified")
+def signature():
+    certificates = make_certificates(temp_dir())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates + "/server.crt", certificates + "/server.key")
+    with Receiver(tls=context) as hook:
+        good = {"url": hook.url, "secret": "s3cret", "authorization": "Bearer t0ken", "ca_file": certificates + "/ca.crt"}
+        sections = {"webhook good": good, "webhook stranger": {"url": hook.url}}
+        with Host(pg, config("webhook", sections)) as host:
+            hook.wait(1)
+            _, headers, body = hook.requests[0]
+            signed = headers["X-Howdah-Timestamp"].encode() + b"." + body
+            equal(headers["X-Howdah-Signature"], "v1=" + hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest())
+            assert abs(int(headers["X-Howdah-Timestamp"]) - time.time()) < 60
+            equal((headers["Authorization"], headers["Content-Type"]), ("Bearer t0ken", "application/json"))
+            wait_for(lambda: sinks(host)["webhook:stranger"]["retries"] >= 2, what="it is tried again")
+            assert "certificate" in sinks(host)["webhook:stranger"]["reason"], sinks(host)
+            equal(len(hook.requests), 1)
+
+
+@test("what fails is tried again with the same id, what is refused is given up")
+def retries():
+    with Receiver(answer=lambda n: 500 if n < 3 else 200) as failing, Receiver(answer=404) as refusing:
+        sections = {"webhook a": {"url": failing.url}, "webhook b": {"url": refusing.url}}
+        with Host(pg, config("webhook", sections)) as host:
+            messages = failing.wait(3)
+            equal(len({m["id"] for m in messages}), 1)
+            wait_for(lambda: sinks(host)["webhook:a"]["sent"] == 1, what="it is delivered")
+            wait_for(lambda: sinks(host)["webhook:b"]["dead"] == 1, what="it is given up")
+            equal((sinks(host)["webhook:a"]["retries"], sinks(host)["webhook:b"]["retries"]), (2, 0))
+            equal(len(refusing.messages()), 1)
+            dead = [m for m in host.console("SHOW METRICS messages_dead")]
+            equal([(m["labels"], m["value"]) for m in dead], [("target=webhook:b", 1)])
+
+
+@test("a target that hangs delays no other, nor the host's end")
+def hanging():
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, Receiver() as hook:
+        url = "http://127.0.0.1:%d/" % listener.getsockname()[1]
+        sections = {"webhook hangs": {"url": url}, "webhook works": {"url": hook.url}}
+        with Host(pg, config("webhook", sections, timeout="1m")) as host:
+            hook.wait(1)
+            connection, _ = listener.accept()
+            equal(sinks(host)["webhook:hangs"]["state"], "sending")
+            over(host)
+            hook.wait(2)
+            wait_for(lambda: sinks(host)["webhook:works"]["sent"] == 2, what="both are delivered")
+            equal(sinks(host)["webhook:hangs"]["waiting"], 2)
+            began = time.monotonic()
+            equal(host.stop(), 0)
+            assert time.monotonic() - began < 15
+            connection.close()
+
+
+@test("the rate of a target, and the bound of its queue")
+def rate():
+    rules = {"alert r%d" % i: {"expr": "1", "above": "0", "for": "0s"} for i in range(30)}
+    with Receiver() as hook:
+        conf = config("webhook", {"webhook a": {"url": hook.url}}, rate="60", burst="5", max_queue="10")
+        with Host(pg, merge(conf, rules)) as host:
+            hook.wait(6)
+            stats = sinks(host)["webhook:a"]
+            assert stats["dead"] >= 10, stats
+            assert len(hook.messages()) <= 5 + 1 + 60 / 60 * 10, stats
+            host.wait_log("too many messages wait for it")
+
+
+@test("targets come, change and go with a reload")
+def reload():
+    with Receiver() as one, Receiver() as two:
+        with Host(pg, config("webhook", {"webhook a": {"url": one.url}})) as host:
+            one.wait(1)
+            equal(host.console("ALERT TEST"), [{"target": "webhook:a", "delivered": True, "took_ms": host_ms(one), "reason": ""}])
+            host.configure(config("webhook", {"webhook a": {"url": two.url}, "webhook b": {"url": one.url}}))
+            equal(host.control("reload").returncode, 0)
+            wait_for(lambda: set(sinks(host)) == {"webhook:a", "webhook:b"}, what="both are there")
+            equal([(r["target"], r["delivered"]) for r in host.console("ALERT TEST webhook:a")], [("webhook:a", True)])
+            equal(two.messages()[-1]["test"], True)
+            host.configure(config("webhook", {"webhook b": {"url": one.url}}))
+            equal(host.control("reload").returncode, 0)
+            wait_for(lambda: set(sinks(host)) == {"webhook:b"}, what="one is gone")
+            assert host.control("alert", "test", "webhook:a").returncode
+
+
+class host_ms:
+    """Any duration."""
+
+    def __init__(self, _):
+        pass
+
+    def __eq__(self, other):
+        return 0 <= other < 60000
+
+    def __ne__(self, other):
+        return not self == other
+
+
+@test("sections that cannot work are refused")
+def wrong_sections():
+    with Host(pg, start=False) as host:
+        for sink, section, reason in [
+            ("webhook", {"webhook a": {}}, "url is missing"),
+            ("webhook", {"webhook a": {"url": "file:///etc/passwd"}}, "http://"),
+            ("webhook", {"webhook a": {"format": "pagerduty"}}, "key is missing"),
+            ("smtp", {"smtp a": {"server": "x", "from": "a", "to": "b@c"}}, "from:"),
+            ("smtp", {"smtp a": {"server": "x", "from": "a@b", "to": "b@c, d"}}, "no address"),
+            ("smtp", {"smtp a": {"server": "x/y", "from": "a@b", "to": "b@c"}}, "server:"),
+            ("smtp", {"smtp a": {"server": "x", "from": "a@b", "to": "b@c", "user": "u"}}, "belong together"),
+            ("smtp", {"smtp a": {"server": "x", "from": "a@b", "to": "b@c", "user": "u", "password": "p", "tls": "none"}}, "in the clear"),
+            ("exec", {"exec a": {"command": "rm"}}, "whole path"),
+        ]:
+            host.configure(config(sink, section))
+            result = host.run("-t")
+            assert result.returncode and reason in result.stderr, (section, result.stderr)
+        host.configure(config("log", {}))
+        host.start()
+
+
+@test("a sink that is not there keeps no other from its work")
+def missing():
+    with Host(pg, merge(config("log, webhook", {}), {"plugin alert-webhook": {"enabled": "no"}})) as host:
+        host.wait_log('msg=alert .*rule=one')
+        equal((sinks(host)["webhook"]["state"], sinks(host)["log"]["sent"]), ("missing", 1))
+        over(host)
+        host.wait_log('msg="alert is over" .*rule=one')
+
+
+# --- Alertmanager -----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alertmanager():
+    folder, port = temp_dir(), free_port()
+    with open(folder + "/alertmanager.yml", "w") as f:
+        f.write("route:\n  receiver: nobody\nreceivers:\n- name: nobody\n")
+    program = shutil.which("prometheus-alertmanager")
+    arguments = ["--config.file=" + folder + "/alertmanager.yml", "--storage.path=" + folder]
+    listen = ["--web.listen-address=127.0.0.1:%d" % port, "--cluster.listen-address="]
+    process = spawn([program, *arguments, *listen], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = "http://127.0.0.1:%d" % port
+
+    def ready():
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(url + "/-/ready", timeout=2).status == 200
+
+    try:
+        wait_for(ready, 30, "Alertmanager is ready")
+        yield url
+    finally:
+        harness.end(process)
+
+
+@test("a real Alertmanager takes alerts, and their end")
+def real_alertmanager():
+    with alertmanager() as url:
+
+        def alerts():
+            with urllib.request.urlopen(url + "/api/v2/alerts", timeout=5) as answer:
+                return json.load(answer)
+
+        with Host(pg, config("webhook", {"webhook am": {"url": url + "/", "format": "alertmanager"}})) as host:
+            (found,) = wait_for(alerts, what="the alert is there")
+            equal(found["labels"], {"alertname": "one", "severity": "page", "howdah": "h1"})
+            equal((found["annotations"]["summary"], found["status"]["state"]), ("so it is: 1 > 0", "active"))
+            assert found["endsAt"] > found["startsAt"]
+            equal([r["delivered"] for r in host.console("ALERT TEST")], [True])
+            wait_for(lambda: len(alerts()) == 2, what="the test is there")
+            over(host)
+            wait_for(lambda: [a["labels"]["alertname"] for a in alerts()] == ["test"], what="it is over there")
+
+
+# --- mail -------------------------------------------------------------------------------------------------------
+
+
+class Mailbox:
+    """Keeps what it is sent; `refuse` is an answer to recipients."""
+
+    def __init__(self):
+        self.mails = []
+        self.refuse = None
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if self.refuse:
+            return self.refuse
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.mails.append((envelope, message, session.ssl is not None, session.authenticated))
+        return "250 OK"
+
+
+@contextlib.contextmanager
+def mail_server(certificates, box, users=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates + "/server.crt", certificates + "/server.key")
+
+    def authenticate(server, session, envelope, mechanism, data):
+        return aiosmtpd.smtp.AuthResult(success=(data.login.decode(), data.password.decode()) in (users or []))
+
+    controller = aiosmtpd.controller.Controller(
+        box, hostname="127.0.0.1", port=free_port(), tls_context=context, require_starttls=True,
+        auth_required=bool(users), authenticator=authenticate,
+    )
+    controller.start()
+    try:
+        yield "127.0.0.1:%d" % controller.port
+    finally:
+        controller.stop()
+
+
+@test("mail, by STARTTLS and a login")
+def mail():
+    certificates = make_certificates(temp_dir())
+    box = Mailbox()
+    with mail_server(certificates, box, [("howdah", "p@ss")]) as server:
+        section = {
+            "server": server,
+            "ca_file": certificates + "/ca.crt",
+            "user": "howdah",
+            "password": "p@ss",
+            "from": "howdah@example.org",
+            "to": "a@example.org, b@example.org",
+        }
+        rule = {"alert one": {"summary": "größer als erlaubt: {value} – " + "ä" * 60}}
+        with Host(pg, merge(config("smtp", {"smtp team": section}, name="hüst"), rule)) as host:
+            wait_for(lambda: box.mails, what="a mail")
+            over(host)
+            wait_for(lambda: len(box.mails) == 2, what="another mail")
+            assert "p@ss" not in host.log_text()
+        (envelope, first, encrypted, authenticated), (_, last, _, _) = box.mails
+        equal((encrypted, authenticated), (True, True))
+        equal((envelope.mail_from, envelope.rcpt_tos), ("howdah@example.org", ["a@example.org", "b@example.org"]))
+        assert first["Subject"].startswith("[howdah] page: one"), first["Subject"]
+        assert "größer als erlaubt: 1 – äää" in first.get_body().get_content() and "hüst" in first.get_body().get_content()
+        assert "over" in last["Subject"], last["Subject"]
+        equal((first["References"], first["Importance"]), (last["References"], "high"))
+        assert first["Message-ID"] != last["Message-ID"] and first["Date"].datetime
+        equal([a.addr_spec for a in first["To"].addresses], ["a@example.org", "b@example.org"])
+
+
+@test("mail: a wrong password is tried again, a refused recipient given up, an unknown certificate not trusted")
+def mail_failures():
+    certificates = make_certificates(temp_dir())
+    box = Mailbox()
+    box.refuse = "550 nobody here"
+    with mail_server(certificates, box, [("howdah", "right")]) as server:
+        base = {"server": server, "ca_file": certificates + "/ca.crt", "from": "h@example.org", "to": "a@example.org", "user": "howdah"}
+        sections = {
+            "smtp wrong": {**base, "password": "wrong"},
+            "smtp refused": {**base, "password": "right"},
+            "smtp stranger": {**base, "password": "right", "ca_file": "/etc/ssl/certs/ca-certificates.crt"},
+        }
+        # The server takes its time after a wrong password.
+        with Host(pg, config("smtp", sections, timeout="2s")) as host:
+            wait_for(lambda: sinks(host)["smtp:refused"]["dead"] == 1, what="it is given up")
+            for name in ("smtp:wrong", "smtp:stranger"):
+                wait_for(lambda name=name: sinks(host)[name]["retries"] >= 2, 30, "it is tried again")
+                equal((sinks(host)[name]["dead"], sinks(host)[name]["sent"]), (0, 0))
+            equal(box.mails, [])
+
+
+@test("subjects and headers cannot be forged by labels")
+def header_injection():
+    certificates = make_certificates(temp_dir())
+    box = Mailbox()
+    with mail_server(certificates, box) as server:
+        section = {"server": server, "ca_file": certificates + "/ca.crt", "from": "h@example.org", "to": "a@example.org"}
+        rules = {"alert one": {"expr": "howdah_statements_total", "above": "0", "group_by": "database"}}
+        conf = merge(config("smtp", {"smtp a": section}), rules, )
+        conf["plugin statements"] = {"enabled": "yes"}
+        name = "x\r\nBcc: all@example.org\r\n\r\nbody"
+        with pg.connect() as c:
+            c.execute('CREATE DATABASE "%s"' % name)
+        with Host(pg, merge(conf, {"database *": {}})) as host:
+            for dbname in (name, "shop"):
+                with host.connect(dbname=dbname) as c:
+                    c.execute("SELECT 1")
+            wait_for(lambda: len(box.mails) >= 2, what="a mail about each")
+        assert any("Bcc: all" in m["Subject"] for _, m, _, _ in box.mails), [m["Subject"] for _, m, _, _ in box.mails]
+        for envelope, message, _, _ in box.mails:
+            equal((message["Bcc"], envelope.rcpt_tos), (None, ["a@example.org"]))
+
+
+# --- programs ---------------------------------------------------------------------------------------------------
+
+
+def script(folder, name, text):
+    path = os.path.join(folder, name)
+    with open(path, "w") as f:
+        f.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o755)
+    return path
+
+
+@test("a program gets the message, its arguments as they are, and nothing of the host's environment")
+def program():
+    folder = temp_dir()
+    path = script(folder, "take", 'cat > "$1/in.json.new"; env > "$1/env"; echo "$2" > "$1/arg"; pwd > "$1/cwd"\n'
+                  'ls /proc/self/fd | wc -l > "$1/fds"; mv "$1/in.json.new" "$1/in.json"\n')
+    section = {"exec run": {"command": path, "args": folder + ", $(touch /tmp/howdah-injected); `id`"}}
+    with Host(pg, config("exec", section), env={"SECRET_OF_THE_HOST": "x"}) as host:
+        wait_for(lambda: os.path.exists(folder + "/in.json"), what="it has run")
+        wait_for(lambda: sinks(host)["exec:run"]["sent"] == 1, what="it is delivered")
+
+        def read(name):
+            with open(os.path.join(folder, name)) as f:
+                return f.read()
+
+        message = json.loads(read("in.json"))
+        equal((message["state"], message["alerts"][0]["rule"]), ("firing", "one"))
+        names = {line.split("=")[0] for line in read("env").splitlines()}
+        equal(names - {"PWD", "_", "OLDPWD", "SHLVL"}, {"PATH"} | {"HOWDAH_ALERT_" + n for n in ("STATE", "SEVERITY", "TITLE", "ID", "GROUP", "HOST")})
+        equal((read("arg").strip(), read("cwd").strip()), ("$(touch /tmp/howdah-injected); `id`", "/"))
+        assert int(read("fds")) <= 4, read("fds")  # 0, 1, 2 and ls's own
+        assert not os.path.exists("/tmp/howdah-injected")
+
+
+@test("a program that fails, that will never work, that hangs with children of its own, and none")
+def programs():
+    folder = temp_dir()
+    sections = {
+        "exec fails": {"command": script(folder, "fails", "echo no room >&2; exit 1\n")},
+        "exec never": {"command": script(folder, "never", "exit 65\n")},
+        "exec hangs": {"command": script(folder, "hangs", "sleep 1000 & echo $! > %s/child; sleep 1000\n" % folder), "timeout": "300ms"},
+        "exec none": {"command": folder + "/missing"},
+        "exec deaf": {"command": "/bin/true"},
+        "exec loud": {"command": script(folder, "loud", "head -c 10000000 /dev/zero >&2; head -c 10000000 /dev/zero\n")},
+    }
+    with Host(pg, config("exec", sections)) as host:
+        wait_for(lambda: sinks(host)["exec:deaf"]["sent"] == 1, what="one works")
+        wait_for(lambda: sinks(host)["exec:loud"]["sent"] == 1, what="another works")
+        wait_for(lambda: sinks(host)["exec:never"]["dead"] == 1, what="one is given up")
+        for name, reason in [("fails", "exit status 1: no room"), ("hangs", "killed"), ("none", "No such file")]:
+            wait_for(lambda name=name: sinks(host)["exec:" + name]["retries"] >= 1, what=name + " is tried again")
+            assert reason in sinks(host)["exec:" + name]["reason"], sinks(host)["exec:" + name]
+        with open(folder + "/child") as f:
+            child = int(f.read())
+        host.stop()
+        wait_for(lambda: not running(child), what="what it started is gone, too")
+
+
+def running(pid):
+    with contextlib.suppress(OSError), open("/proc/%d/stat" % pid) as f:
+        return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+# --- a vendor's own ---------------------------------------------------------------------------------------------
+
+
+@test("the example of the SDK, built by the template's Makefile")
+def vendor():
+    folder = temp_dir()
+    for name in ("template/Makefile", "template/exports.map", "examples/alert-udp.c"):
+        shutil.copy(os.path.join(harness.SRCDIR, "sdk", name), folder)
+    include = os.path.abspath(os.path.join(harness.SRCDIR, "sdk/include"))
+    subprocess.run(["make", "-s", "-C", folder, "NAME=alert-udp", "HOWDAH_CFLAGS=-I" + include], check=True)
+    with open(folder + "/alert-udp.c") as f:
+        assert len(f.readlines()) < 60
+    os.chmod(folder + "/alert-udp.so", 0o755)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(20)
+        plugin = {"enabled": "yes", "library": folder + "/alert-udp.so", "port": str(receiver.getsockname()[1])}
+        with Host(pg, merge(config("udp", {}), {"plugin alert-udp": plugin})) as host:
+            text = receiver.recv(1000).decode()
+            assert "firing page: one" in text, text
+            over(host)
+            assert " over " in receiver.recv(1000).decode()
+
+
+main()
