@@ -68,12 +68,9 @@ struct environment {
 
 static void set_environment(struct environment *e, const struct hd_alert_message *m)
 {
-    const char *const pairs[6][2] = {{"STATE", m->firing ? "firing" : "resolved"},
-                                     {"SEVERITY", sink_severity(m->severity)},
-                                     {"TITLE", m->title},
-                                     {"ID", m->id},
-                                     {"GROUP", m->group},
-                                     {"HOST", m->host}};
+    const char *const pairs[6][2] = {{"STATE", sink_state(m)}, {"SEVERITY", sink_severity(m->severity)},
+                                     {"TITLE", m->title},      {"ID", m->id},
+                                     {"GROUP", m->group},      {"HOST", m->host}};
 
     e->all[0] = (char *)(uintptr_t) "PATH=/usr/local/bin:/usr/bin:/bin";
     for (int i = 0; i < 6; i++) {

@@ -47,9 +47,11 @@ static int32_t send_message(void *arg, const char *target, const struct hd_alert
     struct self *self = arg;
     uint32_t most = (uint32_t)__atomic_load_n(&self->max_lines, __ATOMIC_RELAXED);
     char left[16];
-    const char *pairs[] = {"alerts", left, NULL};
+    const char *pairs[] = {"alerts", left, NULL}, *none[] = {NULL};
 
     (void)target, (void)timeout_ms, (void)stop, (void)err;
+    if (!m->alert_count)
+        hd_host_api(self->host)->log(self->host, HD_LEVEL_INFO, m->title, none);
     for (uint32_t i = 0; i < m->alert_count && i < most; i++)
         log_alert(self, &m->alerts[i]);
     if (m->alert_count > most) {

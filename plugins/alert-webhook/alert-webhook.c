@@ -177,11 +177,13 @@ static int32_t send_message(void *self, const char *target, const struct hd_aler
 
     if (!c)
         code = hd_error_set(err, HD_ENOENT, "there is no [webhook %s] any more", target);
+    else if (!m->alert_count && (c->format == WH_PAGERDUTY || c->format == WH_ALERTMANAGER))
+        code = HD_OK; /* there is nothing that these would take */
     else if (!body || !make_headers(&headers, c, m, body))
         code = hd_error_set(err, HD_ENOMEM, "no memory for the message");
     else
         code = transfer_begin(&t, "http,https", c->ca_file.ptr, timeout_ms, stop, err);
-    if (code == HD_OK)
+    if (code == HD_OK && t.curl)
         code = post(&t, c, headers, body, err);
     transfer_end(&t);
     curl_slist_free_all(headers);

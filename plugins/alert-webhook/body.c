@@ -13,7 +13,7 @@
 
 static const char *color(const struct hd_alert_message *m)
 {
-    if (!m->firing)
+    if (!m->firing && m->alert_count)
         return "#2eb886";
     return m->severity == HD_ALERT_PAGE ? "#d50200" : m->severity == HD_ALERT_WARNING ? "#daa038" : "#439fe0";
 }
@@ -40,7 +40,7 @@ static json_t *text_block(const char *text, const char *weight, const char *shad
 
 static json_t *teams(const struct hd_alert_message *m)
 {
-    const char *shade = !m->firing                        ? "Good"
+    const char *shade = !m->firing && m->alert_count      ? "Good"
                         : m->severity == HD_ALERT_WARNING ? "Warning"
                         : m->severity == HD_ALERT_PAGE    ? "Attention"
                                                           : "Accent";

@@ -266,6 +266,23 @@ static void look_at_sinks(struct al *self)
                NULL);
 }
 
+/* A target whose last try has failed is not well, and neither is a state file that cannot be written. */
+static void tell_health(struct al *self)
+{
+    struct al_lane_stats s;
+
+    if (!self->health)
+        return;
+    for (uint32_t i = 0; al_lanes_stats(&self->lanes, i, &s); i++)
+        self->health->set(self->host, s.name, *s.error ? "failing" : "delivering", !*s.error, s.error);
+    if (self->conf->state_file.len)
+        self->health->set(self->host, "state",
+                          *self->save_error ? "failing"
+                          : self->standby   ? "standby"
+                                            : "kept",
+                          !*self->save_error, self->save_error);
+}
+
 static void tick(void *arg)
 {
     struct al *self = arg;
@@ -278,6 +295,7 @@ static void tick(void *arg)
     al_engine_tick(&self->engine, al_now_ms(), al_wall_us());
     clock_gettime(CLOCK_MONOTONIC, &to);
     al_outbox_reports(self);
+    tell_health(self);
     measure(self,
             (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000 + (uint64_t)to.tv_nsec - (uint64_t)from.tv_nsec);
     al_save_tick(self);
@@ -372,6 +390,7 @@ static int32_t find_services(struct al *self, struct hd_error *err)
     self->bus = api->service(self->host, HD_SERVICE_BUS);
     self->loop = api->service(self->host, HD_SERVICE_LOOP);
     self->jobs = api->service(self->host, HD_SERVICE_JOBS);
+    self->health = api->service(self->host, HD_SERVICE_HEALTH);
     if (!self->metrics || !self->commands || !self->bus || !self->loop || !self->jobs ||
         self->metrics->size < offsetof(struct hd_metrics_v1, bins) + sizeof(self->metrics->bins))
         return hd_error_set(err, HD_EVERSION, "this host has not all services that alerts need");
@@ -552,10 +571,11 @@ static void destroy(void *arg)
     free(self);
 }
 
+static const struct hd_alerts_v1 alerts = {.size = sizeof(alerts), .tell = al_outbox_tell};
+
 static const void *capability(const char *name)
 {
-    (void)name;
-    return NULL;
+    return strcmp(name, HD_CAP_ALERTS) == 0 ? &alerts : NULL;
 }
 
 const struct hd_plugin howdah_plugin = {

@@ -44,6 +44,7 @@ struct al {
     const struct hd_bus_v1 *bus;
     const struct hd_loop_v1 *loop;
     const struct hd_jobs_v1 *jobs;
+    const struct hd_health_v1 *health; /* NULL: the host has none */
     const struct al_conf *conf;
     char name[256];
     struct al_engine engine;
@@ -82,6 +83,9 @@ void al_finish_stop(struct al *self);
 
 /* Gives a message to all targets that `sinks` means. Takes the message over. */
 void al_outbox_add(struct al *self, struct al_message *m, const char *sinks);
+/* As hd_alerts_v1's. */
+int32_t al_outbox_tell(void *self, const char *sinks, const char *title, const char *text,
+                       struct hd_error *err);
 /* Puts back a message that was kept, for the targets that it names. */
 void al_outbox_restore(struct al *self, struct al_message *m);
 /* Hands messages that were restored to their lanes; gives up those whose target is not there. */

@@ -193,6 +193,21 @@ struct al_message *al_message_test(const char *host, int64_t wall_us, uint64_t s
     return m;
 }
 
+struct al_message *al_message_words(const char *title, const char *text, const char *host, int64_t wall_us,
+                                    uint64_t seed)
+{
+    struct al_message *m = make(0);
+    char cut[TEXT_MAX];
+
+    if (!m)
+        return NULL;
+    snprintf(cut, sizeof(cut), "%s", text);
+    name(m, "words", host, wall_us, seed);
+    m->m.title = copy(m, title);
+    m->m.text = copy(m, cut);
+    return m;
+}
+
 /* --- from JSON -------------------------------------------------------------------------------------------
  */
 

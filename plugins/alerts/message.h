@@ -28,6 +28,9 @@ struct al_message *al_message_new(const struct al_group *g, struct al_alert *con
                                   int repeat, const char *host, int64_t wall_us, uint64_t seed);
 /* A message that says that this is a test. */
 struct al_message *al_message_test(const char *host, int64_t wall_us, uint64_t seed);
+/* A message of somebody else's words, without alerts. */
+struct al_message *al_message_words(const char *title, const char *text, const char *host, int64_t wall_us,
+                                    uint64_t seed);
 /* From what sink_json_message has made. NULL: it is none, or no memory. */
 struct al_message *al_message_from_json(const json_t *o);
 struct al_message *al_message_ref(struct al_message *m);

@@ -127,7 +127,7 @@ void al_outbox_add(struct al *self, struct al_message *m, const char *sinks)
 {
     struct choosing c = {self, m};
 
-    m->expires_us = self->engine.wall_us + self->conf->give_up * 1000;
+    m->expires_us = al_wall_us() + self->conf->give_up * 1000;
     al_lanes_match(&self->lanes, sinks, choose, &c);
     if (!m->target_count)
         give_up(self, *sinks ? sinks : "none", "there is no such target");
@@ -135,6 +135,29 @@ void al_outbox_add(struct al *self, struct al_message *m, const char *sinks)
     push(self, m);
     drop_delivered(self);
     keep_bound(self);
+}
+
+static void count_target(void *arg, const char *target)
+{
+    (void)target;
+    ++*(uint32_t *)arg;
+}
+
+int32_t al_outbox_tell(void *arg, const char *sinks, const char *title, const char *text,
+                       struct hd_error *err)
+{
+    struct al *self = arg;
+    struct al_message *m;
+    uint32_t targets = 0;
+
+    al_lanes_match(&self->lanes, sinks, count_target, &targets);
+    if (!targets || self->stopping)
+        return hd_error_set(err, HD_ENOENT, "no target is called \"%.100s\"", sinks);
+    m = al_message_words(title, text, self->name, al_wall_us(), self->random + self->sequence++);
+    if (!m)
+        return hd_error_set(err, HD_ENOMEM, "no memory for the message");
+    al_outbox_add(self, m, sinks);
+    return HD_OK;
 }
 
 void al_outbox_restore(struct al *self, struct al_message *m)

@@ -30,6 +30,11 @@ const char *sink_severity(uint32_t severity)
     return names[severity <= HD_ALERT_PAGE ? severity : HD_ALERT_WARNING];
 }
 
+const char *sink_state(const struct hd_alert_message *m)
+{
+    return m->firing ? "firing" : m->alert_count ? "resolved" : "message";
+}
+
 void sink_time(int64_t us, char out[32])
 {
     time_t seconds = (time_t)(us / 1000000);
@@ -78,8 +83,8 @@ json_t *sink_json_message(const struct hd_alert_message *m)
         json_array_append_new(alerts, alert(&m->alerts[i]));
     return json_pack("{s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:b, s:o, s:I, s:o}", "id",
                      sink_json_text(m->id), "group", sink_json_text(m->group), "host",
-                     sink_json_text(m->host), "state", m->firing ? "firing" : "resolved", "severity",
-                     sink_severity(m->severity), "title", sink_json_text(m->title), "text",
-                     sink_json_text(m->text), "firing", (int)m->firing, "test", (int)m->test, "time",
-                     time_text(m->time_us), "time_us", (json_int_t)m->time_us, "alerts", alerts);
+                     sink_json_text(m->host), "state", sink_state(m), "severity", sink_severity(m->severity),
+                     "title", sink_json_text(m->title), "text", sink_json_text(m->text), "firing",
+                     (int)m->firing, "test", (int)m->test, "time", time_text(m->time_us), "time_us",
+                     (json_int_t)m->time_us, "alerts", alerts);
 }

@@ -12,6 +12,8 @@
 json_t *sink_json_text(const char *s);
 /* "info", "warning" or "page". */
 const char *sink_severity(uint32_t severity);
+/* "firing", "resolved", or "message" of one without alerts. */
+const char *sink_state(const struct hd_alert_message *m);
 /* 2026-01-31T12:00:00.000Z */
 void sink_time(int64_t us, char out[32]);
 

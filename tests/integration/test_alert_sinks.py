@@ -435,6 +435,26 @@ def running(pid):
 # --- a vendor's own ---------------------------------------------------------------------------------------------
 
 
+@test("what another plugin has to say goes to the sinks that it names")
+def words():
+    library = os.path.abspath(os.path.join(harness.BUILDDIR, "tests/integration/plugins/.libs/teller.so"))
+    with Receiver() as hook, Receiver() as pager:
+        targets = {"webhook a": {"url": hook.url}, "webhook p": {"url": pager.url, "format": "pagerduty", "key": "k"}}
+        conf = merge(config("webhook, log", targets), {"plugin teller": {"enabled": "yes", "library": library}})
+        with Host(pg, merge(conf, {"alert one": {"enabled": "no"}})) as host:
+            host.console("TELL '' 'a report' 'all is well'")
+            (message,) = hook.wait(1)
+            equal((message["state"], message["title"], message["text"]), ("message", "a report", "all is well"))
+            equal((message["alerts"], message["severity"]), ([], "info"))
+            host.wait_log('msg="a report"')
+            wait_for(lambda: [s["sent"] for s in sinks(host).values()] == [1, 1, 1], what="all have it")
+            equal(pager.messages(), [])  # it has no word for that
+            host.console("TELL log 'for the log' x")
+            host.wait_log('msg="for the log"')
+            assert host.control("tell", "nobody", "x", "y").returncode
+            equal(len(hook.messages()), 1)
+
+
 @test("the example of the SDK, built by the template's Makefile")
 def vendor():
     folder = temp_dir()

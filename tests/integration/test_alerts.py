@@ -218,33 +218,45 @@ def reload():
         equal(told, {("a", "firing"), ("a", "resolved"), ("b", "firing")})
 
 
+@contextlib.contextmanager
+def full_disk(folder):
+    """A small file system that is full until the function that this gives is called. Only root can mount one: for
+    others a folder stands where the new file would."""
+    os.mkdir(folder)
+    if os.getuid():
+        blocker = os.path.join(folder, "state.json.new")
+        os.mkdir(blocker)
+        yield lambda: os.rmdir(blocker)
+        return
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
+    try:
+        filler = os.path.join(folder, "filler")
+        fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(fd, b"x" * 4096)
+        os.close(fd)
+        yield lambda: os.unlink(filler)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
 @test("a state file that cannot be written: alerts go on, it is said, and made good later")
 def disk_full():
-    with Receiver() as hook, Host(pg, start=False) as host:
-        folder = os.path.join(host.dir, "small")
-        os.mkdir(folder)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
-        try:
-            path = os.path.join(folder, "state.json")
-            host.configure(config(hook, {"busy": BUSY}, state_file=path))
-            filler = os.open(os.path.join(folder, "filler"), os.O_WRONLY | os.O_CREAT)
-            with contextlib.suppress(OSError):
-                while True:
-                    os.write(filler, b"x" * 4096)
-            os.close(filler)
-            host.start()
-            with clients(host, 3):
-                hook.wait(1)
-                host.wait_log("the state of the alerts cannot be kept")
-            failures = [m for m in host.console("SHOW METRICS alert_state") if m["name"] == "howdah_alert_state_failures_total"]
-            assert failures[0]["value"] >= 1
-            assert not os.path.exists(path)
-            os.unlink(os.path.join(folder, "filler"))
-            wait_for(lambda: os.path.exists(path), what="the file is written")
-            json.load(open(path))
-            host.stop()
-        finally:
-            subprocess.run(["umount", "-l", folder], check=True)
+    with Receiver() as hook, Host(pg, start=False) as host, full_disk(os.path.join(host.dir, "small")) as make_room:
+        path = os.path.join(host.dir, "small/state.json")
+        host.configure(config(hook, {"busy": BUSY}, state_file=path))
+        host.start()
+        with clients(host, 3):
+            hook.wait(1)
+            host.wait_log("the state of the alerts cannot be kept")
+        rows = host.console("SHOW METRICS alert_state")
+        assert [m["value"] for m in rows if m["name"] == "howdah_alert_state_failures_total"][0] >= 1, rows
+        assert not os.path.exists(path)
+        make_room()
+        wait_for(lambda: os.path.exists(path), what="the file is written")
+        json.load(open(path))
+        host.stop()
 
 
 @test("a state file whose folder comes later")

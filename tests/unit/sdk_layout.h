@@ -840,6 +840,11 @@ AT(hd_alert_sink_v1, reserved, 4, uint32_t)
 AT(hd_alert_sink_v1, target, 8, const char * (*)(void *self, uint32_t i))
 AT(hd_alert_sink_v1, send, 16, int32_t (*)(void *self, const char *target, const struct hd_alert_message *m, uint64_t timeout_ms, const volatile int32_t *stop, struct hd_error *err))
 
+SIZE(hd_alerts_v1, 16)
+AT(hd_alerts_v1, size, 0, uint32_t)
+AT(hd_alerts_v1, reserved, 4, uint32_t)
+AT(hd_alerts_v1, tell, 8, int32_t (*)(void *self, const char *sinks, const char *title, const char *text, struct hd_error *err))
+
 /* collector.h */
 
 SIZE(hd_findings, 16)

@@ -42,9 +42,9 @@ struct hd_alert {
 /* A message about the alerts of one group. Borrowed for the call. Since ABI 0.1. */
 struct hd_alert_message {
     uint32_t size;
-    uint32_t severity; /* the worst of the alerts' that fire; of all of them when none does */
-    uint32_t firing;   /* how many of the alerts do; 0: all are over */
-    uint32_t alert_count;
+    uint32_t severity;    /* the worst of the alerts' that fire; of all of them when none does */
+    uint32_t firing;      /* how many of the alerts do; 0: all are over */
+    uint32_t alert_count; /* 0: a title and a text alone, such as a report */
     const struct hd_alert *alerts;
     const char *id;    /* hexadecimal; another for each message, the same when it is tried again */
     const char *group; /* hexadecimal; the same for all messages of the group: for receivers that dedupe */
@@ -70,6 +70,19 @@ struct hd_alert_sink_v1 {
      * is no choice. */
     int32_t (*send)(void *self, const char *target, const struct hd_alert_message *m, uint64_t timeout_ms,
                     const volatile int32_t *stop, struct hd_error *err);
+};
+
+#define HD_CAP_ALERTS "howdah.alerts/1"
+
+/* Capability "howdah.alerts/1" of the plugin alerts, for those who have something to say that is no alert,
+ * such as a report. Since ABI 0.1. */
+struct hd_alerts_v1 {
+    uint32_t size;
+    uint32_t reserved;
+    /* Sends a message without alerts, of severity info, to the targets that `sinks` means ("SINK" or
+     * "SINK:TARGET", separated by commas; empty: all); it is kept and tried again as all messages are. A long
+     * text is cut; all is copied. HD_ENOENT: there is no such target. [control] */
+    int32_t (*tell)(void *self, const char *sinks, const char *title, const char *text, struct hd_error *err);
 };
 
 #ifdef __cplusplus
