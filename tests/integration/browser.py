@@ -11,7 +11,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.command import Command
 
-from harness import BUILDDIR, SRCDIR, end, free_port, on_exit, spawn, temp_dir, wait_for
+from harness import BUILDDIR, SRCDIR, cancel_on_exit, end, free_port, on_exit, spawn, temp_dir, wait_for
 
 AXE = os.path.join(SRCDIR, "build/node/node_modules/axe-core/axe.min.js")
 
@@ -49,13 +49,14 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Remote("http://127.0.0.1:%d" % port, options=options)
         self.driver.set_script_timeout(80)
-        on_exit(self.driver.quit)
+        self._ending = on_exit(self.driver.quit)
         self.driver.command_executor._commands["cdp"] = ("POST", "/session/$sessionId/goog/cdp/execute")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        cancel_on_exit(self._ending)
         self.driver.quit()
         end(self.process)
 

@@ -53,7 +53,8 @@ def load(host, end):
             time.sleep(0.05 / busy)
 
 
-with Host(pg, changes) as host, Browser(1280, 900) as browser:
+with Host(pg, changes) as host, Browser() as browser:
+    browser.resize(1120, 940)
     end = time.monotonic() + SECONDS
     threads = [threading.Thread(target=load, args=(host, end)) for _ in range(4)]
     for t in threads:

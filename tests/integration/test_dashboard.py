@@ -407,6 +407,23 @@ def off():
         assert "nowhere.so" in table("health")[0][3], table("health")
 
 
+@test("slow statements are listed, the newest first, without their values")
+def slow():
+    changes = {"plugin monitor": {"history": "", "slow_threshold": "50ms"}}
+    with shown(changes) as host:
+        with host.connect() as c:
+            for name in ("first", "second"):
+                c.execute("SELECT pg_sleep(0.1), 'a value' AS %s" % name)
+        browser.open(host.url)
+        browser.until(lambda: len(table("slow")) == 2, "both")
+        shown_rows = table("slow")
+        assert "as second" in shown_rows[0][1] and "as first" in shown_rows[1][1], shown_rows
+        api = rows(host, "slow")
+        equal([r[1] for r in shown_rows], [r["statement"] for r in api])
+        assert abs(number(shown_rows[0][5]) - api[0]["total_ms"]) <= 1, (shown_rows, api)
+        assert "a value" not in browser.run("return document.documentElement.outerHTML")
+
+
 @test("an alert is shown while it fires and when it is over, and counted in the header")
 def alerts():
     changes = {

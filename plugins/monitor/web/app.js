@@ -36,6 +36,7 @@ const alerts = new sections.Alerts();
 const plugins = new sections.Plugins();
 const plots = new Plots($("plots"), () => plugins.known);
 const statements = new sections.Statements();
+const slow = new sections.Slow();
 const nodes = new sections.Nodes();
 const pools = new sections.Pools();
 const health = new sections.Health();
@@ -113,6 +114,7 @@ async function refreshTables() {
   const series = await command("series");
   tiles.update(series.rows, plugins.known);
   await statements.update($("order-by").value, history, plugins.known);
+  await slow.update();
   await nodes.update();
   await pools.update();
   await events.update($("all-events").checked);

@@ -78,6 +78,14 @@ const PLOTS = [
     empty: "No statement has failed in this range.",
     lines: [line("Statements that failed", "howdah_statement_errors_total")],
   },
+  {
+    title: "Processors",
+    format: percent,
+    lines: [
+      line("The machine's", "howdah_machine_cpu_percent"),
+      line("This host, of one", "howdah_process_cpu_percent"),
+    ],
+  },
 ];
 
 // key: where a test, or a script of somebody's own, finds the figure.
@@ -90,6 +98,7 @@ const TILES = [
   { key: "waiting", name: "Clients that wait", format: count, of: (s) => s("howdah_clients_waiting") },
   { key: "errors", name: "Errors", plugin: "statements", format: perSecond, of: (s) => s("howdah_statement_errors_total") ?? 0 },
   { key: "memory", name: "Memory of the host", format: bytes, of: (s) => s("howdah_process_resident_bytes") },
+  { key: "processors", name: "Processors of the machine", format: percent, of: (s) => s("howdah_machine_cpu_percent") },
 ];
 
 const add = (a, b) => (a === null && b === null ? null : (a ?? 0) + (b ?? 0));

@@ -97,6 +97,33 @@ export class Statements extends Section {
   }
 }
 
+export class Slow extends Section {
+  constructor() {
+    super(
+      "slow",
+      "Slow statements, newest first",
+      [
+        column("Time", "time", moment),
+        head("Statement", "statement"),
+        column("Database", "database"),
+        column("User", "user"),
+        column("Application", "application"),
+        figure("Took", "total_ms", milliseconds),
+        figure("Usually", "usual_ms", (v) => (v === null ? "" : milliseconds(v))),
+        figure("Waited", "queue_ms", milliseconds),
+        figure("Rows", "rows"),
+        column("Error", "sqlstate"),
+      ],
+      (row) => String(row.number),
+      "None of late.",
+    );
+  }
+
+  update() {
+    return this.show(async () => (await command("slow", "TOP", TOP)).rows);
+  }
+}
+
 // --- the rest -----------------------------------------------------------------------------------------------------
 
 export class Nodes extends Section {
