@@ -205,6 +205,11 @@ class PgBouncer(Way):
 # Plugins that a variant may switch on: sections of the configuration.
 PLUGINS = {
     "statements": {"plugin statements": {"enabled": "yes"}},
+    "monitor": {
+        "plugin statements": {"enabled": "yes"},
+        "plugin monitor": {"enabled": "yes", "history": os.path.join(harness.temp_dir(), "history.db")},
+        "node main": {"control_user": "postgres"},
+    },
     "guard": {
         "plugin guard": {"enabled": "yes"},
         "guard no-where": {"kinds": "update, delete", "no_where": "yes", "action": "refuse"},
