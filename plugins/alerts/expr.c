@@ -138,7 +138,7 @@ static int matcher(struct parser *p, struct al_selector *s)
         return fail(p, "too many conditions"), 0;
     if (!n)
         return fail(p, "a label's name is expected"), 0;
-    m->label = strndup(p->at, n);
+    m->label = hd_str_dup((struct hd_str){p->at, n});
     m->value = NULL;
     s->matcher_count++;
     p->at += n;
@@ -150,7 +150,7 @@ static int matcher(struct parser *p, struct al_selector *s)
     end = strchr(p->at, '"');
     if (!end)
         return fail(p, "\" is missing"), 0;
-    m->value = strndup(p->at, (size_t)(end - p->at));
+    m->value = hd_str_dup((struct hd_str){p->at, (size_t)(end - p->at)});
     p->at = end + 1;
     return m->label && m->value ? 1 : (fail(p, "no memory"), 0);
 }
@@ -251,7 +251,7 @@ static int by_labels(struct parser *p, struct al_node *n)
 
         if (!len || n->by_count == AL_BY_MAX)
             return fail(p, "a label's name is expected"), 0;
-        n->by[n->by_count++] = strndup(p->at, len);
+        n->by[n->by_count++] = hd_str_dup((struct hd_str){p->at, len});
         p->at += len;
     } while (accept(p, ','));
     return expect(p, ')');

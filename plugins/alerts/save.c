@@ -133,7 +133,7 @@ static int prepare(struct al *self, int with_history)
 {
     struct al_saving *s = &self->job;
 
-    s->path = strndup(self->conf->state_file.ptr, self->conf->state_file.len);
+    s->path = hd_str_dup(self->conf->state_file);
     s->text = al_state_text(self);
     s->history = with_history ? al_history_bytes(self, &s->history_size) : NULL;
     return s->path && s->text;

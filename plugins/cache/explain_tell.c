@@ -127,7 +127,7 @@ static void put_tags(const struct cache_explain *x, const struct cache_policy *p
 
     for (uint32_t i = 0; i < p->tag_count; i++)
         put_tag(x, p->tags[i]);
-    while (cache_tag_hinted(p->hint, &at, &tag) && (name = strndup(tag.ptr, tag.len))) {
+    while (cache_tag_hinted(p->hint, &at, &tag) && (name = hd_str_dup(tag))) {
         put(x, "tag", name, "of the hint");
         free(name);
     }

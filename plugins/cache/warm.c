@@ -442,7 +442,7 @@ static struct cache_warm *make(struct cache *self, const struct cache_conf *conf
         places *= 2;
     w->mask = places - 1;
     w->places = calloc(places, sizeof(*w->places));
-    w->path = strndup(conf->warm_file.ptr, conf->warm_file.len);
+    w->path = hd_str_dup(conf->warm_file);
     pthread_mutex_init(&w->lock, NULL);
     return w;
 }

@@ -67,7 +67,7 @@ static struct known *known_of(struct mon_templates *t, const struct hd_stats_tem
         free(k);
         return found;
     }
-    k->text = strndup(row->text.len ? row->text.ptr : "", (size_t)row->text.len);
+    k->text = hd_str_dup(row->text);
     if (!k->text) {
         free(k);
         return NULL;

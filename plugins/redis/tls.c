@@ -38,14 +38,9 @@ static int32_t openssl_failed(struct hd_error *err, const char *what, struct hd_
     return hd_error_set(err, HD_EINVAL, "%s cannot be used: %.*s: %s", what, (int)file.len, file.ptr, text);
 }
 
-static char *copy(struct hd_str s)
-{
-    return strndup(s.ptr ? s.ptr : "", s.len);
-}
-
 static int32_t load_authorities(SSL_CTX *ctx, struct hd_str file, struct hd_error *err)
 {
-    char *path = copy(file);
+    char *path = hd_str_dup(file);
     int good = path && (file.len ? SSL_CTX_load_verify_locations(ctx, path, NULL) == 1
                                  : SSL_CTX_set_default_verify_paths(ctx) == 1);
 
@@ -55,7 +50,7 @@ static int32_t load_authorities(SSL_CTX *ctx, struct hd_str file, struct hd_erro
 
 static int32_t load_own(SSL_CTX *ctx, const struct rds_tls_conf *conf, struct hd_error *err)
 {
-    char *cert = copy(conf->cert_file), *key = copy(conf->key_file);
+    char *cert = hd_str_dup(conf->cert_file), *key = hd_str_dup(conf->key_file);
     int32_t code = HD_OK;
 
     if (!cert || SSL_CTX_use_certificate_chain_file(ctx, cert) != 1)
