@@ -53,6 +53,8 @@ static const struct hd_option host_table[] = {
     HOST(INT, max_prepared_per_client, "10000", 1, 1000000, RELOAD,
          "Prepared statements that one client may hold"),
     HOST(INT, max_metrics, "10000", 64, 1000000, 0, "Metrics, labels counted apart"),
+    HOST(INT, pool_metrics, "30", 0, 100000, RELOAD,
+         "Pools with metrics of their own; further ones are told of together, labelled other"),
     HOST(INT, max_jobs, "1000", 1, 1000000, 0, "Jobs that wait for a thread"),
     HOST(INT, job_threads, "4", 1, 64, 0, "Threads for blocking jobs"),
     HOST(INT, bus_queue, "4096", 64, 1 << 20, 0, "Events that wait on the bus, per publishing thread"),

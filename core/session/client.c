@@ -790,6 +790,7 @@ void hd_sessions_tick(struct hd_worker *w, uint64_t now)
         return;
     w->second_ns = now;
     hd_meter_update(w);
+    hd_pools_meter(w, now);
     for (struct hd_pool *p = w->pools; p; p = p->next)
         time_out_transactions(p, now);
     time_out_idle(w, now);

@@ -11,7 +11,8 @@
 struct hd_worker;
 struct hd_workers;
 
-#define HD_METER_COUNT 32
+#define HD_METER_COUNT  32
+#define HD_POOL_METRICS 7 /* of each pool */
 
 /* The metrics' numbers, the same for all workers; and what a worker has told so far. */
 struct hd_meter_ids {
@@ -20,6 +21,12 @@ struct hd_meter_ids {
 
 struct hd_meter {
     int64_t told[HD_METER_COUNT];
+};
+
+/* The metrics of pools past pool_metrics (pool_meter.c); under the workers' lock of pools. */
+struct hd_pool_meters {
+    int64_t id[HD_POOL_METRICS], count_id;
+    int64_t apart, others; /* pools with metrics of their own, and without */
 };
 
 /* Makes the metrics. [control], before the workers start. */

@@ -64,9 +64,10 @@ static struct hd_pool_shared *shared_new(struct hd_workers *all, const char *dat
 }
 
 /* Finds or makes the shared part, and holds it. */
-static struct hd_pool_shared *shared_get(struct hd_workers *all, const char *database, const char *user,
+static struct hd_pool_shared *shared_get(struct hd_worker *w, const char *database, const char *user,
                                          const char *node)
 {
+    struct hd_workers *all = w->all;
     struct hd_pool_shared *fresh = shared_new(all, database, user, node), *s;
 
     if (!fresh)
@@ -79,6 +80,7 @@ static struct hd_pool_shared *shared_get(struct hd_workers *all, const char *dat
         fresh = NULL;
         s->next = all->pools;
         all->pools = s;
+        hd_pool_meter_open(all, s, w->settings->host.pool_metrics, database, user, node);
     }
     s->refs++;
     pthread_mutex_unlock(&all->pools_lock);
@@ -97,6 +99,7 @@ static void shared_put(struct hd_workers *all, struct hd_pool_shared *s)
         for (at = &all->pools; *at != s; at = &(*at)->next)
             ;
         *at = s->next;
+        hd_pool_meter_close(all, s); /* before others can make one of that name */
     }
     pthread_mutex_unlock(&all->pools_lock);
     shared_free(all, s);
@@ -119,7 +122,7 @@ static struct hd_pool *pool_new(struct hd_worker *w, const struct hd_node_conf *
         p->database = hd_strdup(database);
         p->user = hd_strdup(user);
     }
-    if (!p || !p->database || !p->user || !(p->shared = shared_get(w->all, database, user, node->name))) {
+    if (!p || !p->database || !p->user || !(p->shared = shared_get(w, database, user, node->name))) {
         if (p) {
             hd_free(p->database);
             hd_free(p->user);
@@ -339,6 +342,7 @@ static void pool_free(struct hd_pool *p)
     struct hd_workers *all = p->w->all;
 
     hd_pool_waive_room(p);
+    hd_pool_meter_leave(p);
     atomic_store(&p->shared->places[p->w->index].pool, NULL);
     hd_session_forget_logins(p);
     hd_params_drop(p->welcome);

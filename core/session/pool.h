@@ -54,6 +54,8 @@ void hd_pool_want_welcome(struct hd_pool *p, struct hd_session *s);
 
 /* Timeouts, retries, idle servers; called every tick (100 ms). */
 void hd_pools_tick(struct hd_worker *w, uint64_t now_ns);
+/* Brings the pools' metrics up to date with this worker; each second. Own thread. */
+void hd_pools_meter(struct hd_worker *w, uint64_t now_ns);
 void hd_pool_pause(struct hd_pool *p, int on);
 /* Servers of this pool over all workers. */
 int hd_pool_total(const struct hd_pool *p);

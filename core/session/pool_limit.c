@@ -21,6 +21,16 @@ static int64_t max_of(const struct hd_pool *p, int i)
     return max[i];
 }
 
+int64_t hd_pool_room(const struct hd_pool *p)
+{
+    int64_t room = hd_pool_limit(p);
+
+    for (int i = 0; i < HD_POOL_TALLIES; i++)
+        if (max_of(p, i) && max_of(p, i) < room)
+            room = max_of(p, i);
+    return room;
+}
+
 /* Into all common counts, or into none. */
 static int enter_tallies(struct hd_pool *p)
 {

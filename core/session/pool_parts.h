@@ -1,7 +1,7 @@
 /*
  * What the pool's files share: pool.c finds, makes and frees pools; pool_limit.c counts their servers and
  * makes room; pool_connect.c makes connections; pool_queue.c hands servers to who waits; pool_move.c gives
- * them to other workers; pool_tick.c is for what time does.
+ * them to other workers; pool_tick.c is for what time does; pool_meter.c tells the metrics.
  */
 #ifndef HD_SESSION_POOL_PARTS_H
 #define HD_SESSION_POOL_PARTS_H
@@ -37,10 +37,14 @@ struct hd_pool_shared {
     struct hd_params_copy *defaults;   /* what servers have beside that; under the workers' lock */
     _Atomic uint64_t defaults_seen_ns; /* when a server has said so last */
     _Atomic unsigned defaults_seq;     /* numbers its changes; written under that lock */
+    int64_t metrics[HD_POOL_METRICS];  /* its own, or those of all others together */
+    int metered_apart;
+    _Atomic int64_t told_limit; /* what the limit's metric has been told */
     struct hd_pool_place {
         _Atomic(struct hd_pool *) pool;
-        _Atomic unsigned flags; /* HD_PLACE_…, kept by the pool's own worker */
-    } places[];                 /* by worker */
+        _Atomic unsigned flags;      /* HD_PLACE_…, kept by the pool's own worker */
+        _Atomic uint64_t longest_ns; /* how long somebody waits there, each second */
+    } places[];                      /* by worker */
 };
 
 #define HD_PLACE_WAITS 1u /* sessions wait here */
@@ -57,7 +61,17 @@ void hd_pools_sweep(struct hd_worker *w, uint64_t now);
 /* The user's keys, if a login has shown them. 1, or 0. */
 int hd_pool_keys(struct hd_pool *p, struct hd_scram_keys *out);
 
+/* pool_meter.c */
+/* The pool's metrics, or the common ones past `most` pools; and their end. Under the workers' lock. */
+void hd_pool_meter_open(struct hd_workers *all, struct hd_pool_shared *s, int64_t most, const char *database,
+                        const char *user, const char *node);
+void hd_pool_meter_close(struct hd_workers *all, struct hd_pool_shared *s);
+/* This worker's part is about to go. */
+void hd_pool_meter_leave(struct hd_pool *p);
+
 /* pool_limit.c */
+/* How many servers there may be, in all workers: the least of the limits that they count in. */
+int64_t hd_pool_room(const struct hd_pool *p);
 /* Counts one more server in, under every limit, of `extra` above pool_size. 0: there is no room. */
 int hd_pool_reserve(struct hd_pool *p, int64_t extra);
 void hd_pool_unreserve(struct hd_pool *p);

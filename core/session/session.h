@@ -184,7 +184,8 @@ struct hd_pool {
     char fail_sqlstate[6];
     char fail_message[400];
     struct hd_pool_stats stats;
-    uint8_t defaults_failed; /* a server would not say */
+    int64_t told[HD_POOL_METRICS]; /* what its metrics have been told from here */
+    uint8_t defaults_failed;       /* a server would not say */
     uint8_t paused;
     uint8_t plea; /* another worker is being asked to make room */
 };
@@ -334,6 +335,7 @@ struct hd_worker {
     struct hd_worker_stats stats;
     struct hd_pool_stats retired; /* of pools that are gone */
     struct hd_meter meter;
+    _Atomic uint64_t others_longest_ns; /* waited in pools without metrics of their own */
     uint64_t drain_deadline_ns;
     uint64_t second_ns; /* when what is done each second was done last */
     uint32_t session_count;
@@ -359,6 +361,7 @@ struct hd_workers {
     int count;
     struct hd_connector *connector;
     struct hd_meter_ids meter;
+    struct hd_pool_meters pool_meters;
     struct hd_auth_cache *auth;
     struct hd_prep_table *preps;
     struct hd_templates *templates;

@@ -41,7 +41,8 @@ struct hd_host_conf {
     int64_t max_templates;    /* entries of the template table */
     int64_t max_prepared_per_client;
     int64_t max_metrics;
-    int64_t max_jobs; /* waiting in the queue of the job pool */
+    int64_t pool_metrics; /* pools with metrics of their own */
+    int64_t max_jobs;     /* waiting in the queue of the job pool */
     int64_t job_threads;
     int64_t bus_queue;          /* events per publishing thread */
     int64_t buffer_memory;      /* bytes of buffers per worker; past it reading pauses */

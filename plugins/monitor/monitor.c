@@ -8,6 +8,7 @@
 #include "history.h"
 #include "events.h"
 #include "machine.h"
+#include "pools.h"
 #include "report.h"
 #include "slow.h"
 #include "templates.h"
@@ -76,6 +77,7 @@ static void on_timer(void *arg)
     struct mon *self = arg;
     struct mon_batch *b = mon_history_batch(self);
 
+    mon_pools_tick(self->pools);
     if (b)
         mon_series_sample(self->series, mon_wall_seconds(), mon_now_ns(), b);
     mon_templates_tick(self);
@@ -179,6 +181,8 @@ static int32_t add_commands(struct mon *self, struct hd_error *err)
          HD_CMDF_READ_ONLY},
         {"SHOW SLOW PLAN", "number", "The generic plan of a slow statement; nothing is run",
          mon_show_slow_plan, HD_CMDF_READ_ONLY},
+        {"SHOW POOL USE", "", "Pools: how much is in use, who waits, and in how many seconds each is full",
+         mon_show_pool_use, HD_CMDF_READ_ONLY},
         {"REPORT", MON_REPORT_USAGE, "What has happened, and how that differs from the same span before",
          mon_report_command, HD_CMDF_READ_ONLY},
         {"SLOW RESET", "", "Forgets the slow statements", mon_slow_reset, 0},
@@ -203,6 +207,9 @@ static int32_t start_parts(struct mon *self, struct hd_error *err)
     self->machine = mon_machine_new(self);
     if (!self->machine)
         return hd_error_set(err, HD_ENOMEM, "no memory to look at the machine");
+    self->pools = mon_pools_new(self);
+    if (!self->pools)
+        return hd_error_set(err, HD_ENOMEM, "no memory to look at pools");
     if ((code = mon_history_start(self, err)) || (code = mon_templates_start(self, err)) ||
         (code = mon_collect_start(self, err)) || (code = mon_slow_start(self, err)) ||
         (code = mon_events_start(self, err)) || (code = mon_views_start(self, err)) ||
@@ -218,6 +225,8 @@ static void free_parts(struct mon *self)
     self->slow = NULL;
     mon_collect_free(self->collect);
     mon_machine_free(self->machine);
+    mon_pools_free(self->pools);
+    self->pools = NULL;
     free(self->views);
     self->collect = NULL;
     self->machine = NULL;

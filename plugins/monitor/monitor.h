@@ -42,6 +42,7 @@ struct mon_templates;
 struct mon_collect;
 struct mon_machine;
 struct mon_slow;
+struct mon_pools;
 struct mon_view;
 struct mon;
 
@@ -71,6 +72,7 @@ struct mon {
     struct mon_collect *collect;
     struct mon_machine *machine;
     struct mon_slow *slow;
+    struct mon_pools *pools;
     struct mon_view_of *views;
     uint64_t findings; /* metrics that were found; bound: max_findings */
     int64_t findings_lost;

@@ -1,5 +1,5 @@
 /* What a report says, as JSON; see report.h. */
-#include "report.h"
+#include "report_parts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -386,6 +386,8 @@ json_t *mon_report_build(struct mon_store *store, const struct hd_statement_stat
     list_templates(&b, report);
     if (!code)
         code = list_series(store, span, to, report);
+    if (!code)
+        code = mon_report_pools(store, span, to, report);
     if (!code)
         code = mon_store_read_events(store, to - span->seconds, to + 1, EVENTS_MAX, take_event, events);
     json_object_set_new(report, "events", events);

@@ -87,6 +87,20 @@ static void text_totals(FILE *f, const json_t *r)
             num(now, "p99_ms"), percent(json_object_get(c, "p95_percent"), a, sizeof(a)));
 }
 
+static void text_pools(FILE *f, const json_t *list)
+{
+    const json_t *e;
+    size_t i;
+
+    fprintf(f, "\nPools\n");
+    if (!json_array_size(list))
+        fprintf(f, "  none\n");
+    json_array_foreach(list, i, e) fprintf(
+        f, "  %-60s %5.1f %% of %.0f in use, at most %5.1f %%; %.0f waits, %.3f s in all, longest %.3f s\n",
+        str(e, "pool"), num(e, "use_percent"), num(e, "limit"), num(e, "most_percent"), num(e, "waits"),
+        num(e, "wait_seconds"), num(e, "longest_wait"));
+}
+
 static void text_rest(FILE *f, const json_t *r)
 {
     const json_t *e;
@@ -122,6 +136,7 @@ char *mon_report_text(const json_t *r)
     text_templates(o.file, json_object_get(r, "changed"), "Statements whose time has changed most");
     text_templates(o.file, json_object_get(r, "regressions"),
                    "Regressions: half as slow again, and of weight");
+    text_pools(o.file, json_object_get(r, "pools"));
     text_rest(o.file, r);
     if (fclose(o.file)) {
         free(o.text);
@@ -191,6 +206,32 @@ static void page_templates(FILE *f, const json_t *list, const char *title)
         fputs("<td><code>", f);
         escape(f, str(e, "statement"));
         fputs("</code></td></tr>\n", f);
+    }
+    fputs("</tbody></table>\n", f);
+}
+
+static void page_pools(FILE *f, const json_t *list)
+{
+    const json_t *e;
+    size_t i;
+
+    fputs("<h2>Pools</h2>\n", f);
+    if (!json_array_size(list)) {
+        fputs("<p>None.</p>\n", f);
+        return;
+    }
+    fputs("<table><thead><tr><th>Pool<th>Limit<th>In use, %<th>Before, %<th>At most, %<th>Waits<th>Waited, "
+          "s<th>Longest, s</tr></thead><tbody>\n",
+          f);
+    json_array_foreach(list, i, e)
+    {
+        fputs("<tr>", f);
+        cell(f, str(e, "pool"));
+        fprintf(f, "<td class=n>%.0f<td class=n>%.1f<td class=n>", num(e, "limit"), num(e, "use_percent"));
+        if (json_is_number(json_object_get(e, "use_percent_before")))
+            fprintf(f, "%.1f", num(e, "use_percent_before"));
+        fprintf(f, "<td class=n>%.1f<td class=n>%.0f<td class=n>%.3f<td class=n>%.3f</tr>\n",
+                num(e, "most_percent"), num(e, "waits"), num(e, "wait_seconds"), num(e, "longest_wait"));
     }
     fputs("</tbody></table>\n", f);
 }
@@ -334,6 +375,7 @@ char *mon_report_html(const json_t *r)
     page_templates(o.file, json_object_get(r, "changed"), "Statements whose time has changed most");
     page_templates(o.file, json_object_get(r, "regressions"),
                    "Regressions: half as slow again, and of weight");
+    page_pools(o.file, json_object_get(r, "pools"));
     fputs("<h2>Series</h2><div class=plots>\n", o.file);
     json_array_foreach(json_object_get(r, "series"), i, s) page_plot(o.file, s);
     fputs("</div>\n", o.file);

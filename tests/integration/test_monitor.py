@@ -4,11 +4,13 @@ import json
 import os
 import sqlite3
 import struct
+import threading
 import time
+import urllib.request
 
 import psycopg
 
-from harness import Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
+from harness import Host, Postgres, equal, expect_error, free_port, main, temp_dir, test, wait_for
 
 pg = Postgres()
 with pg.connect(user="app", password="secret") as _c:
@@ -394,6 +396,102 @@ def daily():
         host.wait_log("the day's report was written")
     result = Host(pg, configured(report_time="25:00"), start=False).run("-t")
     assert result.returncode != 0 and "report_time must be HH:MM" in result.stderr + result.stdout, result
+
+
+def pool_metrics(host, **labels):
+    """The pool's metrics by name, without what the plugin makes of them."""
+    wanted = ",".join("%s=%s" % item for item in sorted(labels.items()))
+    rows = host.console("SHOW METRICS howdah_pool_")
+    return {r["name"]: float(r["value"]) for r in rows if r["labels"] == wanted}
+
+
+class Queue:
+    """Clients in threads of their own, who each want a server connection for one transaction."""
+
+    def __init__(self, host, count):
+        self.clients = [host.connect() for _ in range(count)]
+        self.go = threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(c,)) for c in self.clients]
+        for t in self.threads:
+            t.start()
+
+    def _run(self, c):
+        with c.transaction():
+            c.execute("SELECT 1")
+            self.go.wait()
+
+    def end(self):
+        self.go.set()
+        for t in self.threads:
+            t.join()
+        for c in self.clients:
+            c.close()
+
+
+@test("five clients of a pool of two: what is told of it is what SHOW POOLS says", timeout=100)
+def pools():
+    port = free_port()
+    changes = {"database *": {"pool_size": 2}, "http": {"listen": "127.0.0.1:%d" % port}, **configured()}
+    labels = {"database": "shop", "node": "main", "user": "app"}
+    with Host(pg, changes) as host:
+        queue = Queue(host, 5)
+        try:
+            # Both look at the same moment, or the clients are still on their way.
+            def settled():
+                [row] = host.console("SHOW POOLS")
+                m = pool_metrics(host, **labels)
+                return (row["busy"], row["waiting"]) == (2, 3) and m.get("howdah_pool_waiting") == 3 and (row, m)
+
+            row, m = wait_for(settled, what="three who wait")
+            for column, metric in (("pool_size", "limit"), ("busy", "busy"), ("idle", "idle"), ("waiting", "waiting")):
+                equal(m["howdah_pool_" + metric], float(row[column]))
+            before = float(host.console("SHOW POOLS")[0]["longest_wait"])
+            told = wait_for(lambda: (lambda s: s >= before and s)(pool_metrics(host, **labels)["howdah_pool_longest_wait_seconds"]), what="the wait's length")
+            assert told <= float(host.console("SHOW POOLS")[0]["longest_wait"]), told
+            use = lambda: host.console("SHOW POOL USE")
+            full = wait_for(lambda: (lambda r: r and r[0]["waiting"] == 3 and r[0])(use()), what="the plugin seeing it")
+            equal(
+                [full[k] for k in ("database", "user", "node", "limit", "busy", "idle", "waiting", "use_percent", "full_in")],
+                ["shop", "app", "main", 2, 2, 0, 3, 100.0, 0.0],
+            )
+            with urllib.request.urlopen("http://127.0.0.1:%d/api/v1/pool/use" % port, timeout=10) as answer:
+                [over_http] = json.load(answer)["rows"]
+            equal([over_http[k] for k in ("limit", "busy", "waiting", "use_percent")], [2, 2, 3, 100.0])
+            wait_for(lambda: 100.0 in values(host, "howdah_pool_use_percent", "1m"), what="it being in the history")
+            equal({r["unit"] for r in history(host, "howdah_pool_use_percent", "1m")}, {"%"})
+        finally:
+            queue.end()
+        free = wait_for(lambda: (lambda r: r["busy"] == 0 and r)(use()[0]), what="the pool being free")
+        # The first connections of a pool are waited for, too: what SHOW STATS has counted is what is told.
+        [stats] = host.console("SHOW STATS")
+        equal(free["waits"], stats["waits"])
+        assert free["waits"] >= 3 and abs(free["wait_seconds"] - float(stats["wait_seconds"])) < 1e-6, (free, stats)
+        equal((free["idle"], free["waiting"], free["longest_wait"], free["use_percent"], free["full_in"]), (2, 0, 0.0, 0.0, None))
+        with expect_error(match="takes no arguments"):
+            host.console("SHOW POOL USE now")
+        [told] = json.loads(report(host, "REALTIME", "JSON"))["pools"]
+        equal((told["pool"], told["limit"], told["most_percent"]), ("database=shop,node=main,user=app", 2, 100))
+        assert 0 < told["use_percent"] < 100 and told["longest_wait"] > 0, told
+        assert "Pools" in report(host, "REALTIME") and "<h2>Pools</h2>" in report(host, "REALTIME", "HTML")
+
+
+@test("pools past pool_metrics are told of together, and what has ended is dropped", timeout=100)
+def other_pools():
+    with Host(pg, {"host": {"pool_metrics": 1}, "database *": {"pool_size": 2, "server_idle_timeout": "1s"}, **configured()}) as host:
+        names = lambda: {r["labels"] for r in host.console("SHOW METRICS howdah_pool_limit")}
+        own, others = "database=shop,node=main,user=app", "database=other,node=other,user=other"
+        with host.connect() as first:
+            first.execute("SELECT 1")
+            with host.connect(user="other", password="other-secret") as second, second.transaction():
+                second.execute("SELECT 1")
+                equal(names(), {own, others})
+                wait_for(lambda: pool_metrics(host, database="other", node="other", user="other").get("howdah_pool_busy") == 1, what="the other's use")
+                equal(float(host.console("SHOW METRICS howdah_pools_other")[0]["value"]), 1)
+                equal(pool_metrics(host, database="other", node="other", user="other")["howdah_pool_limit"], 2)
+            wait_for(lambda: names() == {own}, what="the end of the other pool", timeout=30)
+            equal(float(host.console("SHOW METRICS howdah_pools_other")[0]["value"]), 0)
+        wait_for(lambda: names() == set(), what="the end of the first", timeout=30)
+        wait_for(lambda: host.console("SHOW POOL USE") == [], what="the plugin forgetting them")
 
 
 main()
