@@ -2,6 +2,7 @@
 
 # Runs under TSan too.
 
+import configparser
 import contextlib
 import json
 import os
@@ -11,7 +12,7 @@ import time
 import psycopg
 
 from alertworld import FAST, Receiver
-from harness import Host, Postgres, equal, main, merge, test, wait_for
+from harness import SRCDIR, Host, Postgres, equal, main, merge, test, wait_for
 
 pg = Postgres()
 
@@ -65,6 +66,24 @@ def life():
         equal(len(hook.messages()), 2)
         sinks = host.console("SHOW ALERT SINKS")
         equal([(s["target"], s["sent"], s["dead"], s["waiting"]) for s in sinks], [("webhook:hook", 2, 0, 0)])
+
+
+@test("the sample's rule of pools fires when one is full, and is over when it is not")
+def pool_utilization():
+    sample = configparser.ConfigParser(interpolation=None, comment_prefixes=(";",), inline_comment_prefixes=None)
+    sample.read(os.path.join(SRCDIR, "conf.d", "50-alerts.ini"))
+    rule = {**sample["alert pool-utilization"], "for": "0s", "clear_for": "0s"}
+    with Receiver() as hook:
+        changes = {**config(hook, {"pool-utilization": rule}), "database *": {"pool_size": 2}}
+        with Host(pg, changes) as host, host.connect() as one, host.connect() as two:
+            with one.transaction(), two.transaction():
+                one.execute("SELECT 1")
+                two.execute("SELECT 1")
+                (message,) = hook.wait(1)
+                (told,) = message["alerts"]
+                equal((told["rule"], told["state"], told["value"]), ("pool-utilization", "firing", 1))
+                equal(told["labels"], {"database": "shop", "node": "main", "user": "app"})
+            equal(hook.wait(2)[1]["state"], "resolved")
 
 
 @test("rates and quantiles of statements")

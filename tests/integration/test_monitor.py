@@ -1,5 +1,6 @@
 """The plugin monitor: series and their history on disk, templates per database and user, bounds and faults."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -492,6 +493,36 @@ def other_pools():
             equal(float(host.console("SHOW METRICS howdah_pools_other")[0]["value"]), 0)
         wait_for(lambda: names() == set(), what="the end of the first", timeout=30)
         wait_for(lambda: host.console("SHOW POOL USE") == [], what="the plugin forgetting them")
+
+
+@test("the limit is the least of those that the pool counts in; growing use says when it is reached", timeout=150)
+def growing_pool():
+    changes = {"database *": {"pool_size": 60, "max_servers": 50}, **configured()}
+    labels = {"database": "shop", "node": "main", "user": "app"}
+    with Host(pg, changes) as host, contextlib.ExitStack() as clients:
+        row = None
+
+        def grown():
+            """One more transaction that stays open, until the plugin can tell where that leads."""
+            nonlocal row
+            c = clients.enter_context(host.connect())
+            clients.enter_context(c.transaction())
+            c.execute("SELECT 1")
+
+            def looked():
+                [now] = host.console("SHOW POOL USE") or [None]
+                return now and now["busy"] > (row["busy"] if row else 0) and now
+
+            row = wait_for(looked, what="the plugin seeing it")
+            return row["full_in"] is not None
+
+        while not grown():
+            assert row["busy"] < 49, row  # the host looks each second, so that there have been 45 of them
+        equal((row["limit"], row["waiting"]), (50, 0))
+        assert row["change_per_minute"] > 0, row
+        assert 0 <= row["full_in"] <= 60 * 50 / row["change_per_minute"], row
+        ahead = wait_for(lambda: pool_metrics(host, **labels).get("howdah_pool_full_in_seconds"), what="its metric")
+        assert 0 < ahead < 3600, ahead
 
 
 main()
