@@ -103,9 +103,13 @@ def statements():
     }
     with Receiver() as hook, Host(pg, merge(config(hook, rules), {"plugin statements": {"enabled": "yes"}})) as host:
         with host.connect() as c:
-            for _ in range(200):
-                c.execute("SELECT 1")
-            wait_state(host, "rate", "firing")
+
+            def is_firing():  # a rate has two samples, so statements go on until it is seen
+                for _ in range(100):
+                    c.execute("SELECT 1")
+                return (alert(host, "rate") or {}).get("state") == "firing"
+
+            wait_for(is_firing, 20, "rate is firing")
             assert (alert(host, "slow") or {}).get("state") != "firing"
             missing = {"slow", "slo"}
             for _ in range(100):
