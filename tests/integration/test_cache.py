@@ -108,6 +108,17 @@ def warm(w, *messages, ready=1):
     raise AssertionError("never answered from the cache: %s" % stats())
 
 
+def looked():
+    """The host has looked at the server's catalogs: no change of them, from before this, ends answers later."""
+
+    def watch():
+        return [r for r in host.console("SHOW SCHEDULES") if r["name"] == "catalog-watch"][0]
+
+    before = watch()["last start"]
+    host.control("schedule", "run", "catalog-watch")  # or it is running
+    wait_for(lambda: watch()["last start"] != before and watch()["next in"] != "running", what="the catalogs were looked at")
+
+
 def known(w, write):
     """Runs a write until the host knows what it touches: the first ones count as writes of anything."""
     for _ in range(200):
@@ -434,6 +445,8 @@ def by_row():
     with client() as w:
         for write in (lambda n, v: w.query(update % (v, n)),
                       lambda n, v: w.exchange(run("UPDATE item SET name = $1 WHERE id = $2", (v, str(n))))):
+            warm(w, query(read % 20))
+            looked()
             known(w, update % ("x", 50))
             write(50, "x")
             write(50, "x")
@@ -667,6 +680,7 @@ def invalidate():
     mine, others, row = "SELECT count(*) FROM pet WHERE id > 3", "SELECT count(*) FROM owner", "SELECT name FROM pet WHERE id = 11"
     with client() as w:
         for table in ("pet", "public.pet"):
+            looked()
             for sql in (mine, others, row):
                 warm(w, query(sql))
             equal(host.control("cache", "invalidate", "table", table).returncode, 0)
@@ -679,6 +693,7 @@ def invalidate():
 @test("CACHE FLUSH drops everything")
 def flush_all():
     with client() as w:
+        looked()
         warm(w, query("SELECT count(*) FROM pet WHERE id > 4"))
         host.console("CACHE FLUSH")
         equal(stats("memory")["entries"], 0)

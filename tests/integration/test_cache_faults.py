@@ -6,11 +6,14 @@ was acknowledged gets an older answer, and caching goes on afterwards.
 
 # Runs under TSan too.
 
+import contextlib
 import os
 import random
 import signal
 import threading
 import time
+
+import psycopg
 
 from harness import Host, Postgres, comment, equal, main, test, wait_for
 from pgwire import WireClosed, query
@@ -208,13 +211,19 @@ def switched():
             warm(host, w, "SELECT v FROM few WHERE id = 2")
 
 
+@contextlib.contextmanager
 def in_flight(host, wires):
-    """All miss the same answer, which PostgreSQL is at work on."""
+    """All miss the same answer, which PostgreSQL is at work on until the block ends: a lock holds it back."""
     with host.wire() as w:
         warm(host, w, SLOW.replace("1000", "1001"))
-    for w in wires:
-        w.send(query(SLOW))
-    wait_for(lambda: pg.backends("state = 'active' AND query LIKE 'SELECT sum(a.v)%'") > 0, what="it runs")
+    with pg.connect() as holder:
+        holder.execute("UPDATE few SET v = v + 1")  # it may have been kept
+        holder.execute("BEGIN")
+        holder.execute("LOCK TABLE few IN ACCESS EXCLUSIVE MODE")
+        for w in wires:
+            w.send(query(SLOW))
+        wait_for(lambda: pg.backends("wait_event_type = 'Lock' AND query LIKE 'SELECT sum(a.v)%'") > 0, what="it runs")
+        yield
 
 
 @test("the host is killed while it fills: nothing is left of it, and the next one knows nothing old")
@@ -222,10 +231,10 @@ def killed():
     with started() as host:
         for n in range(3):
             wires = [host.wire() for _ in range(20)]
-            in_flight(host, wires)
-            os.kill(host.host_pid(), signal.SIGKILL)
-            for w in wires:
-                w.expect_closed()
+            with in_flight(host, wires):
+                os.kill(host.host_pid(), signal.SIGKILL)
+                for w in wires:
+                    w.expect_closed()
             pg.execute("UPDATE few SET v = v + 1")
             wanted = [[str(v) for v, in pg.execute(SLOW)]]
             with host.wire() as w:
@@ -245,8 +254,8 @@ def killed():
 def server_crashes():
     with started() as host:
         wires = [host.wire() for _ in range(20)]
-        in_flight(host, wires)
-        pg.restart("immediate")
+        with contextlib.suppress(psycopg.OperationalError), in_flight(host, wires):  # the lock's holder is ended as well
+            pg.restart("immediate")
         before = [[str(v) for v, in pg.execute(SLOW)]]
         for w in wires:
             try:
