@@ -143,12 +143,12 @@ def shared_limit(sections, where=BACKENDS, **keys):
             equal(backends(where), 2)
             a[0].query("COMMIT")
             equal(kinds(b[0].recv_until("Z")), "TDCZ")
-            equal(backends(where), 2)
+            wait_for(lambda: backends(where) == 2, what="the one that was closed has ended")
             a[1].query("COMMIT")
             # The other way round: b's idle server goes for a's.
             for w in a:
                 w.query("BEGIN")
-            equal(backends(where), 2)
+            wait_for(lambda: backends(where) == 2, what="the one that was closed has ended")
             equal(backends(where + " AND usename = 'other'"), 0)
             assert stat(host, "evicted", "other") >= 1
             for w in a:

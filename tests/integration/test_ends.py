@@ -232,8 +232,12 @@ def switched_off():
         equal(kinds(w.recv_until("Z")), "CZ")
         w.query(INSERT)
         wait_for(lambda: host.control("plugin", "ends", "enable").returncode == 0, what="it has stopped, and starts anew")
-        w.query(INSERT)
-        equal(ends(), ["unknown"])
+
+        def told():  # the worker takes the plugin a moment later
+            w.query(INSERT)
+            return ends() == ["unknown"]
+
+        wait_for(told, what="ends are told again")
 
 
 @test("a plugin that only observes holds nothing")

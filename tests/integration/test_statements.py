@@ -203,8 +203,12 @@ def off_and_on():
             with expect_error():
                 host.console("SHOW STATEMENTS")
             equal(host.control("plugin", "statements", "enable").returncode, 0)
-            c.execute("SELECT id FROM item WHERE id = 1")
-            equal(int(row_of(host, "where id = $1")["calls"]), 1)
+
+            def counted():  # the worker takes the plugin a moment later
+                c.execute("SELECT id FROM item WHERE id = 1")
+                return row_of(host, "where id = $1")
+
+            equal(int(wait_for(counted, what="statements are counted again")["calls"]), 1)
 
 
 @test("howdahctl shows the same, as JSON too")
