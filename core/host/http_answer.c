@@ -170,6 +170,22 @@ void hd_http_problem(struct http_request *rq, unsigned status, const char *fmt, 
     hd_http_answer(rq, status, "application/problem+json", &body);
 }
 
+void hd_http_json(struct http_request *rq, unsigned status, json_t *j)
+{
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    struct hd_strbuf body = HD_STRBUF_INIT;
+
+    json_decref(j);
+    if (!text) {
+        hd_http_problem(rq, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory");
+        return;
+    }
+    hd_strbuf_puts(&body, text);
+    hd_strbuf_putc(&body, '\n');
+    free(text); /* jansson's */
+    hd_http_answer(rq, status, "application/json", &body);
+}
+
 void hd_http_set_header(struct http_request *rq, const char *name, const char *value)
 {
     if (rq->response)

@@ -160,16 +160,6 @@ void hd_http_health(struct http_request *rq)
 {
     int healthy = 0;
     json_t *j = report(rq->engine->http->rt, &healthy);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    struct hd_strbuf body = HD_STRBUF_INIT;
 
-    json_decref(j);
-    if (!text) {
-        hd_http_problem(rq, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory");
-        return;
-    }
-    hd_strbuf_puts(&body, text);
-    hd_strbuf_putc(&body, '\n');
-    free(text); /* jansson's */
-    hd_http_answer(rq, healthy ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, "application/json", &body);
+    hd_http_json(rq, healthy ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE, j);
 }

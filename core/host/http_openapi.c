@@ -137,17 +137,5 @@ static json_t *describe(struct hd_http *h)
 
 void hd_http_openapi(struct http_request *rq)
 {
-    json_t *j = describe(rq->engine->http);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    struct hd_strbuf body = HD_STRBUF_INIT;
-
-    json_decref(j);
-    if (!text) {
-        hd_http_problem(rq, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory");
-        return;
-    }
-    hd_strbuf_puts(&body, text);
-    hd_strbuf_putc(&body, '\n');
-    free(text); /* jansson's */
-    hd_http_answer(rq, MHD_HTTP_OK, "application/json", &body);
+    hd_http_json(rq, MHD_HTTP_OK, describe(rq->engine->http));
 }

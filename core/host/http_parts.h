@@ -9,6 +9,7 @@
 #ifndef HD_HOST_HTTP_PARTS_H
 #define HD_HOST_HTTP_PARTS_H
 
+#include <jansson.h>
 #include <microhttpd.h>
 #include <sys/socket.h>
 
@@ -185,6 +186,8 @@ int hd_http_is_full(struct http_request *rq, size_t len);
 /* RFC 9457's problem details. */
 void hd_http_problem(struct http_request *rq, unsigned status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Answers with the JSON; takes it. NULL: there was no memory. */
+void hd_http_json(struct http_request *rq, unsigned status, json_t *j);
 /* Answers with what was made; takes it. NULL: there was no memory. */
 void hd_http_send(struct http_request *rq, unsigned status, struct MHD_Response *r);
 void hd_http_set_header(struct http_request *rq, const char *name, const char *value);

@@ -326,20 +326,14 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
     return HD_OK;
 }
 
-static int32_t service(const struct store *self, const char *name, const void **out, struct hd_error *err)
-{
-    *out = hd_host_api(self->host)->service(self->host, name);
-    return *out ? HD_OK : hd_error_set(err, HD_EVERSION, "this host has no service %s", name);
-}
-
 static int32_t find_services(struct store *self, struct hd_error *err)
 {
     const void *metrics, *commands, *loop;
     int32_t code;
 
-    if ((code = service(self, HD_SERVICE_METRICS, &metrics, err)) ||
-        (code = service(self, HD_SERVICE_COMMANDS, &commands, err)) ||
-        (code = service(self, HD_SERVICE_LOOP, &loop, err)))
+    if ((code = hd_host_need(self->host, HD_SERVICE_METRICS, &metrics, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_COMMANDS, &commands, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_LOOP, &loop, err)))
         return code;
     self->metrics = metrics;
     self->commands = commands;

@@ -11,14 +11,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "oids.h"
 #include "rows.h"
-
-#define OID_INT8    20u
-#define OID_INT2    21u
-#define OID_INT4    23u
-#define OID_TEXT    25u
-#define OID_VARCHAR 1043u
-#define OID_UUID    2950u
 
 static uint64_t hash_of(uint32_t canonical, const void *bytes, size_t len)
 {

@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "cache.h"
+#include "oids.h"
 #include "row_value.h"
 #include "tell.h"
 
@@ -121,13 +122,6 @@ int cache_tag_numbers(const struct hd_template_v1 *templates, const hd_template 
 }
 
 /* --- values as text ------------------------------------------------------------------------------------ */
-
-#define OID_INT8    20u
-#define OID_INT2    21u
-#define OID_INT4    23u
-#define OID_TEXT    25u
-#define OID_VARCHAR 1043u
-#define OID_UUID    2950u
 
 /* One name, or the beginning of one. */
 struct name {

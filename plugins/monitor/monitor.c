@@ -116,24 +116,18 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
     return HD_OK;
 }
 
-static int32_t service(struct mon *self, const char *name, const void **out, struct hd_error *err)
-{
-    *out = hd_host_api(self->host)->service(self->host, name);
-    return *out ? HD_OK : hd_error_set(err, HD_EVERSION, "this host has no service %s", name);
-}
-
 static int32_t find_services(struct mon *self, struct hd_error *err)
 {
     const void *metrics, *bus, *commands, *loop, *jobs, *nodes, *template;
     int32_t code;
 
-    if ((code = service(self, HD_SERVICE_METRICS, &metrics, err)) ||
-        (code = service(self, HD_SERVICE_BUS, &bus, err)) ||
-        (code = service(self, HD_SERVICE_COMMANDS, &commands, err)) ||
-        (code = service(self, HD_SERVICE_LOOP, &loop, err)) ||
-        (code = service(self, HD_SERVICE_JOBS, &jobs, err)) ||
-        (code = service(self, HD_SERVICE_NODES, &nodes, err)) ||
-        (code = service(self, HD_SERVICE_TEMPLATE, &template, err)))
+    if ((code = hd_host_need(self->host, HD_SERVICE_METRICS, &metrics, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_BUS, &bus, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_COMMANDS, &commands, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_LOOP, &loop, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_JOBS, &jobs, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_NODES, &nodes, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_TEMPLATE, &template, err)))
         return code;
     self->metrics = metrics;
     self->bus = bus;

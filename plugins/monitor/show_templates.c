@@ -149,26 +149,12 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
     mon_errand_end(self);
 }
 
-static uint64_t number(struct hd_str word)
-{
-    uint64_t n = 0;
-
-    if (!word.len || word.len > 9)
-        return 0;
-    for (uint64_t i = 0; i < word.len; i++) {
-        if (word.ptr[i] < '0' || word.ptr[i] > '9')
-            return 0;
-        n = 10 * n + (uint64_t)(word.ptr[i] - '0');
-    }
-    return n;
-}
-
 static int parse(struct show *s, const struct hd_call *call)
 {
     const struct hd_str *a = call->args;
     uint32_t i = 0, o;
 
-    if (i + 1 < call->arg_count && mon_word_is(a[i], "TOP") && (s->top = number(a[i + 1])))
+    if (i + 1 < call->arg_count && mon_word_is(a[i], "TOP") && (s->top = hd_str_number(a[i + 1])))
         i += 2;
     if (i + 2 < call->arg_count && mon_word_is(a[i], "ORDER") && mon_word_is(a[i + 1], "BY")) {
         for (o = 0; o < sizeof(orders) / sizeof(orders[0]) && !mon_word_is(a[i + 2], orders[o]); o++)

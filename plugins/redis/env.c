@@ -7,14 +7,15 @@
 
 int32_t rds_env_start(struct rds_env *e, hd_host *host, struct hd_error *err)
 {
-    const struct hd_host_v1 *api = hd_host_api(host);
+    const void *loop, *jobs;
+    int32_t code;
 
     e->host = host;
-    e->loop = api->service(host, HD_SERVICE_LOOP);
-    e->jobs = api->service(host, HD_SERVICE_JOBS);
-    if (!e->loop || !e->jobs)
-        return hd_error_set(err, HD_EVERSION, "this host has no service %s",
-                            e->loop ? HD_SERVICE_JOBS : HD_SERVICE_LOOP);
+    if ((code = hd_host_need(host, HD_SERVICE_LOOP, &loop, err)) ||
+        (code = hd_host_need(host, HD_SERVICE_JOBS, &jobs, err)))
+        return code;
+    e->loop = loop;
+    e->jobs = jobs;
     atomic_store(&e->errands, 1);
     return HD_OK;
 }

@@ -191,21 +191,6 @@ static int is(struct hd_str word, const char *text)
     return word.len == strlen(text) && strncasecmp(word.ptr, text, word.len) == 0;
 }
 
-/* A decimal number from 1 on; 0 when it is none. */
-static uint64_t number(struct hd_str word)
-{
-    uint64_t n = 0;
-
-    if (word.len == 0 || word.len > 9)
-        return 0;
-    for (uint64_t i = 0; i < word.len; i++) {
-        if (word.ptr[i] < '0' || word.ptr[i] > '9')
-            return 0;
-        n = 10 * n + (uint64_t)(word.ptr[i] - '0');
-    }
-    return n;
-}
-
 static int32_t parse_order(struct hd_str word, enum order *order)
 {
     static const char *const names[] = {"total", "calls", "mean", "p95"};
@@ -224,7 +209,7 @@ static int32_t parse_args(struct show *g, const struct hd_call *call)
     uint32_t n = call->arg_count;
 
     for (uint32_t i = 0; i < n;) {
-        if (i + 1 < n && is(a[i], "TOP") && (g->top = number(a[i + 1])) > 0)
+        if (i + 1 < n && is(a[i], "TOP") && (g->top = hd_str_number(a[i + 1])) > 0)
             i += 2;
         else if (i + 2 < n && is(a[i], "ORDER") && is(a[i + 1], "BY") && !parse_order(a[i + 2], &g->order))
             i += 3;

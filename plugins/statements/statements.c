@@ -295,22 +295,16 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     return HD_OK;
 }
 
-static int32_t service(struct stmts *self, const char *name, const void **out, struct hd_error *err)
-{
-    *out = hd_host_api(self->host)->service(self->host, name);
-    return *out ? HD_OK : hd_error_set(err, HD_EVERSION, "this host has no service %s", name);
-}
-
 static int32_t find_services(struct stmts *self, struct hd_error *err)
 {
     const void *metrics, *bus, *commands, *loop, *template;
     int32_t code;
 
-    if ((code = service(self, HD_SERVICE_METRICS, &metrics, err)) ||
-        (code = service(self, HD_SERVICE_BUS, &bus, err)) ||
-        (code = service(self, HD_SERVICE_COMMANDS, &commands, err)) ||
-        (code = service(self, HD_SERVICE_LOOP, &loop, err)) ||
-        (code = service(self, HD_SERVICE_TEMPLATE, &template, err)))
+    if ((code = hd_host_need(self->host, HD_SERVICE_METRICS, &metrics, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_BUS, &bus, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_COMMANDS, &commands, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_LOOP, &loop, err)) ||
+        (code = hd_host_need(self->host, HD_SERVICE_TEMPLATE, &template, err)))
         return code;
     self->metrics = metrics;
     self->bus = bus;

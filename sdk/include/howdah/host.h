@@ -52,6 +52,14 @@ static inline const struct hd_host_v1 *hd_host_api(hd_host *host)
     return ((const struct hd_host_head *)(const void *)host)->v1;
 }
 
+/* A service that the plugin cannot do without: HD_OK and *out, or HD_EVERSION and an error that names it.
+ * Part of the header, not of the host. [control] Since ABI 0.1. */
+static inline int32_t hd_host_need(hd_host *host, const char *name, const void **out, struct hd_error *err)
+{
+    *out = hd_host_api(host)->service(host, name);
+    return *out ? HD_OK : hd_error_set(err, HD_EVERSION, "this host has no service %s", name);
+}
+
 #ifdef __cplusplus
 }
 #endif

@@ -57,6 +57,22 @@ static inline char *hd_str_dup(struct hd_str s)
     return copy;
 }
 
+/* The decimal number that a word is, from 1 to 999999999; 0: it is none. Part of the header, not of the host.
+ * [any] Since ABI 0.1. */
+static inline uint64_t hd_str_number(struct hd_str word)
+{
+    uint64_t n = 0;
+
+    if (!word.len || word.len > 9)
+        return 0;
+    for (uint64_t i = 0; i < word.len; i++) {
+        if (word.ptr[i] < '0' || word.ptr[i] > '9')
+            return 0;
+        n = 10 * n + (uint64_t)(word.ptr[i] - '0');
+    }
+    return n;
+}
+
 #ifdef __cplusplus
 }
 #endif
