@@ -89,6 +89,7 @@ struct hd_verdict_counts {
 struct hd_plugin_use {
     struct hd_list node; /* in the user's `uses` */
     struct hd_instance *provider;
+    const void *vtable;
 };
 
 #define HD_INSTANCE_MAGIC 0x48444e49u
@@ -353,6 +354,8 @@ int hd_plugins_start_all(struct hd_plugins *p, struct hd_plugin_entry **order, s
 /* hd_host_v1.capability */
 int hd_plugins_capability(struct hd_instance *asker, const char *name, const char *plugin_id,
                           const void **vtable, void **self, struct hd_error *err);
+/* hd_host_v1.release */
+void hd_plugins_release(struct hd_instance *asker, const void *vtable, const void *self);
 /* Gives back what an instance used. */
 void hd_plugins_drop_uses(struct hd_instance *i);
 

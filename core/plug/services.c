@@ -77,6 +77,13 @@ static int32_t v1_capability(hd_host *host, const char *name, const char *plugin
     return hd_plugins_capability(host->instance, name, plugin_id, vtable, self, err);
 }
 
+static void v1_release(hd_host *host, const void *vtable, void *self)
+{
+    HD_ASSERT_THREAD(HD_THREAD_CONTROL);
+    if (host->instance)
+        hd_plugins_release(host->instance, vtable, self);
+}
+
 static void v1_log(hd_host *host, uint32_t level, const char *message, const char *const *pairs)
 {
     struct hd_kv kv[LOG_PAIRS_MAX + 2];
@@ -116,6 +123,7 @@ static const struct hd_host_v1 v1 = {
     .log = v1_log,
     .failed = v1_failed,
     .stopped = v1_stopped,
+    .release = v1_release,
 };
 
 /* --- host objects -------------------------------------------------------------------------------------- */

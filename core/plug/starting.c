@@ -254,20 +254,38 @@ int hd_plugins_capability(struct hd_instance *asker, const char *name, const cha
     use->provider = e->instance;
     hd_list_push_back(&asker->uses, &use->node);
     e->instance->askers++;
-    *vtable = e->instance->lib->desc.capability(name);
+    use->vtable = *vtable = e->instance->lib->desc.capability(name);
     *self = e->instance->self;
     return HD_OK;
+}
+
+static void drop_use(struct hd_instance *asker, struct hd_plugin_use *use)
+{
+    use->provider->askers--;
+    hd_free(use);
+    hd_plugins_poke(asker->plugins); /* the provider may have waited for this */
+}
+
+void hd_plugins_release(struct hd_instance *asker, const void *vtable, const void *self)
+{
+    struct hd_list *n = asker->uses.next;
+
+    while (n != &asker->uses) {
+        struct hd_plugin_use *use = HD_LIST_ITEM(n, struct hd_plugin_use, node);
+
+        n = n->next;
+        if (use->vtable != vtable || use->provider->self != self)
+            continue;
+        hd_list_remove(&use->node);
+        drop_use(asker, use);
+        return;
+    }
 }
 
 void hd_plugins_drop_uses(struct hd_instance *i)
 {
     struct hd_list *n;
 
-    while ((n = hd_list_pop_front(&i->uses))) {
-        struct hd_plugin_use *use = HD_LIST_ITEM(n, struct hd_plugin_use, node);
-
-        use->provider->askers--;
-        hd_free(use);
-        hd_plugins_poke(i->plugins); /* the provider may have waited for this */
-    }
+    while ((n = hd_list_pop_front(&i->uses)))
+        drop_use(i, HD_LIST_ITEM(n, struct hd_plugin_use, node));
 }

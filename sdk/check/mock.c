@@ -87,6 +87,14 @@ static int32_t find_capability(hd_host *host, const char *name, const char *plug
     return err->code = HD_ENOENT;
 }
 
+/* Nothing is ever given here. */
+static void release_capability(hd_host *host, const void *vtable, void *self)
+{
+    (void)host;
+    (void)vtable;
+    (void)self;
+}
+
 static void add_log(struct mock *m, const char *text)
 {
     size_t len = strlen(text);
@@ -140,6 +148,7 @@ struct mock *mock_new(uint32_t workers)
     m->v1.log = write_log;
     m->v1.failed = note_failure;
     m->v1.stopped = note_stopped;
+    m->v1.release = release_capability;
     m->host.v1 = &m->v1;
     m->host.mock = m;
     m->here = HD_LOOP_CONTROL;

@@ -46,7 +46,7 @@ VALUE(HD_LEVEL_WARNING, 1LL)
 VALUE(HD_LEVEL_INFO, 2LL)
 VALUE(HD_LEVEL_DEBUG, 3LL)
 
-SIZE(hd_host_v1, 56)
+SIZE(hd_host_v1, 64)
 AT(hd_host_v1, size, 0, uint32_t)
 AT(hd_host_v1, abi_major, 4, uint32_t)
 AT(hd_host_v1, abi_minor, 8, uint32_t)
@@ -56,6 +56,7 @@ AT(hd_host_v1, capability, 24, int32_t (*)(hd_host *host, const char *name, cons
 AT(hd_host_v1, log, 32, void (*)(hd_host *host, uint32_t level, const char *message, const char *const *pairs))
 AT(hd_host_v1, failed, 40, void (*)(hd_host *host, const char *what))
 AT(hd_host_v1, stopped, 48, void (*)(hd_host *host))
+AT(hd_host_v1, release, 56, void (*)(hd_host *host, const void *vtable, void *self))
 
 SIZE(hd_host_head, 8)
 AT(hd_host_head, v1, 0, const struct hd_host_v1 *)

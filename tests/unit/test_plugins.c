@@ -522,6 +522,36 @@ static void providers_outlive_those_who_use_them(void)
     rig_close(&rig);
 }
 
+static void what_is_given_back_is_free_to_stop(void)
+{
+    struct probe a = {.on_start = ask_for_store}, s = {.want = 0};
+    struct hd_error err = HD_ERROR_INIT;
+    const void *vtable = NULL;
+    void *self = NULL;
+
+    rig_open(&rig, 1, NULL);
+    rig_plugin(&rig, "alpha", HD_MODE_ON);
+    rig_probe(&rig, &a);
+    rig_plugin(&rig, "store", HD_MODE_ON);
+    rig_probe(&rig, &s);
+    CU_ASSERT_EQUAL(rig_apply(&rig), HD_OK);
+    CU_ASSERT_EQUAL(hd_host_api(a.host)->capability(a.host, "test.store/1", "store", &vtable, &self, &err),
+                    HD_OK);
+    CU_ASSERT_PTR_EQUAL(vtable, store_vtable);
+    hd_host_api(a.host)->release(a.host, vtable, &a); /* another's: nothing is given back */
+    hd_host_api(a.host)->release(a.host, &a, self);
+    hd_host_api(a.host)->release(a.host, vtable, self);
+    CU_ASSERT_EQUAL(set_mode("store", HD_MODE_OFF), HD_EBUSY); /* it was asked for twice */
+    hd_host_api(a.host)->release(a.host, vtable, self);
+    hd_host_api(a.host)->release(a.host, vtable, self); /* there is nothing left */
+    CU_ASSERT_EQUAL(set_mode("store", HD_MODE_OFF), HD_OK);
+    CU_ASSERT(RIG_WAIT(&rig, s.destroys == 1));
+    CU_ASSERT_EQUAL(a.stops, 0);
+    CU_ASSERT_EQUAL(hd_host_api(a.host)->capability(a.host, "test.store/1", NULL, &vtable, &self, &err),
+                    HD_ENOENT);
+    rig_close(&rig);
+}
+
 /* Asks the plugin that `arg` names for its filter. */
 static int32_t ask_for_filter(struct probe *p, struct hd_error *err)
 {
@@ -730,6 +760,7 @@ UNIT_MAIN("plugins", {"plugins start and stop", plugins_start_and_stop},
           {"providers outlive those who use them", providers_outlive_those_who_use_them},
           {"what is asked for starts first", what_is_asked_for_starts_first},
           {"those that ask for each other do not start", those_that_ask_for_each_other_do_not_start},
+          {"what is given back is free to stop", what_is_given_back_is_free_to_stop},
           {"askers say why they cannot", askers_say_why_they_cannot},
           {"what is asked for may have to stop first", what_is_asked_for_may_have_to_stop_first},
           {"services are found", services_are_found},

@@ -40,6 +40,10 @@ struct hd_host_v1 {
     void (*failed)(hd_host *host, const char *what);
     /* The end of a `stop` that had returned HD_PENDING. [any] */
     void (*stopped)(hd_host *host);
+    /* Gives back what capability() gave, once for each time that it was asked for: neither is used from here
+     * on, and the provider may stop before the asker does. For those who need another plugin now and then
+     * only, and can do without it. [control] */
+    void (*release)(hd_host *host, const void *vtable, void *self);
 };
 
 /* An hd_host is never defined for plugins; it begins with a pointer to this table. */
