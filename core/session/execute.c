@@ -76,10 +76,10 @@ static enum hd_taken answer_execute(struct hd_session *s, struct hd_verdict *v)
                                : hd_reply_bare(s, HD_MSG_NO_DATA, 0);
     if (!code)
         code = hd_reply_bytes(s, v->bytes.ptr, v->bytes.len);
+    hd_stmt_answer(s->pending, v->bytes.ptr, v->bytes.len);
     if (v->release)
         v->release(v->release_arg);
     hd_held_drop(s, 0);
-    s->pending->bytes = v->bytes.len;
     hd_finish_pending(s, 1, NULL);
     s->pool->stats.answered++;
     s->statements++;

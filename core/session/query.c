@@ -55,9 +55,10 @@ static void answer_query(struct hd_session *s, struct hd_verdict *v)
     hd_unnamed_ended(s);
     if (!code)
         code = hd_reply_bytes(s, v->bytes.ptr, v->bytes.len);
+    s->pending->bytes = v->describe.len + sizeof(ready); /* as of a server's answer */
+    hd_stmt_answer(s->pending, v->bytes.ptr, v->bytes.len);
     if (v->release)
         v->release(v->release_arg);
-    s->pending->bytes = v->describe.len + v->bytes.len;
     hd_finish_pending(s, 1, NULL);
     s->pool->stats.answered++;
     if (!code)

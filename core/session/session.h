@@ -65,6 +65,7 @@ struct hd_stmt {
     uint64_t arrived_ns, queue_ns, first_ns;
     uint64_t queued_at_ns; /* while waiting; else 0 */
     uint64_t rows, bytes;
+    uint64_t rows_before; /* the last command tag; a Query may have several */
     char sqlstate[6];
     char tag[64];
     uint8_t failed;

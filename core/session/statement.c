@@ -13,6 +13,7 @@
 #include "session/defaults.h"
 #include "session/params.h"
 #include "sql/facts.h"
+#include "wire/proto.h"
 #include "wire/read.h"
 
 #define FREE_STMTS 256
@@ -271,9 +272,43 @@ void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len)
     hd_stmt_show(st, bytes, len);
 }
 
+/* "INSERT 0 5" is about 5 rows, "CREATE TABLE" about none. */
+static uint64_t rows_of_tag(const char *tag, size_t len)
+{
+    uint64_t n = 0, scale = 1;
+
+    while (len && tag[len - 1] >= '0' && tag[len - 1] <= '9') {
+        n += (uint64_t)(tag[--len] - '0') * scale;
+        scale *= 10;
+    }
+    return len && tag[len - 1] == ' ' ? n : 0;
+}
+
+/* Rows that did not come as such, for they were written or copied, are counted by the tag. */
 void hd_stmt_tag(struct hd_stmt *st, const char *tag)
 {
-    snprintf(st->tag, sizeof(st->tag), "%s", tag);
+    size_t len = strnlen(tag, sizeof(st->tag) - 1);
+    uint64_t said = rows_of_tag(tag, len), came = st->rows - st->rows_before;
+
+    memcpy(st->tag, tag, len);
+    st->tag[len] = 0;
+    if (said > came)
+        st->rows += said - came;
+    st->rows_before = st->rows;
+}
+
+/* The tag is the last of a filter's answer: the search is from the end, for NULs are in no tag. */
+void hd_stmt_answer(struct hd_stmt *st, const char *bytes, size_t len)
+{
+    st->bytes += len;
+    for (size_t n = 6; n <= len && n < sizeof(st->tag) + 5; n++) {
+        const uint8_t *m = (const uint8_t *)bytes + len - n;
+
+        if (m[0] != HD_MSG_COMMAND_COMPLETE || hd_get_u32(m + 1) != n - 1 || bytes[len - 1])
+            continue;
+        hd_stmt_tag(st, (const char *)m + 5);
+        return;
+    }
 }
 
 void hd_stmt_fail(struct hd_stmt *st, const char *sqlstate)
@@ -312,6 +347,8 @@ void hd_stmt_complete(struct hd_stmt *st)
     o.total_ns = now - st->arrived_ns;
     hd_stmt_go(st, now);
     o.queue_ns = st->queue_ns;
+    if (!st->first_ns && st->bytes)
+        st->first_ns = now; /* a filter's answer, given at once */
     o.first_ns = st->first_ns ? st->first_ns - st->arrived_ns : 0;
     memcpy(o.sqlstate, st->sqlstate, sizeof(st->sqlstate));
     o.tag = str_of(st->tag);

@@ -46,6 +46,8 @@ void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len);
 /* What comes with the answer and is not its part: the description of its rows. */
 void hd_stmt_show(struct hd_stmt *st, const uint8_t *bytes, size_t len);
 void hd_stmt_tag(struct hd_stmt *st, const char *tag);
+/* A filter's answer: whole messages, the last of them a CommandComplete. */
+void hd_stmt_answer(struct hd_stmt *st, const char *bytes, size_t len);
 void hd_stmt_fail(struct hd_stmt *st, const char *sqlstate);
 /* Waiting for a server, or parked, begins and ends. */
 void hd_stmt_wait(struct hd_stmt *st, uint64_t now_ns);

@@ -66,19 +66,28 @@ static void show_states(const struct show *s, const struct hd_stats_template *t)
     mon_text(s->self, s->result, len ? text : NULL);
 }
 
+/* The sketch knows a value within 1 %, the extremes are known exactly. */
+static double quantile(const struct show *s, const struct hd_stats_template *t, double q)
+{
+    double value = s->self->stats->quantile(t->bins, t->bin_count, q);
+
+    if (value < (double)t->min_ns)
+        return (double)t->min_ns;
+    return value > (double)t->max_ns ? (double)t->max_ns : value;
+}
+
 static void show_times(const struct show *s, const struct hd_stats_template *t)
 {
     const struct hd_commands_v1 *c = s->self->commands;
-    const struct hd_statement_stats_v1 *stats = s->self->stats;
     double calls = t->calls ? (double)t->calls : 1, served = (double)(t->calls - t->answered);
 
     c->real(s->result, ms((double)t->total_ns / calls));
     c->real(s->result, ms((double)t->queue_ns / calls));
     c->real(s->result, ms(served > 0 ? (double)t->server_ns / served : 0));
     c->real(s->result, ms(t->firsts ? (double)t->first_ns / (double)t->firsts : 0));
-    c->real(s->result, ms(stats->quantile(t->bins, t->bin_count, 0.5)));
-    c->real(s->result, ms(stats->quantile(t->bins, t->bin_count, 0.95)));
-    c->real(s->result, ms(stats->quantile(t->bins, t->bin_count, 0.99)));
+    c->real(s->result, ms(quantile(s, t, 0.5)));
+    c->real(s->result, ms(quantile(s, t, 0.95)));
+    c->real(s->result, ms(quantile(s, t, 0.99)));
     c->real(s->result, ms((double)t->max_ns));
 }
 

@@ -3,6 +3,7 @@
 
 #include "history.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define KEPT 100 /* templates of one gathering that go into the history by themselves */
+#define STANDING 2.0 /* so many times as costly is who takes another's place among the costliest */
+#define KEPT     100 /* templates of one gathering that go into the history by themselves */
 
 enum { CALLS, ERRORS, ROWS, SECONDS, COUNTERS };
 
@@ -194,17 +196,35 @@ static void count(struct mon_templates *t, const int64_t ids[COUNTERS], const st
     m->add(t->self->host, ids[SECONDS], (int64_t)c->total_ns);
 }
 
+/* The least of the members goes. `end` is where the search from the end of the order has come to. Returns 0
+ * where it is not worth it: the newcomer is not so much costlier. */
+static int make_room(struct mon_templates *t, struct known **order, size_t *end, double score)
+{
+    while (*end && !order[*end - 1]->member)
+        --*end;
+    if (!*end || score < STANDING * order[*end - 1]->score)
+        return 0;
+    leave(t, order[--*end]);
+    return 1;
+}
+
 /* Who is in: see templates.h. `order` is by score. */
 static void choose(struct mon_templates *t, struct known **order, size_t n)
 {
-    size_t top = (size_t)t->self->conf->top;
+    size_t top = (size_t)t->self->conf->top, end = n;
 
     for (size_t i = 2 * top; i < n; i++)
         if (order[i]->member)
             leave(t, order[i]);
-    for (size_t i = 0; i < n && i < top && t->members < top; i++)
-        if (!order[i]->member && order[i]->fingerprint && order[i]->score >= 1)
-            join(t, order[i]);
+    while (t->members > top && make_room(t, order, &end, INFINITY)) /* `top` was made less */
+        ;
+    for (size_t i = 0; i < n && i < top; i++) {
+        if (order[i]->member || !order[i]->fingerprint || order[i]->score < 1)
+            continue;
+        if (t->members >= top && !make_room(t, order, &end, order[i]->score))
+            break;
+        join(t, order[i]);
+    }
 }
 
 static void count_all(struct mon_templates *t, struct known **order, size_t n)

@@ -3,8 +3,9 @@
  * time before goes into the history, the costliest by themselves and all others as one.
  *
  * The costliest of late are metrics as well, a bounded number of them: a template comes in when it is among
- * the first `top`, and goes when it is not among the first 2 × `top` any more, so that those at the edge do
- * not come and go. SHOW TEMPLATES.
+ * the first `top` and there is room, or it is twice as costly as the least of those that are in, which then
+ * goes; and it goes when it is not among the first 2 × `top` any more. So those at the edge do not come and
+ * go. SHOW TEMPLATES.
  */
 #ifndef MONITOR_TEMPLATES_H
 #define MONITOR_TEMPLATES_H

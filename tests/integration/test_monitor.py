@@ -131,6 +131,28 @@ def top():
             equal(set(names()), kept)
 
 
+@test("what has become costlier takes the place of what has not run for long")
+def other_costliest():
+    with Host(pg, configured(template_interval="1s", top=2)) as host:
+        with host.connect() as c:
+
+            def names():
+                rows = host.console("SHOW METRICS howdah_template_calls_total")
+                shown = {r["fingerprint"]: r["statement"] for r in host.console("SHOW TEMPLATES")}
+                found = [r["labels"].split("fingerprint=")[1].split(",")[0] for r in rows]
+                return sorted(shown[f].split()[-1] for f in found if f != "other")
+
+            def run(*marks):
+                for mark in marks:
+                    c.execute("SELECT pg_sleep(0.01) AS %s" % mark)
+                return names()
+
+            wait_for(lambda: run("early", "earlier") == ["earlier", "early"], what="the first two")
+            # There are fewer templates than 2 × top, so that none goes by its place alone.
+            wait_for(lambda: run("late") == ["earlier", "late"] or run("late") == ["early", "late"], what="one that takes a place")
+            wait_for(lambda: run("late", "later") == ["late", "later"], what="two others")
+
+
 @test("the history goes on after kill -9, and what was written is there")
 def killed():
     path = new_history()

@@ -1,0 +1,308 @@
+"""What is counted of statements, figure by figure, against PostgreSQL's own counts and what clients were given."""
+
+# Runs under TSan too.
+
+import collections
+import os
+import threading
+
+import psycopg
+
+import httphost
+import pgwire
+import sides
+from harness import Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
+
+pg = Postgres(
+    settings={
+        "shared_preload_libraries": "pg_stat_statements",
+        "pg_stat_statements.track": "top",
+        "compute_query_id": "on",
+    }
+)
+pg.execute("CREATE EXTENSION pg_stat_statements")
+with pg.connect(user="app", password="secret") as _c:
+    _c.execute("CREATE TABLE item (id int PRIMARY KEY, name text)")
+    _c.execute("INSERT INTO item SELECT g, 'item ' || g FROM generate_series(1, 1000) g")
+    _c.execute("CREATE TABLE heap (id int, name text)")
+    _c.execute(
+        "CREATE FUNCTION raises(code text) RETURNS int LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'no' USING ERRCODE = code; END$$"
+    )
+    _c.execute(
+        "CREATE FUNCTION several(n int) RETURNS SETOF int LANGUAGE plpgsql AS"
+        " $$BEGIN FOR i IN 1..n LOOP RETURN QUERY SELECT i; END LOOP; END$$"
+    )
+
+USERS = (("app", "secret"), ("other", "other-secret"))
+
+
+def configured(more=None, **keys):
+    return {
+        "plugin statements": {"enabled": "yes"},
+        "plugin monitor": {
+            "enabled": "yes",
+            "collect": "no",
+            "history": os.path.join(temp_dir(), "history.db"),
+            **keys,
+        },
+        **(more or {}),
+    }
+
+
+def templates(host, mark, **wanted):
+    """What SHOW TEMPLATES says of statements with that mark in their text."""
+    rows = [r for r in host.console("SHOW TEMPLATES TOP 100000") if mark in (r["statement"] or "")]
+    return [r for r in rows if all(r[k] == v for k, v in wanted.items())]
+
+
+def told(host, mark, **wanted):
+    """Calls, errors, rows and SQLSTATEs of all of them together."""
+    rows = templates(host, mark, **wanted)
+    states = collections.Counter()
+    for r in rows:
+        for pair in filter(None, (r["sqlstates"] or "").split(",")):
+            code, n = pair.split("=")
+            states[code] += int(n)
+    calls, errors, brought = (sum(int(r[k]) for r in rows) for k in ("calls", "errors", "rows"))
+    equal(errors, sum(states.values()), mark)
+    return calls, errors, brought, dict(states)
+
+
+def by_server(mark):
+    """Calls and rows by pg_stat_statements, which counts what did not fail."""
+    return pg.execute(
+        "SELECT coalesce(sum(calls), 0)::int, coalesce(sum(rows), 0)::int FROM pg_stat_statements"
+        " WHERE position('%s' in query) > 0 AND position('pg_stat_statements' in query) = 0" % mark
+    )[0]
+
+
+def agrees(host, mark, calls, rows, states=None):
+    """The host tells what is expected, and PostgreSQL agrees with it."""
+    states = states or {}
+    failed = sum(states.values())
+    equal(told(host, mark), (calls + failed, failed, rows, states), mark)
+    equal(by_server(mark), (calls, rows), mark + " by the server")
+
+
+def simple(c, sql):
+    return psycopg.ClientCursor(c).execute(sql)
+
+
+# PostgreSQL's counts take no notice of aliases, so those that are compared with them differ in their columns.
+def plain_reads(c):
+    for i in range(10):
+        simple(c, "SELECT id AS m_simple FROM item WHERE id <= %d" % i).fetchall()
+    for i in range(7):
+        c.execute("SELECT id, name AS m_unnamed FROM item WHERE id <= %s", (i,), prepare=False).fetchall()
+    for i in range(12):
+        c.execute("SELECT id, id AS m_named FROM item WHERE id <= %s", (i,), prepare=True).fetchall()
+    with c.pipeline():
+        for i in range(50):
+            c.execute("SELECT name AS m_pipe FROM item WHERE id <= %s", (i % 5,))
+    simple(c, "SELECT m_function FROM several(9) AS m_function")
+
+
+READS = {
+    "m_simple": (10, sum(range(10))),
+    "m_unnamed": (7, sum(range(7))),
+    "m_named": (12, sum(range(12))),
+    "m_pipe": (50, 10 * (0 + 1 + 2 + 3 + 4)),
+    "m_function": (1, 9),
+}
+
+
+@test("reads: calls and rows of each protocol are those that the server counted, per user")
+def reads():
+    pg.execute("SELECT pg_stat_statements_reset()")
+    with Host(pg, configured()) as host:
+        pg.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO other")
+        for user, password in USERS:
+            with host.connect(user=user, password=password) as c:
+                plain_reads(c)
+        for mark, (calls, rows) in READS.items():
+            agrees(host, mark, 2 * calls, 2 * rows)
+            for user, _ in USERS:
+                equal(told(host, mark, user=user, database="shop")[:3], (calls, 0, rows), mark)
+
+
+@test("writes: rows that were inserted, changed, deleted, copied and fetched are counted")
+def written():
+    pg.execute("SELECT pg_stat_statements_reset()")
+    with Host(pg, configured()) as host:
+        with host.connect() as c:
+            for i in range(4):
+                simple(c, "INSERT INTO heap AS m_insert VALUES (%d, 'a'), (2, 'b'), (3, 'c')" % (5000 + i))
+            c.execute("INSERT INTO heap AS m_returning VALUES (%s, 'a'), (6001, 'b') RETURNING id", (6000,)).fetchall()
+            c.execute("UPDATE heap AS m_update SET name = %s WHERE id >= %s", ("y", 5000))
+            c.execute("DELETE FROM heap AS m_delete WHERE id >= %s", (5000,))
+            simple(c, "CREATE TABLE m_made AS SELECT generate_series(1, 6)")
+            simple(c, "DROP TABLE m_made")
+            with c.cursor().copy("COPY heap (id, name) FROM STDIN WHERE 'm_copied' <> ''") as copy:
+                for i in range(25):
+                    copy.write_row((i, "name"))
+            with c.cursor().copy("COPY (SELECT id AS m_out FROM item WHERE id <= 30) TO STDOUT") as copy:
+                equal(len(list(copy)), 30)
+            with c.transaction():
+                simple(c, "DECLARE m_cursor CURSOR FOR SELECT id FROM item WHERE id <= 25")
+                equal([len(simple(c, "FETCH 10 FROM m_cursor").fetchall()) for _ in range(4)], [10, 10, 5, 0])
+                simple(c, "MOVE ABSOLUTE 3 FROM m_cursor")
+                simple(c, "CLOSE m_cursor")
+        for mark, calls, rows in (
+            ("m_insert", 4, 12),
+            ("m_returning", 1, 2),
+            ("m_update", 1, 6),
+            ("m_delete", 1, 6),
+            ("m_made as", 1, 6),
+            ("m_out", 1, 30),
+            ("fetch", 4, 25),
+            ("copy heap", 1, 25),
+        ):
+            equal(told(host, mark)[:3], (calls, 0, rows), mark)
+        for mark, calls, rows in (("m_insert", 4, 12), ("m_out", 1, 30), ("FETCH", 4, 25), ("COPY heap", 1, 25)):
+            equal(by_server(mark), (calls, rows), mark)
+
+
+@test("several statements in a Query, SQL's PREPARE, empty ones, and portals that are read by pieces")
+def odd_shapes():
+    with Host(pg, configured()) as host:
+        with host.connect() as c:
+            for _ in range(3):
+                simple(c, "SELECT 1 AS m_several; INSERT INTO heap VALUES (1, 'a'), (2, 'b'); SELECT id FROM item WHERE id <= 4")
+            simple(c, "PREPARE m_prepared AS SELECT id FROM item WHERE id <= $1")
+            for i in range(5):
+                simple(c, "EXECUTE m_prepared(%d)" % i)
+            simple(c, "DEALLOCATE m_prepared")
+            simple(c, "")
+        equal(told(host, "m_several"), (3, 0, 3 * (1 + 2 + 4), {}))
+        equal(told(host, "execute m_prepared"), (5, 0, 0 + 1 + 2 + 3 + 4, {}))
+        equal(told(host, "prepare m_prepared"), (1, 0, 0, {}))
+        with host.wire() as w:
+            w.send(
+                pgwire.parse("", "SELECT id AS m_portal FROM item WHERE id <= 10"),
+                pgwire.bind(),
+                pgwire.execute(max_rows=4),
+                pgwire.execute(max_rows=4),
+                pgwire.execute(max_rows=4),
+                pgwire.sync(),
+            )
+            equal(pgwire.kinds(w.recv_until()), "12DDDDsDDDDsDDCZ")
+        # Each Execute is answered by itself, and so counted, as a FETCH of a cursor is.
+        equal(told(host, "m_portal"), (3, 0, 10, {}))
+
+
+@test("each failure has its SQLSTATE, and what follows it in its transaction or pipeline")
+def failures():
+    with Host(pg, configured()) as host:
+        with host.connect() as c:
+            for sql, code, n in (
+                ("SELECT 1 / 0 AS m_zero", "22012", 3),
+                ("SELECT * FROM m_nowhere", "42P01", 2),
+                ("SELECT m_syntax FROM FROM", "42601", 2),
+                ("INSERT INTO item (id) VALUES (1) RETURNING 'm_unique'", "23505", 2),
+                ("SELECT 'm' ::int AS m_text", "22P02", 1),
+                ("SELECT raises('40001') AS m_raised", "40001", 4),
+                ("SELECT raises('P0001') AS m_raised", "P0001", 1),
+                ("SELECT raises('57P01') AS m_raised", "57P01", 1),
+            ):
+                for i in range(n):
+                    with expect_error(code):
+                        if i % 2:
+                            c.execute(sql)
+                        else:
+                            simple(c, sql)
+            c.execute("SET statement_timeout = '50ms'")
+            with expect_error("57014"):
+                simple(c, "SELECT pg_sleep(5) AS m_timeout")
+            c.execute("RESET statement_timeout")
+            with expect_error("57014"):
+                threading.Timer(0.3, c.cancel).start()
+                simple(c, "SELECT pg_sleep(30) AS m_cancel")
+            c.execute("BEGIN")
+            with expect_error("22012"):
+                simple(c, "SELECT 1 / 0 AS m_first")
+            for _ in range(3):
+                with expect_error("25P02"):
+                    simple(c, "SELECT 1 AS m_behind")
+            c.execute("ROLLBACK")
+        equal(told(host, "m_zero"), (3, 3, 0, {"22012": 3}))
+        equal(told(host, "m_nowhere"), (2, 2, 0, {"42P01": 2}))
+        equal(told(host, "m_syntax"), (2, 2, 0, {"42601": 2}))
+        equal(told(host, "m_text"), (1, 1, 0, {"22P02": 1}))
+        equal(told(host, "m_raised"), (6, 6, 0, {"40001": 4, "P0001": 1, "57P01": 1}))
+        equal(told(host, "m_timeout"), (1, 1, 0, {"57014": 1}))
+        equal(told(host, "m_cancel"), (1, 1, 0, {"57014": 1}))
+        equal(told(host, "m_behind"), (3, 3, 0, {"25P02": 3}))
+        equal(told(host, "insert into item")[3], {"23505": 2})
+        classes = {r["labels"]: float(r["value"]) for r in host.console("SHOW METRICS howdah_statement_errors_total")}
+        equal(
+            classes,
+            {"class=22": 5, "class=42": 4, "class=23": 2, "class=40": 4, "class=P0": 1, "class=57": 3, "class=25": 3},
+        )
+
+
+def size_of(messages, kinds):
+    return sum(1 + 4 + len(m.body) for m in messages if m.type in kinds)
+
+
+@test("bytes are those of the answer on the wire")
+def answer_bytes():
+    with Host(pg, configured()) as host:
+        with host.wire() as w:
+            w.send(pgwire.query("SELECT id AS m_bytes, name FROM item WHERE id <= 100"))
+            answer = w.recv_until()
+            equal(templates(host, "m_bytes")[0]["bytes"], size_of(answer, "TDCZ"))
+            w.send(pgwire.run("SELECT id AS x_bytes, name FROM item WHERE id <= $1", (b"77",)))
+            answer = w.recv_until()
+            equal(templates(host, "x_bytes")[0]["bytes"], size_of(answer, "DC"))
+
+
+@test("in each pool_mode the same is counted, and times add up", timeout=120)
+def pool_modes():
+    with Host(pg, sides.pool_modes(pg, configured({"host": {"workers": 2}}))) as host:
+        databases = [section.split()[1] for section in host.config if section.startswith("database shop_")]
+        assert len(databases) >= 3, databases
+        for database in databases:
+            with host.connect(database) as c:
+                plain_reads(c)
+        for database in databases:
+            for mark, (calls, rows) in READS.items():
+                equal(told(host, mark, database=database)[:3], (calls, 0, rows), database + " " + mark)
+        for r in templates(host, "m_"):
+            assert abs(r["mean_ms"] - r["queue_ms"] - r["server_ms"]) <= 0.0021, r
+            assert 0 < r["first_ms"] <= r["mean_ms"] + 0.001 and r["p50_ms"] <= r["p95_ms"] <= r["p99_ms"] <= r["max_ms"], r
+        counted = {r["labels"]: r["value"] for r in host.console("SHOW METRICS howdah_statements_total")}
+        for database in databases:
+            equal(
+                float(counted["database=" + database]),
+                sum(int(r["calls"]) for r in host.console("SHOW TEMPLATES TOP 100000") if r["database"] == database),
+            )
+
+
+@test("an answer from the cache is a call with its rows and bytes, and takes no time of a server")
+def cached():
+    cache = {"plugin cache": {"enabled": "yes", "mode": "ttl"}, "plugin cache-memory": {"enabled": "yes"}}
+    nodes = {"node main": {"control_user": "postgres"}, "database *": {"pool_mode": "auto"}}
+    with Host(pg, configured({**cache, **nodes})) as host:
+        for extended in (False, True):
+            mark = "m_cached_%d" % extended
+            ask = "SELECT id AS %s, name FROM item WHERE id <= 40" % mark
+            message = pgwire.run(ask) if extended else pgwire.query(ask)
+            with host.wire() as w:
+                answers = []
+
+                def answered():
+                    w.send(message)
+                    answers.append(w.recv_until())
+                    return templates(host, mark)[0]["answered"] >= 5
+
+                wait_for(answered, what="answers of the cache")
+            [row] = templates(host, mark)
+            calls = len(answers)
+            size = size_of(answers[0], "DC" if extended else "TDCZ")
+            equal((row["calls"], row["errors"], row["rows"], row["bytes"]), (calls, 0, 40 * calls, size * calls))
+            assert 0 < row["first_ms"] <= row["mean_ms"] + 0.001, row
+            assert 0 < row["server_ms"] <= row["max_ms"], row
+
+
+main()
