@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "host/http_parts.h"
+#include "host/render.h"
 #include "host/runtime.h"
 #include "plug/metrics.h"
 
@@ -157,11 +158,8 @@ void hd_http_problem(struct http_request *rq, unsigned status, const char *fmt, 
     va_start(ap, fmt);
     vsnprintf(detail, sizeof(detail), fmt, ap);
     va_end(ap);
-    j = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", title_of(status), "status",
-                  (int)status, "detail", detail);
-    if (!j) /* what the detail quotes is no UTF-8 */
-        j = json_pack("{s:s, s:s, s:i}", "type", "about:blank", "title", title_of(status), "status",
-                      (int)status);
+    j = json_pack("{s:s, s:s, s:i, s:o}", "type", "about:blank", "title", title_of(status), "status",
+                  (int)status, "detail", hd_render_text(detail, strlen(detail)));
     text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     hd_strbuf_puts(&body, text ? text : "{}");

@@ -137,11 +137,18 @@ out:
     return count;
 }
 
+/* Arguments in the address of what is posted would be overlooked, and the command do more than was meant. */
 static int body_arguments(struct http_request *rq, struct hd_strbuf *line)
 {
     struct hd_error err = HD_ERROR_INIT;
-    int n = hd_http_body_arguments(hd_strbuf_str(&rq->body), rq->body.len, line, &err);
+    int n;
 
+    if (MHD_get_connection_values(rq->connection, MHD_GET_ARGUMENT_KIND, NULL, NULL)) {
+        hd_http_problem(rq, MHD_HTTP_BAD_REQUEST,
+                        "what is posted has its arguments in the body, as {\"args\": [...]}");
+        return -1;
+    }
+    n = hd_http_body_arguments(hd_strbuf_str(&rq->body), rq->body.len, line, &err);
     if (n < 0)
         hd_http_problem(rq, MHD_HTTP_BAD_REQUEST, "%s", err.text);
     return n;

@@ -10,6 +10,7 @@
 #include "host/health.h"
 #include "host/http_parts.h"
 #include "host/nodes.h"
+#include "host/render.h"
 #include "host/runtime.h"
 #include "plug/jobs.h"
 #include "plug/plugins.h"
@@ -73,13 +74,13 @@ struct report {
 static void add(struct report *r, const char *kind, const char *name, const char *state, int active,
                 const char *reason)
 {
-    json_t *c =
-        json_pack("{s:s, s:s, s:s, s:b}", "kind", kind, "name", name, "state", state, "active", active);
+    json_t *c = json_pack("{s:s, s:o, s:s, s:b}", "kind", kind, "name", hd_render_text(name, strlen(name)),
+                          "state", state, "active", active);
 
     r->total++;
     r->active += active;
     if (c && reason && reason[0])
-        json_object_set_new(c, "reason", json_string(reason));
+        json_object_set_new(c, "reason", hd_render_text(reason, strlen(reason)));
     json_array_append_new(r->components, c);
 }
 

@@ -6,6 +6,7 @@
  */
 #include "base/check.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "host/http_metrics.h"
 #include "host/http_parts.h"
 #include "host/runtime.h"
@@ -64,16 +65,23 @@ static void show_name(const struct hd_metric_view *v, struct shown *out)
     }
 }
 
-/* Backslash, line feed and, in the value of a label, the quote are escaped. */
+/* Backslash, line feed and, in the value of a label, the quote are escaped. A scrape that has a byte which is
+ * no UTF-8 is refused as a whole: such a byte is written \xNN, whose backslash is escaped like any other. */
 static void put_escaped(struct hd_strbuf *out, const char *s, int quoted)
 {
-    for (; *s; s++) {
-        if (*s == '\n')
+    size_t len = strlen(s), n;
+    uint32_t code;
+
+    for (size_t i = 0; i < len; i += n ? n : 1) {
+        n = hd_utf8_next(s + i, len - i, &code);
+        if (!n)
+            hd_strbuf_printf(out, "\\\\x%02x", (unsigned char)s[i]);
+        else if (s[i] == '\n')
             hd_strbuf_puts(out, "\\n");
-        else if (*s == '\\' || (quoted && *s == '"'))
-            hd_strbuf_printf(out, "\\%c", *s);
+        else if (s[i] == '\\' || (quoted && s[i] == '"'))
+            hd_strbuf_printf(out, "\\%c", s[i]);
         else
-            hd_strbuf_putc(out, *s);
+            hd_strbuf_add(out, s + i, n);
     }
 }
 

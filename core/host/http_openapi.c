@@ -41,21 +41,21 @@ static const char components[] =
     "\"securitySchemes\": {\"token\": {\"type\": \"http\", \"scheme\": \"bearer\"},"
     "\"password\": {\"type\": \"http\", \"scheme\": \"basic\"}}}";
 
+/* Of a schema that is described below, or of a plain type. */
 static json_t *content(const char *type, const char *schema)
 {
     char ref[80];
 
+    if (schema[0] < 'A' || schema[0] > 'Z')
+        return json_pack("{s:{s:{s:s}}}", type, "schema", "type", schema);
     snprintf(ref, sizeof(ref), "#/components/schemas/%s", schema);
     return json_pack("{s:{s:{s:s}}}", type, "schema", "$ref", ref);
 }
 
 static json_t *responses(const char *type, const char *schema)
 {
-    json_t *ok =
-        schema ? content(type, schema) : json_pack("{s:{s:{s:s}}}", type, "schema", "type", "string");
-
-    return json_pack("{s:{s:s, s:o}, s:{s:s, s:o}}", "200", "description", "The answer", "content", ok,
-                     "default", "description", "What is wrong", "content",
+    return json_pack("{s:{s:s, s:o}, s:{s:s, s:o}}", "200", "description", "The answer", "content",
+                     content(type, schema), "default", "description", "What is wrong", "content",
                      content("application/problem+json", "Problem"));
 }
 
@@ -108,26 +108,54 @@ static void add_command(void *paths, const struct hd_command_info *c)
     json_object_set_new(paths, path, item);
 }
 
-static void add_page(json_t *paths, const char *path, const char *id, const char *doc, const char *type,
-                     const char *schema, int open)
+static json_t *add_page(json_t *paths, const char *path, const char *id, const char *doc, const char *type,
+                        const char *schema)
 {
     json_t *op = operation(id, doc, responses(type, schema));
 
-    if (open)
-        json_object_set_new(op, "security", json_array());
     json_object_set_new(paths, path, json_pack("{s:o}", "get", op));
+    return op;
+}
+
+static void add_probe(json_t *paths, const char *path, const char *id, const char *doc)
+{
+    json_object_set_new(add_page(paths, path, id, doc, "text/plain", "string"), "security", json_array());
+}
+
+/* What is said with 503 is the page's own, too. */
+static void add_503(json_t *paths, const char *path, const char *type, const char *schema)
+{
+    json_t *op = json_object_get(json_object_get(paths, path), "get");
+
+    json_object_set_new(
+        json_object_get(op, "responses"), "503",
+        json_pack("{s:s, s:o}", "description", "It is not well", "content", content(type, schema)));
+}
+
+static void add_pages(json_t *paths)
+{
+    json_t *op;
+
+    add_probe(paths, "/livez", "livez", "Does the host answer?");
+    add_probe(paths, "/readyz", "readyz", "May clients be sent here? 503: no");
+    add_503(paths, "/readyz", "text/plain", "string");
+    add_page(paths, "/health", "health", "Every part with its state; 503: one does not work",
+             "application/json", "Health");
+    add_503(paths, "/health", "application/json", "Health");
+    op = add_page(paths, "/metrics", "metrics",
+                  "Metrics for Prometheus, or in OpenMetrics for whoever accepts that", "text/plain",
+                  "string");
+    json_object_update_new(
+        json_object_get(json_object_get(json_object_get(op, "responses"), "200"), "content"),
+        content("application/openmetrics-text", "string"));
+    add_page(paths, HD_HTTP_API "openapi.json", "openapi", "This description", "application/json", "object");
 }
 
 static json_t *describe(struct hd_http *h)
 {
     json_t *paths = json_object(), *parts = json_loads(components, 0, NULL);
 
-    add_page(paths, "/livez", "livez", "Does the host answer?", "text/plain", NULL, 1);
-    add_page(paths, "/readyz", "readyz", "May clients be sent here? 503: no", "text/plain", NULL, 1);
-    add_page(paths, "/health", "health", "Every part with its state; 503: one does not work",
-             "application/json", "Health", 0);
-    add_page(paths, "/metrics", "metrics", "Metrics for Prometheus", "text/plain", NULL, 0);
-    add_page(paths, HD_HTTP_API "openapi.json", "openapi", "This description", "application/json", NULL, 0);
+    add_pages(paths);
     hd_commands_each(h->rt->parts.commands, add_command, paths);
     return json_pack("{s:s, s:{s:s, s:s, s:s, s:{s:s}}, s:[{s:[]}, {s:[]}], s:o, s:o}", "openapi", "3.1.0",
                      "info", "title", "Howdah", "version", PACKAGE_VERSION, "description",

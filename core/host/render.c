@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/error.h"
+#include "base/utf8.h"
 
 #include <howdah/error.h>
 #include <math.h>
@@ -18,31 +19,8 @@
 #define RED   "\033[31m"
 #define PLAIN "\033[0m"
 
-/* --- UTF-8 ------------------------------------------------------------------------------------------------
+/* --- width ------------------------------------------------------------------------------------------------
  */
-
-/* Length of the character at s, 0 where the bytes are none; its code point goes to *code. */
-static size_t decode(const unsigned char *s, size_t len, uint32_t *code)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = s[0] < 0x80             ? 1
-               : (s[0] & 0xe0) == 0xc0 ? 2
-               : (s[0] & 0xf0) == 0xe0 ? 3
-               : (s[0] & 0xf8) == 0xf0 ? 4
-                                       : 0;
-
-    if (!n || n > len)
-        return 0;
-    *code = n == 1 ? s[0] : s[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        *code = *code << 6 | (s[i] & 0x3f);
-    }
-    if (*code < least[n] || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff))
-        return 0;
-    return n;
-}
 
 static int is_between(uint32_t c, const uint32_t (*ranges)[2], size_t n)
 {
@@ -71,7 +49,7 @@ size_t hd_render_width(const char *text, size_t len)
 
     for (size_t i = 0; i < len;) {
         uint32_t code;
-        size_t n = decode((const unsigned char *)text + i, len - i, &code);
+        size_t n = hd_utf8_next(text + i, len - i, &code);
 
         width += n ? width_of(code) : 1;
         i += n ? n : 1;
@@ -82,25 +60,16 @@ size_t hd_render_width(const char *text, size_t len)
 /* --- JSON -------------------------------------------------------------------------------------------------
  */
 
-/* JSON has only UTF-8: other bytes become \xNN. */
-static json_t *text_json(const char *text, size_t len)
+json_t *hd_render_text(const char *text, size_t len)
 {
     json_t *j = json_stringn(text, len);
     struct hd_strbuf b = HD_STRBUF_INIT;
 
-    for (size_t i = 0; !j && i < len;) {
-        uint32_t code;
-        size_t n = decode((const unsigned char *)text + i, len - i, &code);
-
-        if (n)
-            hd_strbuf_add(&b, text + i, n);
-        else
-            hd_strbuf_printf(&b, "\\x%02x", (unsigned char)text[i]);
-        i += n ? n : 1;
-    }
-    if (!j)
+    if (!j) {
+        hd_utf8_add(&b, text, len);
         j = json_stringn(hd_strbuf_str(&b), b.len);
-    hd_strbuf_free(&b);
+        hd_strbuf_free(&b);
+    }
     return j;
 }
 
@@ -122,7 +91,7 @@ json_t *hd_render_cell(const hd_result *r, size_t row, uint32_t column)
         return isfinite(cell.real) ? json_real(cell.real) : json_null();
     default:
         text = hd_result_cell_text(r, row, column, buf, &len);
-        return text_json(text, len);
+        return hd_render_text(text, len);
     }
 }
 
@@ -134,7 +103,7 @@ static json_t *columns_json(const hd_result *r, int types)
     for (uint32_t i = 0; list && i < hd_result_column_count(r); i++) {
         const char *text = types ? names[hd_result_column_type(r, i)] : hd_result_column_name(r, i);
 
-        if (json_array_append_new(list, text_json(text, strlen(text)))) {
+        if (json_array_append_new(list, hd_render_text(text, strlen(text)))) {
             json_decref(list);
             return NULL;
         }
@@ -172,8 +141,8 @@ static json_t *error_json(int code, const struct hd_error *err)
 {
     const char *name = hd_code_name(code);
 
-    return json_pack("{s:o, s:o}", "code", text_json(name, strlen(name)), "text",
-                     text_json(err->text, strlen(err->text)));
+    return json_pack("{s:o, s:o}", "code", hd_render_text(name, strlen(name)), "text",
+                     hd_render_text(err->text, strlen(err->text)));
 }
 
 json_t *hd_render_json(const hd_result *r, const char *name, int code, const struct hd_error *err)
@@ -184,10 +153,10 @@ json_t *hd_render_json(const hd_result *r, const char *name, int code, const str
         return json_pack("{s:s, s:o}", "command", name, "error", error_json(code, err));
     message = hd_result_message_text(r);
     if (!hd_result_column_count(r))
-        return json_pack("{s:s, s:o}", "command", name, "message", text_json(message, strlen(message)));
+        return json_pack("{s:s, s:o}", "command", name, "message", hd_render_text(message, strlen(message)));
     return json_pack("{s:s, s:o, s:o, s:o, s:o}", "command", name, "columns", columns_json(r, 0), "types",
                      columns_json(r, 1), "rows", rows_json(r), "message",
-                     text_json(message, strlen(message)));
+                     hd_render_text(message, strlen(message)));
 }
 
 /* --- tables -----------------------------------------------------------------------------------------------
@@ -198,7 +167,7 @@ static void put_text(struct hd_strbuf *out, const char *text, size_t len)
 {
     for (size_t i = 0; i < len;) {
         uint32_t code = 0;
-        size_t n = decode((const unsigned char *)text + i, len - i, &code);
+        size_t n = hd_utf8_next(text + i, len - i, &code);
 
         if (n && code == '\n')
             hd_strbuf_puts(out, "\\n");
@@ -295,7 +264,7 @@ static void put_cut(struct hd_strbuf *out, const struct hd_strbuf *line, size_t 
     }
     while (i < line->len) {
         uint32_t code;
-        size_t n = decode((const unsigned char *)text + i, line->len - i, &code);
+        size_t n = hd_utf8_next(text + i, line->len - i, &code);
         size_t w = n ? width_of(code) : 1;
 
         if (used + w > width - 1)

@@ -13,6 +13,9 @@
  * {"error": {"code": …, "text": …}}. NULL: no memory. The caller decrefs it. */
 json_t *hd_render_json(const hd_result *r, const char *name, int code, const struct hd_error *err);
 
+/* A text as JSON has it: bytes that are no UTF-8 become \\xNN. NULL: no memory. */
+json_t *hd_render_text(const char *text, size_t len);
+
 /* A cell as JSON has it; texts that are no UTF-8 have their other bytes as \\xNN. NULL: no memory. */
 json_t *hd_render_cell(const hd_result *r, size_t row, uint32_t column);
 

@@ -116,6 +116,15 @@ static void families(void)
     end();
 }
 
+/* One byte that is no UTF-8 would have the whole scrape refused. */
+static void bytes(void)
+{
+    begin();
+    get(HD_METRIC_GAUGE, "a_b", "H\xe4lp", "v", "\xc3\xa4\xff\xc3");
+    HAS(0, "# HELP a_b H\\\\xe4lp\na_b{v=\"\xc3\xa4\\\\xff\\\\xc3\"} 0\n");
+    end();
+}
+
 static void paths(void)
 {
     static const struct {
@@ -182,4 +191,4 @@ static void bodies(void)
 }
 
 UNIT_MAIN("http", {"counters", counters}, {"units", units}, {"summaries", summaries}, {"families", families},
-          {"paths", paths}, {"bodies", bodies})
+          {"bytes", bytes}, {"paths", paths}, {"bodies", bodies})
