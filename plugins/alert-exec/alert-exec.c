@@ -106,7 +106,7 @@ static int32_t send_message(void *self, const char *target, const struct hd_aler
                             uint64_t timeout_ms, const volatile int32_t *stop, struct hd_error *err)
 {
     struct ex_conf *c = sink_get(self, target);
-    json_t *json = c ? sink_json_message(m) : NULL;
+    json_t *json = c ? sink_json_whole(m) : NULL;
     char *body = json ? json_dumps(json, JSON_COMPACT) : NULL;
     int32_t code;
 

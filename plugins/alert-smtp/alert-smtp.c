@@ -143,18 +143,29 @@ static void add_headers(struct mail *m, const struct sm_conf *c, const struct hd
         add(m, &m->headers, "Importance", "high");
 }
 
+static void add_part(struct mail *m, const char *bytes, const char *type, const char *encoder,
+                     const char *file)
+{
+    curl_mimepart *part = m->mime ? curl_mime_addpart(m->mime) : NULL;
+
+    m->failed |= !part || curl_mime_data(part, bytes, CURL_ZERO_TERMINATED) || curl_mime_type(part, type) ||
+                 curl_mime_encoder(part, encoder) || (file && curl_mime_filename(part, file));
+}
+
+/* The page comes beside the text, not in its stead: readers of mail show few of the plots in it. */
 static void add_body(struct mail *m, CURL *curl, const struct hd_alert_message *message)
 {
-    curl_mimepart *part;
-    char text[10000];
+    char *text = NULL;
 
-    snprintf(text, sizeof(text), "%s\n\n%s\nFrom %s, group %s.\n", message->title, message->text,
-             message->host, message->group);
+    if (asprintf(&text, "%s\n\n%s\nFrom %s, group %s.\n", message->title,
+                 *message->body ? message->body : message->text, message->host, message->group) < 0)
+        text = NULL;
     m->mime = curl_mime_init(curl);
-    part = m->mime ? curl_mime_addpart(m->mime) : NULL;
-    m->failed |= !part || curl_mime_data(part, text, CURL_ZERO_TERMINATED) ||
-                 curl_mime_type(part, "text/plain; charset=utf-8") ||
-                 curl_mime_encoder(part, "quoted-printable");
+    m->failed |= !text;
+    add_part(m, text ? text : "", "text/plain; charset=utf-8", "quoted-printable", NULL);
+    if (*message->page)
+        add_part(m, message->page, "text/html; charset=utf-8", "base64", "report.html");
+    free(text);
 }
 
 static void set_server(CURL *curl, const struct sm_conf *c)

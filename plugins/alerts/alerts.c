@@ -53,6 +53,9 @@ static const struct hd_option options[] = {
            HD_OPTF_RELOADABLE, max_baselines),
     OPTION("max_messages", "1000", "Messages that are not delivered yet; past it the oldest is given up", 1,
            100000, HD_OPT_INT, HD_OPTF_RELOADABLE, max_messages),
+    OPTION("max_pages", "16M",
+           "Bytes of reports and their pages that are not delivered yet; past it messages go without theirs",
+           0, 1073741824, HD_OPT_SIZE, HD_OPTF_RELOADABLE, max_pages),
     OPTION("max_queue", "200", "Messages that wait for one target; further ones are given up", 1, 100000,
            HD_OPT_INT, HD_OPTF_RELOADABLE, max_queue),
     OPTION("timeout", "10s", "Longest time for one delivery", 100, 600000, HD_OPT_DURATION,
@@ -229,6 +232,7 @@ static void measure(struct al *self, uint64_t ns)
     m->set(self->host, self->metric_firing, firing);
     m->set(self->host, self->metric_no_data, no_data);
     m->set(self->host, self->metric_waiting, self->outbox_count);
+    m->set(self->host, self->metric_pages, (int64_t)self->outbox_bytes);
     m->set(self->host, self->metric_series, e->budget.series);
     m->add(self->host, self->metric_refused, (int64_t)(refused - self->refused_told));
     m->observe(self->host, self->metric_seconds, ns);
@@ -408,6 +412,8 @@ static void find_metrics(struct al *self)
         {&self->metric_firing, HD_METRIC_GAUGE, "howdah_alerts_firing", "Alerts that fire"},
         {&self->metric_waiting, HD_METRIC_GAUGE, "howdah_alert_messages_waiting",
          "Messages that some target has not taken yet; bound: max_messages"},
+        {&self->metric_pages, HD_METRIC_GAUGE, "howdah_alert_page_bytes",
+         "What messages that wait say at length, in reports and pages; bound: max_pages"},
         {&self->metric_series, HD_METRIC_GAUGE, "howdah_alert_series",
          "Series that rules look at; bound: max_series"},
         {&self->metric_no_data, HD_METRIC_GAUGE, "howdah_alert_rules_without_data",
@@ -571,7 +577,8 @@ static void destroy(void *arg)
     free(self);
 }
 
-static const struct hd_alerts_v1 alerts = {.size = sizeof(alerts), .tell = al_outbox_tell};
+static const struct hd_alerts_v1 alerts = {
+    .size = sizeof(alerts), .tell = al_outbox_tell, .say = al_outbox_say, .targets = al_outbox_targets};
 
 static const void *capability(const char *name)
 {

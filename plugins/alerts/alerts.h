@@ -13,7 +13,7 @@ struct al_conf {
     struct hd_str_list sinks;
     struct hd_str name, state_file;
     int64_t interval, group_wait, group_interval, flap_window, flap_hold, absent_for;
-    int64_t max_alerts, max_series, max_baselines, max_messages;
+    int64_t max_alerts, max_series, max_baselines, max_messages, max_pages;
     int64_t max_queue, timeout, retry, max_retry, give_up, rate, burst;
 };
 
@@ -53,6 +53,7 @@ struct al {
     uint32_t sink_count;
     struct al_message *outbox;
     uint32_t outbox_count;
+    size_t outbox_bytes; /* of their bodies and pages */
     struct al_test *tests;
     hd_timer *timer;
     int32_t raised, cleared; /* topics */
@@ -67,7 +68,7 @@ struct al {
     char save_error[200];
     struct al_saving job;
     int64_t metric_pending, metric_firing, metric_waiting, metric_series, metric_no_data, metric_refused,
-        metric_save_failures, metric_seconds;
+        metric_save_failures, metric_seconds, metric_pages;
     uint64_t refused_told;
 };
 
@@ -86,6 +87,9 @@ void al_outbox_add(struct al *self, struct al_message *m, const char *sinks);
 /* As hd_alerts_v1's. */
 int32_t al_outbox_tell(void *self, const char *sinks, const char *title, const char *text,
                        struct hd_error *err);
+int32_t al_outbox_say(void *self, const char *sinks, const struct hd_alert_words *words,
+                      struct hd_error *err);
+uint32_t al_outbox_targets(void *self, const char *sinks);
 /* Puts back a message that was kept, for the targets that it names. */
 void al_outbox_restore(struct al *self, struct al_message *m);
 /* Hands messages that were restored to their lanes; gives up those whose target is not there. */

@@ -8,8 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TITLE_MAX  500
 #define TEXT_MAX   8000
 #define TEXT_LINES 40
+#define BODY_MAX   65536
+#define PAGE_MAX   524288
+#define JSON_MAX   65536
 
 static const char *const severities[] = {"info", "warning", "page"};
 
@@ -26,6 +30,7 @@ static struct al_message *make(uint32_t alerts)
     m->memory = al_memory_new();
     m->m.size = sizeof(m->m);
     m->m.attempt = 1;
+    m->m.body = m->m.page = m->m.json = "";
     m->m.alerts = m->memory ? al_memory_take(m->memory, (alerts + 1) * sizeof(struct hd_alert)) : NULL;
     if (!m->m.alerts) {
         al_message_unref(m);
@@ -54,6 +59,28 @@ static const char *copy(struct al_message *m, const char *s)
     char *to = al_memory_take(m->memory, strlen(s) + 1);
 
     return to ? strcpy(to, s) : "";
+}
+
+/* The same of at most `max` bytes; no character of UTF-8 is cut. */
+static const char *copy_some(struct al_message *m, const char *s, size_t max)
+{
+    size_t n = strnlen(s, max);
+    char *to;
+
+    while (n && s[n] && (s[n] & 0xc0) == 0x80)
+        n--;
+    to = al_memory_take(m->memory, n + 1);
+    if (!to)
+        return "";
+    memcpy(to, s, n);
+    to[n] = '\0';
+    return to;
+}
+
+/* What makes no sense when it is cut: all of it, or nothing. */
+static const char *copy_whole(struct al_message *m, const char *s, size_t max)
+{
+    return s && strnlen(s, max + 1) <= max ? copy(m, s) : "";
 }
 
 static struct hd_alert *add_alert(struct al_message *m)
@@ -193,18 +220,22 @@ struct al_message *al_message_test(const char *host, int64_t wall_us, uint64_t s
     return m;
 }
 
-struct al_message *al_message_words(const char *title, const char *text, const char *host, int64_t wall_us,
-                                    uint64_t seed)
+struct al_message *al_message_words(const struct hd_alert_words *words, int at_length, const char *host,
+                                    int64_t wall_us, uint64_t seed)
 {
     struct al_message *m = make(0);
-    char cut[TEXT_MAX];
 
     if (!m)
         return NULL;
-    snprintf(cut, sizeof(cut), "%s", text);
     name(m, "words", host, wall_us, seed);
-    m->m.title = copy(m, title);
-    m->m.text = copy(m, cut);
+    m->m.title = copy_some(m, words->title, TITLE_MAX);
+    m->m.text = copy_some(m, words->text ? words->text : "", TEXT_MAX);
+    m->m.json = copy_whole(m, words->json, JSON_MAX);
+    if (at_length) {
+        m->m.body = copy_some(m, words->body ? words->body : "", BODY_MAX);
+        m->m.page = copy_whole(m, words->page, PAGE_MAX);
+    }
+    m->long_bytes = strlen(m->m.body) + strlen(m->m.page);
     return m;
 }
 
@@ -260,6 +291,15 @@ static void alert_from(struct al_message *m, const json_t *o)
     a->until_us = json_integer_value(json_object_get(o, "until_us"));
 }
 
+static const char *figures_from(struct al_message *m, const json_t *o)
+{
+    char *text = json_is_object(o) ? json_dumps(o, JSON_COMPACT) : NULL;
+    const char *figures = text ? copy(m, text) : "";
+
+    free(text);
+    return figures;
+}
+
 struct al_message *al_message_from_json(const json_t *o)
 {
     const json_t *alerts = json_object_get(o, "alerts");
@@ -274,6 +314,10 @@ struct al_message *al_message_from_json(const json_t *o)
     m->m.host = text_of(m, o, "host");
     m->m.title = text_of(m, o, "title");
     m->m.text = text_of(m, o, "text");
+    m->m.body = text_of(m, o, "body");
+    m->m.page = text_of(m, o, "page");
+    m->m.json = figures_from(m, json_object_get(o, "figures"));
+    m->long_bytes = strlen(m->m.body) + strlen(m->m.page);
     m->m.severity = severity_of(o);
     m->m.firing = (uint32_t)json_integer_value(json_object_get(o, "firing"));
     m->m.time_us = json_integer_value(json_object_get(o, "time_us"));

@@ -21,6 +21,7 @@ struct al_message {
     int64_t expires_us;                          /* wall clock: what is not delivered by then is given up */
     char targets[AL_TARGETS_MAX][AL_TARGET_MAX]; /* that have not delivered it yet; control thread */
     uint32_t target_count;
+    size_t long_bytes; /* of its body and page */
 };
 
 /* What is told of alerts. With one reference; NULL: no memory. `seed` makes ids of one moment differ. */
@@ -28,10 +29,10 @@ struct al_message *al_message_new(const struct al_group *g, struct al_alert *con
                                   int repeat, const char *host, int64_t wall_us, uint64_t seed);
 /* A message that says that this is a test. */
 struct al_message *al_message_test(const char *host, int64_t wall_us, uint64_t seed);
-/* A message of somebody else's words, without alerts. */
-struct al_message *al_message_words(const char *title, const char *text, const char *host, int64_t wall_us,
-                                    uint64_t seed);
-/* From what sink_json_message has made. NULL: it is none, or no memory. */
+/* A message of somebody else's words, without alerts; without their body and page unless `at_length`. */
+struct al_message *al_message_words(const struct hd_alert_words *words, int at_length, const char *host,
+                                    int64_t wall_us, uint64_t seed);
+/* From what sink_json_whole has made. NULL: it is none, or no memory. */
 struct al_message *al_message_from_json(const json_t *o);
 struct al_message *al_message_ref(struct al_message *m);
 void al_message_unref(struct al_message *m);

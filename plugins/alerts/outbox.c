@@ -42,6 +42,7 @@ static void append(struct al *self, struct al_message *m)
     m->next = NULL;
     *at = m;
     self->outbox_count++;
+    self->outbox_bytes += m->long_bytes;
     self->save_wanted = 1;
 }
 
@@ -58,6 +59,7 @@ static void drop_delivered(struct al *self)
         }
         *at = m->next;
         self->outbox_count--;
+        self->outbox_bytes -= m->long_bytes;
         self->save_wanted = 1;
         al_message_unref(m);
     }
@@ -143,21 +145,48 @@ static void count_target(void *arg, const char *target)
     ++*(uint32_t *)arg;
 }
 
-int32_t al_outbox_tell(void *arg, const char *sinks, const char *title, const char *text,
-                       struct hd_error *err)
+uint32_t al_outbox_targets(void *arg, const char *sinks)
 {
     struct al *self = arg;
-    struct al_message *m;
     uint32_t targets = 0;
 
     al_lanes_match(&self->lanes, sinks, count_target, &targets);
-    if (!targets || self->stopping)
+    return targets;
+}
+
+/* May what a message says at length wait with what waits already? */
+static int has_room(struct al *self, const struct hd_alert_words *w)
+{
+    size_t bytes = (w->body ? strlen(w->body) : 0) + (w->page ? strlen(w->page) : 0);
+
+    if (self->outbox_bytes + bytes <= (uint64_t)self->conf->max_pages)
+        return 1;
+    al_log(self, HD_LEVEL_WARNING, "too many pages wait to be delivered: a message goes without its own",
+           "title", w->title, NULL, NULL);
+    return 0;
+}
+
+int32_t al_outbox_say(void *arg, const char *sinks, const struct hd_alert_words *words, struct hd_error *err)
+{
+    struct al *self = arg;
+    struct al_message *m;
+
+    if (!al_outbox_targets(self, sinks) || self->stopping)
         return hd_error_set(err, HD_ENOENT, "no target is called \"%.100s\"", sinks);
-    m = al_message_words(title, text, self->name, al_wall_us(), self->random + self->sequence++);
+    m = al_message_words(words, has_room(self, words), self->name, al_wall_us(),
+                         self->random + self->sequence++);
     if (!m)
         return hd_error_set(err, HD_ENOMEM, "no memory for the message");
     al_outbox_add(self, m, sinks);
     return HD_OK;
+}
+
+int32_t al_outbox_tell(void *arg, const char *sinks, const char *title, const char *text,
+                       struct hd_error *err)
+{
+    const struct hd_alert_words words = {.size = sizeof(words), .title = title, .text = text};
+
+    return al_outbox_say(arg, sinks, &words, err);
 }
 
 void al_outbox_restore(struct al *self, struct al_message *m)

@@ -108,7 +108,7 @@ static json_t *outbox_json(const struct al *self)
         for (uint32_t i = 0; targets && i < m->target_count; i++)
             json_array_append_new(targets, sink_json_text(m->targets[i]));
         json_array_append_new(all, json_pack("{s:o, s:I, s:o}", "targets", targets, "expires_us",
-                                             (json_int_t)m->expires_us, "message", sink_json_message(&m->m)));
+                                             (json_int_t)m->expires_us, "message", sink_json_whole(&m->m)));
     }
     return all;
 }

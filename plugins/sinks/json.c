@@ -75,16 +75,39 @@ static json_t *alert(const struct hd_alert *a)
                      "since_us", (json_int_t)a->since_us, "until_us", (json_int_t)a->until_us);
 }
 
+/* What somebody else has written: it is left out where it is no JSON object. */
+static void add_figures(json_t *o, const char *text)
+{
+    json_t *figures = *text ? json_loads(text, 0, NULL) : NULL;
+
+    if (json_is_object(figures))
+        json_object_set(o, "figures", figures);
+    json_decref(figures);
+}
+
 json_t *sink_json_message(const struct hd_alert_message *m)
 {
-    json_t *alerts = json_array();
+    json_t *alerts = json_array(), *o;
 
     for (uint32_t i = 0; alerts && i < m->alert_count; i++)
         json_array_append_new(alerts, alert(&m->alerts[i]));
-    return json_pack("{s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:b, s:o, s:I, s:o}", "id",
-                     sink_json_text(m->id), "group", sink_json_text(m->group), "host",
-                     sink_json_text(m->host), "state", sink_state(m), "severity", sink_severity(m->severity),
-                     "title", sink_json_text(m->title), "text", sink_json_text(m->text), "firing",
-                     (int)m->firing, "test", (int)m->test, "time", time_text(m->time_us), "time_us",
-                     (json_int_t)m->time_us, "alerts", alerts);
+    o = json_pack("{s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:b, s:o, s:I, s:o}", "id", sink_json_text(m->id),
+                  "group", sink_json_text(m->group), "host", sink_json_text(m->host), "state", sink_state(m),
+                  "severity", sink_severity(m->severity), "title", sink_json_text(m->title), "text",
+                  sink_json_text(m->text), "firing", (int)m->firing, "test", (int)m->test, "time",
+                  time_text(m->time_us), "time_us", (json_int_t)m->time_us, "alerts", alerts);
+    if (o)
+        add_figures(o, m->json);
+    return o;
+}
+
+json_t *sink_json_whole(const struct hd_alert_message *m)
+{
+    json_t *o = sink_json_message(m);
+
+    if (o && *m->body)
+        json_object_set_new(o, "body", sink_json_text(m->body));
+    if (o && *m->page)
+        json_object_set_new(o, "page", sink_json_text(m->page));
+    return o;
 }

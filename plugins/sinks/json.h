@@ -17,7 +17,9 @@ const char *sink_state(const struct hd_alert_message *m);
 /* 2026-01-31T12:00:00.000Z */
 void sink_time(int64_t us, char out[32]);
 
-/* The whole message. NULL: no memory. */
+/* The message, but for what it says at length. NULL: no memory. */
 json_t *sink_json_message(const struct hd_alert_message *m);
+/* All of it. */
+json_t *sink_json_whole(const struct hd_alert_message *m);
 
 #endif

@@ -54,6 +54,10 @@ struct hd_alert_message {
     int64_t time_us;   /* when it was written */
     uint32_t attempt;  /* 1: the first try */
     uint32_t test;     /* 1: somebody asked for it by ALERT TEST */
+    /* What stands behind a text that only sums up, such as a report's; empty where there is no such thing. */
+    const char *body; /* the text at length */
+    const char *page; /* the same as one page of HTML that needs nothing else */
+    const char *json; /* its figures, a JSON object */
 };
 
 /* Capability "howdah.alert-sink/1". `self` is the plugin's instance. Since ABI 0.1. */
@@ -74,6 +78,17 @@ struct hd_alert_sink_v1 {
 
 #define HD_CAP_ALERTS "howdah.alerts/1"
 
+/* What is said with hd_alerts_v1.say(); texts may be NULL but for the title. Since ABI 0.1. */
+struct hd_alert_words {
+    uint32_t size;
+    uint32_t reserved;
+    const char *title; /* one line */
+    const char *text;  /* a few lines: what chats show */
+    const char *body;  /* these three as in hd_alert_message */
+    const char *page;
+    const char *json;
+};
+
 /* Capability "howdah.alerts/1" of the plugin alerts, for those who have something to say that is no alert,
  * such as a report. Since ABI 0.1. */
 struct hd_alerts_v1 {
@@ -83,6 +98,11 @@ struct hd_alerts_v1 {
      * "SINK:TARGET", separated by commas; empty: all); it is kept and tried again as all messages are. A long
      * text is cut; all is copied. HD_ENOENT: there is no such target. [control] */
     int32_t (*tell)(void *self, const char *sinks, const char *title, const char *text, struct hd_error *err);
+    /* As tell(), for more than a text. A body that is too long is cut, a page left out; both are left out
+     * when too many such wait already. [control] */
+    int32_t (*say)(void *self, const char *sinks, const struct hd_alert_words *words, struct hd_error *err);
+    /* How many targets `sinks` means now. [control] */
+    uint32_t (*targets)(void *self, const char *sinks);
 };
 
 #ifdef __cplusplus
