@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "alerts/alerts.h"
+
 #define MS_PER_S   1000u
 #define MINUTE_MS  60000.0
 #define MS_PER_US  1000
@@ -159,7 +161,7 @@ static void wait_until(struct al_lane *l, uint64_t ms)
 static int is_final(const struct item *i, int32_t code)
 {
     return code == HD_OK || code == HD_EINVAL || code == HD_EPERM || code == HD_ENOENT ||
-           i->message->m.test || wall_us() >= i->message->expires_us;
+           i->message->m.test || al_now_ms() >= i->message->expires_ms;
 }
 
 /* With the lock held; gives it up while the sink is at work. */

@@ -18,7 +18,7 @@ struct al_message {
     _Atomic int refs;
     struct al_memory *memory;
     struct hd_alert_message m;
-    int64_t expires_us;                          /* wall clock: what is not delivered by then is given up */
+    uint64_t expires_ms;                         /* what is not delivered by then is given up */
     char targets[AL_TARGETS_MAX][AL_TARGET_MAX]; /* that have not delivered it yet; control thread */
     uint32_t target_count;
     size_t long_bytes; /* of its body and page */

@@ -9,7 +9,7 @@
 
 #include "alerts/alerts.h"
 
-#define SPARE_US 3600000000ll
+#define SPARE_MS 3600000u
 
 static void count(struct al *self, enum al_count what, const char *target)
 {
@@ -129,7 +129,7 @@ void al_outbox_add(struct al *self, struct al_message *m, const char *sinks)
 {
     struct choosing c = {self, m};
 
-    m->expires_us = al_wall_us() + self->conf->give_up * 1000;
+    m->expires_ms = al_now_ms() + (uint64_t)self->conf->give_up;
     al_lanes_match(&self->lanes, sinks, choose, &c);
     if (!m->target_count)
         give_up(self, *sinks ? sinks : "none", "there is no such target");
@@ -301,7 +301,7 @@ static const char *lost(struct al *self, const struct al_message *m, const char 
 {
     if (!al_lanes_has(&self->lanes, target))
         return "there is no such target any more";
-    return al_wall_us() > m->expires_us + SPARE_US ? "it is too old" : NULL;
+    return al_now_ms() > m->expires_ms + SPARE_MS ? "it is too old" : NULL;
 }
 
 static void drop_lost(struct al *self)

@@ -107,8 +107,9 @@ static json_t *outbox_json(const struct al *self)
 
         for (uint32_t i = 0; targets && i < m->target_count; i++)
             json_array_append_new(targets, sink_json_text(m->targets[i]));
-        json_array_append_new(all, json_pack("{s:o, s:I, s:o}", "targets", targets, "expires_us",
-                                             (json_int_t)m->expires_us, "message", sink_json_whole(&m->m)));
+        json_array_append_new(all, json_pack("{s:o, s:I, s:o}", "targets", targets, "left",
+                                             (json_int_t)(m->expires_ms - self->engine.now_ms), "message",
+                                             sink_json_whole(&m->m)));
     }
     return all;
 }
@@ -228,14 +229,18 @@ static void load_silence(struct al_engine *e, const json_t *o, uint64_t away_ms)
     snprintf(s->id, sizeof(s->id), "%s", id);
 }
 
-static void load_message(struct al *self, const json_t *o)
+/* What had no time left is tried once more. */
+static void load_message(struct al *self, const json_t *o, uint64_t away_ms)
 {
     struct al_message *m = al_message_from_json(json_object_get(o, "message"));
     const json_t *targets = json_object_get(o, "targets");
+    json_int_t left = json_integer_value(json_object_get(o, "left"));
 
     if (!m)
         return;
-    m->expires_us = json_integer_value(json_object_get(o, "expires_us"));
+    m->expires_ms = self->engine.now_ms;
+    if (left > 0 && (uint64_t)left > away_ms)
+        m->expires_ms += (uint64_t)left - away_ms;
     for (size_t i = 0; i < json_array_size(targets) && i < AL_TARGETS_MAX; i++) {
         const char *name = json_string_value(json_array_get(targets, i));
 
@@ -262,7 +267,7 @@ int32_t al_state_load(struct al *self, const char *text, uint64_t *away_ms)
     json_array_foreach(json_object_get(o, "groups"), i, each) load_group(e, each, *away_ms);
     json_array_foreach(json_object_get(o, "alerts"), i, each) load_alert(e, each, *away_ms);
     json_array_foreach(json_object_get(o, "silences"), i, each) load_silence(e, each, *away_ms);
-    json_array_foreach(json_object_get(o, "outbox"), i, each) load_message(self, each);
+    json_array_foreach(json_object_get(o, "outbox"), i, each) load_message(self, each, *away_ms);
     al_engine_settle(e);
     json_decref(o);
     return HD_OK;

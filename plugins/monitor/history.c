@@ -10,6 +10,7 @@
 #define PRUNE_NS  UINT64_C(600000000000)
 #define JUMP_S    600 /* the clock was set by more than that: nothing is deleted for a while */
 #define HOLD_NS   UINT64_C(86400000000000)
+#define AWAY_S    21600 /* a history whose newest is so far from the clock: perhaps the clock is wrong */
 
 #define ASK_MAX 32 /* questions that wait */
 
@@ -33,14 +34,14 @@ struct mon_history {
     int busy, ended; /* a job is under way; the last flush has been sent */
     uint64_t sent_ns;
     int64_t up, bytes, lost, series, left_out, pruned_at_wall;
-    uint64_t pruned_at_ns, held_until_ns;
+    uint64_t pruned_at_ns, held_until_ns, lost_waiting;
     /* Of the job that is under way, or of the control thread while there is none. */
     struct mon_store *store;
     struct mon_batch *work;    /* what it writes; what is left comes back */
     struct question *question; /* NULL: none */
     int64_t size;
     int64_t now;
-    int prune;
+    int prune, doubt; /* delete what is old; no, for by the history the clock may be wrong */
     uint64_t tried_ns, lost_now;
     int32_t code;
     char why[HD_ERROR_TEXT], told[HD_ERROR_TEXT];
@@ -67,8 +68,12 @@ static int32_t open_store(struct mon_history *h, struct hd_error *err)
     if (h->tried_ns && now - h->tried_ns < RETRY_NS)
         return hd_error_set(err, HD_EIO, "%s", h->why);
     h->tried_ns = now;
-    if (mon_store_open(h->store, err) == HD_OK)
+    if (mon_store_open(h->store, err) == HD_OK) {
+        int64_t newest = mon_store_newest(h->store);
+
+        h->doubt = newest && (h->now - newest > AWAY_S || newest - h->now > AWAY_S);
         return HD_OK;
+    }
     snprintf(h->why, sizeof(h->why), "%s", err->text);
     return HD_EIO;
 }
@@ -78,9 +83,12 @@ static int32_t write_batch(struct mon_history *h, const struct mon_batch *b)
 {
     int32_t code = mon_batch_write(b, h->store, &h->lost_now);
 
-    if (code == HD_EFULL && mon_store_make_room(h->store) == HD_OK)
-        code = mon_batch_write(b, h->store, &h->lost_now);
-    return code;
+    int32_t room;
+
+    if (code != HD_EFULL)
+        return code;
+    room = mon_store_make_room(h->store, h->now);
+    return room ? room : mon_batch_write(b, h->store, &h->lost_now);
 }
 
 /* Writes what there is; what could not be written stays in `work`. */
@@ -100,9 +108,12 @@ static int32_t write_all(struct mon_history *h)
     }
     if (code && mon_store_is_open(h->store)) {
         snprintf(h->why, sizeof(h->why), "%s",
-                 code == HD_EFULL ? "no room for the history, on the disk or below history_size"
-                                  : "the history cannot be written");
-        if (code == HD_EIO) /* perhaps the file is damaged: look at it anew */
+                 code == HD_EFULL    ? "no room for the history, on the disk or below history_size"
+                 : code == HD_EPROTO ? "the file is damaged, and is begun anew"
+                                     : "the history cannot be written");
+        if (code == HD_EPROTO)
+            mon_store_put_aside(h->store);
+        else if (code == HD_EIO) /* perhaps it is another file by now: open it again */
             mon_store_close(h->store);
     }
     return code;
@@ -115,7 +126,7 @@ static int32_t job(void *arg)
     h->code = write_all(h);
     if (!h->code)
         mon_store_roll(h->store, h->now);
-    if (!h->code && h->prune)
+    if (!h->code && h->prune && !h->doubt)
         mon_store_prune(h->store, h->now);
     h->size = mon_store_bytes(h->store);
     if (!h->question)
@@ -128,32 +139,49 @@ static int32_t job(void *arg)
 /* --- on the control thread --------------------------------------------------------------------------------
  */
 
-/* What the job could not write goes before what has come meanwhile. Past the bound the
- * oldest is given up, but for the names of its series. */
-static void take_back(struct mon_history *h)
+/* Past the bound the oldest of what waits is given up, but for the names of its series. */
+static void keep_bound(struct mon_history *h)
 {
-    struct mon_batch **at = &h->work;
-    uint32_t n = 0;
-
-    while (*at) {
-        at = &(*at)->next;
-        n++;
-    }
-    *at = h->first;
-    if (!h->last && n)
-        for (h->last = h->work; h->last->next; h->last = h->last->next)
-            ;
-    h->first = h->work;
-    h->work = NULL;
-    h->waiting += n;
     while (h->waiting > QUEUE_MAX && h->first->next) {
         struct mon_batch *b = h->first;
 
         h->first = b->next;
         h->waiting--;
-        h->lost_now += b->value_count;
+        h->lost_waiting += b->value_count;
         mon_batch_inherit(h->first, b);
     }
+}
+
+/* What is being filled waits from here on. */
+static void close_batch(struct mon_history *h)
+{
+    if (!h->current)
+        return;
+    if (h->last)
+        h->last->next = h->current;
+    else
+        h->first = h->current;
+    h->last = h->current;
+    h->current = NULL;
+    h->waiting++;
+    keep_bound(h);
+}
+
+/* What the job could not write goes before what has come meanwhile. */
+static void take_back(struct mon_history *h)
+{
+    struct mon_batch **at = &h->work;
+
+    while (*at) {
+        if (!h->last && !(*at)->next)
+            h->last = *at;
+        at = &(*at)->next;
+        h->waiting++;
+    }
+    *at = h->first;
+    h->first = h->work;
+    h->work = NULL;
+    keep_bound(h);
 }
 
 static void tell(struct mon_history *h)
@@ -162,8 +190,8 @@ static void tell(struct mon_history *h)
 
     self->metrics->set(self->host, h->up, h->code == HD_OK);
     self->metrics->set(self->host, h->bytes, h->size);
-    self->metrics->add(self->host, h->lost, (int64_t)h->lost_now);
-    h->lost_now = 0;
+    self->metrics->add(self->host, h->lost, (int64_t)(h->lost_now + h->lost_waiting));
+    h->lost_now = h->lost_waiting = 0;
     if (h->code == HD_OK) {
         if (h->told[0])
             mon_log(self, HD_LEVEL_INFO, "the history is written again", NULL, NULL);
@@ -172,6 +200,13 @@ static void tell(struct mon_history *h)
         mon_log(self, HD_LEVEL_WARNING, "the history is not written", "reason", h->why);
         memcpy(h->told, h->why, sizeof(h->told));
     }
+}
+
+/* Nothing that is old is deleted for a day. */
+static void hold(struct mon_history *h, const char *why)
+{
+    h->held_until_ns = mon_now_ns() + HOLD_NS;
+    mon_log(h->self, HD_LEVEL_WARNING, "nothing of the history is deleted for a day", "reason", why);
 }
 
 static void start_job(struct mon_history *h);
@@ -197,6 +232,9 @@ static void job_done(void *arg, int32_t code)
     h->busy = 0;
     take_back(h);
     tell(h);
+    if (h->doubt)
+        hold(h, "its newest is hours from what the clock says");
+    h->doubt = 0;
     answer(h, code);
     if (!h->busy && (h->asked || (self->stopping && !h->ended)))
         start_job(h);
@@ -214,25 +252,15 @@ static int time_to_prune(struct mon_history *h)
         return 0;
     h->pruned_at_ns = mono;
     h->pruned_at_wall = h->now;
-    if (jump > JUMP_S || jump < -JUMP_S) {
-        h->held_until_ns = mono + HOLD_NS;
-        mon_log(h->self, HD_LEVEL_WARNING, "the clock was set: nothing of the history is deleted for a day",
-                NULL, NULL);
-    }
+    if (jump > JUMP_S || jump < -JUMP_S)
+        hold(h, "the clock was set");
     return mono >= h->held_until_ns;
 }
 
 /* Closes the batch that is being filled, and hands all that wait to the job. */
 static void load(struct mon_history *h)
 {
-    if (h->current) {
-        if (h->last)
-            h->last->next = h->current;
-        else
-            h->first = h->current;
-        h->last = h->current;
-        h->current = NULL;
-    }
+    close_batch(h);
     h->work = h->first;
     h->first = h->last = NULL;
     h->waiting = 0;
@@ -272,8 +300,13 @@ void mon_history_flush(struct mon *self, int end)
     struct mon_history *h = self->history;
     uint64_t now = mon_now_ns();
 
-    if (h->busy || (!end && now - h->sent_ns < (uint64_t)self->conf->flush_interval * 1000000))
+    if (!end && now - h->sent_ns < (uint64_t)self->conf->flush_interval * 1000000)
         return;
+    if (h->busy) { /* the disk hangs, perhaps: what comes meanwhile has its bound, too */
+        h->sent_ns = now;
+        close_batch(h);
+        return;
+    }
     self->metrics->set(self->host, h->series, mon_series_count(self->series));
     self->metrics->set(self->host, h->left_out, mon_series_left_out(self->series));
     if (h->store) {

@@ -38,6 +38,7 @@ struct source {
     uint64_t tick; /* when it was there last */
     int64_t value, before;
     int has_before;
+    int again; /* its name was still taken by a metric that had just gone: at the next look */
     double scale;
     struct series *series[QUANTILES + 1]; /* sketches: quantiles and the rate; else the first alone */
     struct hd_metric_bins *second,
@@ -55,6 +56,7 @@ struct mon_series_set {
     struct series *series;
     uint32_t *free_numbers, free_count, free_room, next_number;
     struct mon_batch *out; /* while sampling */
+    int taken;             /* a name was taken */
 };
 
 struct mon_series_set *mon_series_new(hd_host *host, const struct hd_metrics_v1 *metrics, uint32_t max)
@@ -162,6 +164,7 @@ static struct series *add_series(struct mon_series_set *set, const struct hd_met
 
     if (key)
         HASH_FIND_STR(set->series, key, s);
+    set->taken |= s != NULL;
     if (!key || s || set->count >= set->max || !(s = calloc(1, sizeof(*s)))) {
         free(key);
         return NULL;
@@ -259,25 +262,45 @@ static void free_source(struct mon_series_set *set, struct source *src)
     free(src);
 }
 
-static void add_sketch(struct mon_series_set *set, struct source *src, const struct hd_metric_seen *m)
+/* 0: no memory, or there are too many. */
+static int make_bins(struct mon_series_set *set, struct source *src)
 {
-    static const char *const tails[] = {"_p50", "_p95", "_p99"};
-
     if (set->sketches == SKETCHES)
-        return;
+        return 0;
     src->second = calloc(1, sizeof(*src->second));
     src->minute = calloc(1, sizeof(*src->minute));
     if (!src->second || !src->minute) {
         free(src->second);
         free(src->minute);
         src->second = src->minute = NULL;
-        return;
+        return 0;
     }
     set->sketches++;
     src->second->size = src->minute->size = (uint32_t)sizeof(*src->second);
+    return 1;
+}
+
+static void add_sketch(struct mon_series_set *set, struct source *src, const struct hd_metric_seen *m)
+{
+    static const char *const tails[] = {"_p50", "_p95", "_p99"};
+
+    if (!src->second && !make_bins(set, src))
+        return;
     for (int i = 0; i < QUANTILES; i++)
-        src->series[i] = add_series(set, m, tails[i], unit_of(m->name, 0));
-    src->series[QUANTILES] = add_series(set, m, "_rate", "1/s");
+        if (!src->series[i])
+            src->series[i] = add_series(set, m, tails[i], unit_of(m->name, 0));
+    if (!src->series[QUANTILES])
+        src->series[QUANTILES] = add_series(set, m, "_rate", "1/s");
+}
+
+static void add_series_of(struct mon_series_set *set, struct source *src, const struct hd_metric_seen *m)
+{
+    set->taken = 0;
+    if (m->type == HD_METRIC_SKETCH)
+        add_sketch(set, src, m);
+    else
+        src->series[0] = add_series(set, m, "", unit_of(m->name, m->type == HD_METRIC_COUNTER));
+    src->again = set->taken;
 }
 
 /* Within each(): takes the value along, and calls nothing of the metrics. */
@@ -299,10 +322,9 @@ static int32_t see(void *arg, const struct hd_metric_seen *m)
             free(src);
             return HD_OK;
         }
-        if (m->type == HD_METRIC_SKETCH)
-            add_sketch(set, src, m);
-        else
-            src->series[0] = add_series(set, m, "", unit_of(m->name, m->type == HD_METRIC_COUNTER));
+        add_series_of(set, src, m);
+    } else if (src->again) {
+        add_series_of(set, src, m);
     }
     if (!src->series[0])
         set->left_out++;
@@ -311,11 +333,21 @@ static int32_t see(void *arg, const struct hd_metric_seen *m)
     return HD_OK;
 }
 
-/* What came since `before`, which becomes what is there now. A sketch that has fewer was begun anew. */
+/* A sketch that has fewer of anything was begun anew. */
+static int is_anew(const struct hd_metric_bins *now, const struct hd_metric_bins *before)
+{
+    int anew = now->count < before->count || now->zeros < before->zeros;
+
+    for (uint32_t i = 0; !anew && i < HD_METRIC_BINS; i++)
+        anew = now->bin[i] < before->bin[i];
+    return anew;
+}
+
+/* What came since `before`, which becomes what is there now. */
 static void difference(const struct hd_metric_bins *now, struct hd_metric_bins *before,
                        struct hd_metric_bins *out)
 {
-    int anew = now->count < before->count;
+    int anew = is_anew(now, before);
 
     *out = *now;
     if (!anew) {

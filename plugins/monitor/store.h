@@ -30,11 +30,15 @@ extern const struct mon_grain {
 struct mon_store *mon_store_new(const char *path, int64_t max_size);
 int32_t mon_store_open(struct mon_store *s, struct hd_error *err);
 void mon_store_close(struct mon_store *s);
+/* Closes a file that turned out to be damaged and renames it to PATH.damaged; the next open makes another. */
+void mon_store_put_aside(struct mon_store *s);
 int mon_store_is_open(const struct mon_store *s);
 void mon_store_free(struct mon_store *s); /* NULL is allowed */
 
 /* What follows up to commit is kept together or not at all. HD_EFULL: no room on the disk or below the bound;
- * HD_EIO: anything else; then nothing of it is kept, and commit is not called. */
+ * HD_EPROTO: the file is damaged; HD_EIO: anything else; then nothing of it is kept, and commit is not
+ * called.
+ */
 int32_t mon_store_begin(struct mon_store *s);
 int32_t mon_store_commit(struct mon_store *s);
 
@@ -91,9 +95,12 @@ int32_t mon_store_read_events(struct mon_store *s, int64_t from, int64_t to, uin
 int32_t mon_store_roll(struct mon_store *s, int64_t now);
 /* Deletes what is older than its grain says, seen from `now`. */
 int32_t mon_store_prune(struct mon_store *s, int64_t now);
-/* Deletes the oldest tenth, whatever its age: room below the bound. */
-int32_t mon_store_make_room(struct mon_store *s);
+/* Deletes the oldest tenth, whatever its age: room below the bound. HD_EFULL: it is not the bound but the
+ * disk that has no room; nothing is deleted. */
+int32_t mon_store_make_room(struct mon_store *s, int64_t now);
 
+/* When the last block begins; 0: there is none. */
+int64_t mon_store_newest(struct mon_store *s);
 int64_t mon_store_bytes(struct mon_store *s); /* of the file */
 
 #endif

@@ -42,6 +42,10 @@ struct mon_store {
 
 /* The code for an SQLite result that is none of OK, ROW and DONE. */
 int32_t mon_store_code(int rc);
+/* The first column of the first row; 0: there is none. */
+int64_t mon_store_number(struct mon_store *s, const char *sql);
+/* Which numbers the file has for series is looked up anew. */
+void mon_store_forget_ids(struct mon_store *s);
 /* Runs a statement that gives no rows, and makes it ready again. */
 int32_t mon_store_run(sqlite3_stmt *st);
 /* Gives up what began: nothing of it is kept. */

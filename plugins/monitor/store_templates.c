@@ -88,16 +88,18 @@ int32_t mon_store_add_template(struct mon_store *s, int grain, int64_t time, con
     sqlite3_stmt *get = s->st[TEMPLATE_GET];
     struct hd_stats_bin *bins = NULL;
     uint32_t n = 0;
-    int32_t code;
+    int32_t code = HD_OK;
+    int rc;
 
     if (!s->db)
         return HD_EIO;
     time -= time % mon_grains[grain].step;
     bind_key(get, grain, time, t);
-    if (sqlite3_step(get) == SQLITE_ROW)
+    rc = sqlite3_step(get);
+    if (rc == SQLITE_ROW)
         code = merge_bins(get, t, &bins, &n);
-    else
-        code = HD_OK;
+    else if (rc != SQLITE_DONE)
+        code = mon_store_code(rc);
     sqlite3_reset(get);
     if (!code)
         code = put_template(s, grain, time, t, bins ? bins : t->bins, bins ? n : t->bin_count);

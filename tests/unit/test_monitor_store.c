@@ -124,7 +124,7 @@ static void keeps_to_its_bound(void)
         code = mon_store_begin(s);
         code = code ? code : mon_store_put(s, 0, MON_SECOND, HOUR + 60 * n, v, 60);
         code = code ? code : mon_store_commit(s);
-        if (code == HD_EFULL && mon_store_make_room(s) == HD_OK)
+        if (code == HD_EFULL && mon_store_make_room(s, HOUR + 60 * n) == HD_OK)
             rooms++;
         else
             CU_ASSERT_EQUAL(code, HD_OK);
