@@ -3,6 +3,7 @@
  */
 #include "host/host_metrics.h"
 
+#include <howdah/plugin.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -42,10 +43,18 @@ void hd_host_metrics_node_gone(struct hd_metrics *m, const char *node)
 
 void hd_host_metrics_plugin(struct hd_metrics *m, const struct hd_event_plugin *ev)
 {
+    static const char name[] = "howdah_plugin_up";
+    const struct hd_label l = {"plugin", ev->plugin};
     int up = !strcmp(ev->state, "running") || !strcmp(ev->state, "observing");
 
-    set(m, "howdah_plugin_up",
-        "1: the plugin runs or observes; 0: it is stopped, quarantined, refused or left out", ev->plugin, up);
+    if (up || ev->mode != HD_MODE_OFF)
+        set(m, name,
+            "1: the plugin runs or observes; 0: it should, but is quarantined, refused or left out; one that "
+            "is "
+            "switched off has no value",
+            ev->plugin, up);
+    else
+        hd_metrics_drop(m, hd_metrics_get(m, NULL, HD_METRIC_GAUGE, name, "", &l, 1));
 }
 
 void hd_host_metrics_crashes(struct hd_metrics *m, const char *plugin, uint32_t times)

@@ -255,6 +255,7 @@ struct hd_plugin_entry {
     struct hd_instance *instance; /* from start to the end */
     uint32_t mode;                /* what was asked for: HD_MODE_… */
     const char *told;             /* the state that was told last */
+    uint32_t told_mode;           /* and what was asked for then */
     int configured;               /* there is a [plugin X] section, or it was switched on at run time */
     int refused;
     char reason[HD_ERROR_TEXT]; /* of `refused`, of a quarantine, or how it ended */
@@ -329,6 +330,10 @@ void hd_plugins_tell(struct hd_plugins *p, struct hd_plugin_entry *e);
 /* The entry of that id, made where there is none; NULL: no memory. */
 struct hd_plugin_entry *hd_plugins_entry(struct hd_plugins *p, const char *id);
 struct hd_plugin_entry *hd_plugins_find(struct hd_plugins *p, const char *id);
+/* The name of the state that it is in. */
+const char *hd_plugins_state(const struct hd_plugin_entry *e);
+/* plugins_show.c: the entry of a plugin that is configured or can be; NULL and the reason: there is none. */
+struct hd_plugin_entry *hd_plugins_known(struct hd_plugins *p, const char *id, struct hd_error *err);
 /* Loads the libraries of plugin_dir that are not known yet. */
 void hd_plugins_scan(struct hd_plugins *p);
 int hd_plugins_load(struct hd_plugins *p, const char *id, const char *library, struct hd_library **out,

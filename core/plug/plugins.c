@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "plug/instance.h"
-#include "plug/nearest.h"
 #include "plug/template_service.h"
 
 #define DEFAULT_PARKED  10000
@@ -95,7 +94,7 @@ void hd_plugins_scan(struct hd_plugins *p)
         hd_log(HD_LOG_WARNING, "plugin folder not read", HD_KV("reason", err.text));
 }
 
-static const char *state_name(const struct hd_plugin_entry *e)
+const char *hd_plugins_state(const struct hd_plugin_entry *e)
 {
     struct hd_instance *i = e->instance;
 
@@ -108,15 +107,24 @@ static const char *state_name(const struct hd_plugin_entry *e)
     return i->mode == HD_MODE_OBSERVE ? "observing" : "running";
 }
 
+/* Is it known already that the plugin is in this state, and whether it should be in another? */
+static int is_told(const struct hd_plugin_entry *e, const char *state)
+{
+    if (!e->told) /* it never ran: nobody asks */
+        return !strcmp(state, "stopped") || !strcmp(state, "available");
+    return !strcmp(e->told, state) && (e->told_mode == HD_MODE_OFF) == (e->mode == HD_MODE_OFF);
+}
+
 void hd_plugins_tell(struct hd_plugins *p, struct hd_plugin_entry *e)
 {
-    const char *state = state_name(e);
+    const char *state = hd_plugins_state(e);
     int bad = !strcmp(state, "refused") || !strcmp(state, "quarantined");
     struct hd_event_plugin ev = {.size = sizeof(ev), .mode = e->mode};
 
-    if (e->told ? !strcmp(e->told, state) : !strcmp(state, "stopped")) /* it never ran: nobody asks */
+    if (is_told(e, state))
         return;
     e->told = state;
+    e->told_mode = e->mode;
     hd_log(bad ? HD_LOG_ERROR : HD_LOG_INFO, "plugin", HD_KV("plugin", e->id), HD_KV("state", state),
            HD_KV("version", e->lib ? e->lib->desc.version : ""), HD_KV("reason", e->reason));
     snprintf(ev.plugin, sizeof(ev.plugin), "%s", e->id);
@@ -174,14 +182,28 @@ static void commit_entry(struct hd_plugins *p, struct hd_plugin_entry *e)
     hd_plugins_tell(p, e);
 }
 
+/* Nobody wants it any more: why it did not run is of no interest, unless it cannot even be loaded. */
+static void forget_refusal(struct hd_plugins *p, struct hd_plugin_entry *e)
+{
+    if (!e->told)
+        return;
+    if (e->refused && e->lib) {
+        e->refused = 0;
+        e->reason[0] = 0;
+    }
+    hd_plugins_tell(p, e);
+}
+
 /* The configuration does not know the plugin any more. */
 static void commit_unknown(struct hd_plugins *p, struct hd_plugin_entry *e)
 {
     e->configured = 0;
     e->mode = HD_MODE_OFF;
     e->restart = HD_MODE_OFF;
-    if (!e->instance)
+    if (!e->instance) {
+        forget_refusal(p, e);
         return;
+    }
     if (e->instance->state == HD_INSTANCE_RUNNING)
         hd_instance_retire(e->instance, hd_snapshot_next_generation(p));
     hd_plugins_tell(p, e);
@@ -251,13 +273,15 @@ static int switch_off(struct hd_plugins *p, struct hd_plugin_entry *e, struct hd
 {
     struct hd_instance *i = e->instance;
 
-    e->restart = HD_MODE_OFF;
-    e->mode = HD_MODE_OFF;
-    if (!i || i->state != HD_INSTANCE_RUNNING)
-        return HD_OK;
-    if (i->askers)
+    if (i && i->state == HD_INSTANCE_RUNNING && i->askers)
         return hd_fail(err, HD_EBUSY, "plugin %s is used by %u other plugins; disable those first", e->id,
                        i->askers);
+    e->restart = HD_MODE_OFF;
+    e->mode = HD_MODE_OFF;
+    if (!i)
+        forget_refusal(p, e);
+    if (!i || i->state != HD_INSTANCE_RUNNING)
+        return HD_OK;
     hd_instance_retire(i, hd_snapshot_next_generation(p));
     hd_plugins_tell(p, e);
     return HD_OK;
@@ -280,30 +304,9 @@ static int switch_to(struct hd_plugins *p, struct hd_plugin_entry *e, uint32_t m
     return HD_OK;
 }
 
-/* The entry of a plugin that is configured or can be. */
-static struct hd_plugin_entry *known(struct hd_plugins *p, const char *id, struct hd_error *err)
-{
-    struct hd_plugin_entry *e = hd_plugins_find(p, id);
-    struct hd_nearest near = hd_nearest_start(id);
-
-    if (e)
-        return e;
-    hd_plugins_scan(p);
-    e = hd_plugins_find(p, id);
-    if (e)
-        return e;
-    for (struct hd_plugin_entry *other = p->entries; other; other = other->next) {
-        hd_nearest_offer(&near, other->id);
-    }
-    hd_fail(err, HD_ENOENT, "there is no plugin %s in %s%s%s%s", id, p->plugin_dir,
-            hd_nearest_end(&near) ? "; did you mean " : "",
-            hd_nearest_end(&near) ? hd_nearest_end(&near) : "", hd_nearest_end(&near) ? "?" : "");
-    return NULL;
-}
-
 int hd_plugins_set_mode(struct hd_plugins *p, const char *id, uint32_t mode, struct hd_error *err)
 {
-    struct hd_plugin_entry *e = known(p, id, err);
+    struct hd_plugin_entry *e = hd_plugins_known(p, id, err);
     struct hd_chain_snapshot *s;
     int code;
 
@@ -324,77 +327,6 @@ int hd_plugins_set_mode(struct hd_plugins *p, const char *id, uint32_t mode, str
     else
         hd_snapshot_publish(p, s);
     return code;
-}
-
-/* --- telling ------------------------------------------------------------------------------------------- */
-
-static void sum_counts(const struct hd_instance *i, struct hd_plugin_info *info)
-{
-    for (uint32_t w = 0; w < i->plugins->workers; w++) {
-        info->acted += atomic_load_explicit(&i->counts[w].acted, memory_order_relaxed);
-        info->observed += atomic_load_explicit(&i->counts[w].observed, memory_order_relaxed);
-    }
-}
-
-static void describe(struct hd_plugins *p, struct hd_plugin_entry *e, struct hd_plugin_info *info)
-{
-    static const char *const modes[] = {"off", "on", "observe"};
-    const struct hd_plugin_conf *conf = hd_plugin_set_find(p->set, e->id);
-    const struct hd_library *lib = e->lib;
-
-    *info = (struct hd_plugin_info){
-        .id = e->id,
-        .version = lib ? lib->desc.version : "",
-        .summary = lib ? lib->desc.summary : "",
-        .vendor = lib ? lib->desc.vendor : "",
-        .licence = lib ? lib->desc.licence : "",
-        .state = state_name(e),
-        .mode = modes[e->mode],
-        .reason = e->reason,
-        .library = lib                     ? lib->path
-                   : conf && conf->library ? conf->library
-                                           : "",
-        .capabilities = lib ? lib->capabilities : "",
-        .priority = conf ? conf->priority : 100,
-        .on_failure = conf && conf->on_failure == HD_ON_FAILURE_REJECT ? "reject" : "bypass",
-    };
-    if (!e->instance)
-        return;
-    info->failures = hd_instance_failures(e->instance, NULL, 0);
-    sum_counts(e->instance, info);
-}
-
-void hd_plugins_list(struct hd_plugins *p, void (*fn)(void *arg, const struct hd_plugin_info *info),
-                     void *arg)
-{
-    hd_plugins_scan(p);
-    for (struct hd_plugin_entry *e = p->entries; e; e = e->next) {
-        struct hd_plugin_info info;
-
-        describe(p, e, &info);
-        fn(arg, &info);
-    }
-}
-
-const struct hd_plugin *hd_plugins_describe(struct hd_plugins *p, const char *id, struct hd_error *err)
-{
-    struct hd_plugin_entry *e = known(p, id, err);
-
-    if (!e)
-        return NULL;
-    if (e->lib)
-        return &e->lib->desc;
-    if (e->prepared && e->next_lib) /* where nothing runs, nothing is ever committed */
-        return &e->next_lib->desc;
-    hd_fail(err, HD_ENOENT, "%s", e->reason);
-    return NULL;
-}
-
-const struct hd_conf *hd_plugins_conf(struct hd_plugins *p, const char *id)
-{
-    struct hd_plugin_entry *e = hd_plugins_find(p, id);
-
-    return e && e->instance ? &e->instance->settings->conf : NULL;
 }
 
 /* --- ends ---------------------------------------------------------------------------------------------- */

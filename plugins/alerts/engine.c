@@ -162,11 +162,13 @@ static void take(void *arg, const struct al_finding *f)
 
 static void without_data(struct al_engine *e, struct al_alert *a)
 {
+    uint64_t own = a->rule ? (uint64_t)a->rule->conf->absent_for : 0, most = own ? own : e->policy.absent_for;
+
     a->no_data = 1;
     if (a->state == AL_PENDING)
         a->since_ms = e->now_ms;
     a->clear_ms = 0;
-    if (a->state == AL_FIRING && e->policy.absent_for && e->now_ms - a->data_ms >= e->policy.absent_for) {
+    if (a->state == AL_FIRING && most && e->now_ms - a->data_ms >= most) {
         snprintf(a->summary, sizeof(a->summary), "there is no data any more");
         enter(e, a, AL_RESOLVED);
     }

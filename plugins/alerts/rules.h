@@ -23,6 +23,7 @@ struct al_rule_conf {
     int64_t memory;
     struct hd_str_list group_by, sinks, inhibited_by, equal;
     int64_t repeat;
+    int64_t absent_for; /* 0: the plugin's */
 };
 
 extern const struct hd_section_kind al_rule_kind;

@@ -2,7 +2,6 @@
 
 # Runs under TSan too.
 
-import configparser
 import contextlib
 import json
 import os
@@ -12,7 +11,7 @@ import time
 import psycopg
 
 from alertworld import FAST, Receiver
-from harness import SRCDIR, Host, Postgres, equal, main, merge, test, wait_for
+from harness import Host, Postgres, equal, main, merge, test, wait_for
 
 pg = Postgres()
 
@@ -68,24 +67,6 @@ def life():
         equal([(s["target"], s["sent"], s["dead"], s["waiting"]) for s in sinks], [("webhook:hook", 2, 0, 0)])
 
 
-@test("the sample's rule of pools fires when one is full, and is over when it is not")
-def pool_utilization():
-    sample = configparser.ConfigParser(interpolation=None, comment_prefixes=(";",), inline_comment_prefixes=None)
-    sample.read(os.path.join(SRCDIR, "conf.d", "50-alerts.ini"))
-    rule = {**sample["alert pool-utilization"], "for": "0s", "clear_for": "0s"}
-    with Receiver() as hook:
-        changes = {**config(hook, {"pool-utilization": rule}), "database *": {"pool_size": 2}}
-        with Host(pg, changes) as host, host.connect() as one, host.connect() as two:
-            with one.transaction(), two.transaction():
-                one.execute("SELECT 1")
-                two.execute("SELECT 1")
-                (message,) = hook.wait(1)
-                (told,) = message["alerts"]
-                equal((told["rule"], told["state"], told["value"]), ("pool-utilization", "firing", 1))
-                equal(told["labels"], {"database": "shop", "node": "main", "user": "app"})
-            equal(hook.wait(2)[1]["state"], "resolved")
-
-
 @test("rates and quantiles of statements")
 def statements():
     rules = {
@@ -120,20 +101,6 @@ def statements():
             equal(missing, set())
         value = [m for m in hook.wait(3) if m["alerts"][0]["rule"] == "slow"][0]["alerts"][0]["value"]
         assert 0.05 < value < 2, value
-
-
-@test("a node that dies and comes back")
-def dead_node():
-    own = Postgres()
-    rules = {"dead-node": {"expr": "howdah_node_up", "below": "1", "for": "0s", "clear_for": "0s", "severity": "page"}}
-    with Receiver() as hook, Host(own, config(hook, rules)) as host:
-        wait_for(lambda: [r["values"] for r in host.console("SHOW ALERT RULES")] == [1], what="the node is known")
-        own.stop()
-        wait_for(lambda: host.console("NODE PING main") is None or alert(host, "dead-node"), 20, "it is missed")
-        message = hook.wait(1)[0]
-        equal((message["severity"], message["alerts"][0]["labels"]), ("page", {"node": "main"}))
-        own.start()
-        equal(hook.wait(2, 60)[1]["state"], "resolved")
 
 
 @test("a silence holds back what it matches, for its time, and over a restart")
