@@ -8,6 +8,7 @@
 #define RUNNING_MAX  2
 #define BACK_OFF     50 /* a question that takes 1 ms is asked every 50 ms at most */
 #define INTERVAL_MAX 3600000
+#define ABSENT_TIMES 10 /* what a question is about is not installed: so much more seldom */
 #define SYNC_NS      UINT64_C(10000000000)
 
 /* --- nodes and their databases ----------------------------------------------------------------------------
@@ -203,7 +204,7 @@ static void sync_tasks(struct mon_collect *c)
 /* A fiftieth of the time at most, and half as often after each failure. */
 static void set_interval(struct mon_task *t, int failed)
 {
-    uint64_t ms = t->base_ms;
+    uint64_t ms = t->absent ? t->base_ms * ABSENT_TIMES : t->base_ms;
 
     if ((uint64_t)(t->last_ms * BACK_OFF) > ms)
         ms = (uint64_t)(t->last_ms * BACK_OFF);
@@ -232,16 +233,21 @@ void mon_task_over(struct mon_task *t, int32_t code, const char *why)
         if (strcmp(t->error, why) != 0)
             mon_log(self, HD_LEVEL_DEBUG, "a collector has failed", "collector", t->name);
     }
-    snprintf(t->error, sizeof(t->error), "%s", code ? why : "");
+    snprintf(t->error, sizeof(t->error), "%s", code || t->absent ? why : "");
     set_interval(t, code != 0);
     mon_collect_tick(self); /* what has waited for it; may free the task */
     mon_errand_end(self);
 }
 
+/* A table, function or column that is not there, or a library that was not loaded. */
 static int is_missing(const struct hd_sql_result *r)
 {
-    return r->code == HD_ESQL &&
-           (!strcmp(r->sqlstate, "42P01") || !strcmp(r->sqlstate, "42703") || !strcmp(r->sqlstate, "55000"));
+    static const char *const states[] = {"42P01", "42883", "42703", "55000"};
+
+    for (unsigned i = 0; r->code == HD_ESQL && i < sizeof(states) / sizeof(states[0]); i++)
+        if (!strcmp(r->sqlstate, states[i]))
+            return 1;
+    return 0;
 }
 
 static void answered(void *arg, const struct hd_sql_result *r)
@@ -250,16 +256,16 @@ static void answered(void *arg, const struct hd_sql_result *r)
     char why[sizeof(t->error)];
     int32_t code = r->code;
 
+    t->absent = t->query->optional && is_missing(r);
     if (!code)
         mon_digest(t, r);
-    else if (t->query->optional && is_missing(r)) {
-        code = HD_OK; /* it is not installed here: look again, but seldom */
-        t->base_ms = INTERVAL_MAX;
+    else if (t->absent) {
+        code = HD_OK;
         t->rows = 0;
     }
     snprintf(why, sizeof(why), "%.*s", (int)(r->message.len < sizeof(why) ? r->message.len : sizeof(why) - 1),
              r->message.len ? r->message.ptr : "");
-    mon_task_over(t, code, code ? why : "");
+    mon_task_over(t, code, why);
 }
 
 static int ask_sql(struct mon_task *t)
@@ -412,6 +418,7 @@ int32_t mon_show_collectors(void *arg, const struct hd_call *call, struct hd_err
         mon_text(self, r,
                  t->running                    ? "running"
                  : t->streak                   ? "failing"
+                 : t->absent                   ? "absent"
                  : t->interval_ms > t->base_ms ? "slow"
                                                : "ok");
         c->integer(r, (int64_t)t->interval_ms);

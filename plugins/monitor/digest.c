@@ -48,10 +48,9 @@ static int number_of(struct hd_str cell, const char *name, int64_t *out)
 /* The version, and which databases there are, the busiest first. */
 static void learn(struct mon_node *n, const char *column, struct hd_str cell, uint32_t row)
 {
-    if (!strcmp(column, "version")) {
-        if (!n->version)
-            n->version = atoi(text_of(cell));
-    } else if (!strcmp(column, "database") && cell.len < MON_NAME) {
+    if (!strcmp(column, "version"))
+        n->version = atoi(text_of(cell)); /* another one: it was upgraded */
+    else if (!strcmp(column, "database") && cell.len < MON_NAME) {
         if (row == 0)
             n->database_count = 0;
         if (n->database_count < sizeof(n->databases) / sizeof(n->databases[0]))

@@ -2,10 +2,6 @@
  * many. */
 #include "queries.h"
 
-#define NOW_LSN                                                                                              \
-    "(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"      \
-    " ELSE pg_current_wal_lsn() END)"
-
 const struct mon_query mon_queries[] = {
     {"server", "The server: recovery, uptime, connections allowed", 60000, 0, 0, 0, 0,
      "SELECT current_setting('server_version_num') AS version, pg_is_in_recovery()::int AS \"g:in_recovery\","
@@ -14,7 +10,8 @@ const struct mon_query mon_queries[] = {
     {"activity", "Sessions of clients by state", 10000, 0, 0, 0, 0,
      "SELECT s.state AS \"l:state\", count(a.pid) AS \"g:sessions\""
      " FROM unnest(ARRAY['active', 'idle', 'idle in transaction', 'idle in transaction (aborted)']) s (state)"
-     " LEFT JOIN pg_stat_activity a ON a.state = s.state AND a.backend_type = 'client backend' GROUP BY 1"},
+     " LEFT JOIN pg_stat_activity a ON a.state = s.state AND a.backend_type = 'client backend'"
+     " AND a.pid <> pg_backend_pid() GROUP BY 1"},
     {"waits", "Active sessions by what they wait for", 10000, 0, 0, 0, 0,
      "SELECT t.type AS \"l:type\", count(a.pid) AS \"g:waiting_sessions\""
      " FROM unnest(ARRAY['Lock', 'LWLock', 'BufferPin', 'IO', 'IPC', 'Client', 'Timeout', 'Extension']) t "
@@ -52,7 +49,7 @@ const struct mon_query mon_queries[] = {
      " AND has_database_privilege(d.oid, 'CONNECT') ORDER BY s.xact_commit DESC LIMIT 20"},
     {"replication", "Standbys that stream from this server, and how far they are behind", 10000, 0, 0, 0, 0,
      "SELECT application_name AS \"l:standby\","
-     " max(pg_wal_lsn_diff(" NOW_LSN ", replay_lsn))::int8 AS \"g:replication_lag_bytes\","
+     " max(pg_wal_lsn_diff(" MON_SQL_NOW_LSN ", replay_lsn))::int8 AS \"g:replication_lag_bytes\","
      " coalesce(max(extract(epoch FROM replay_lag)), 0) AS \"g:replication_lag_seconds\","
      " count(*) AS \"g:replication_streams\" FROM pg_stat_replication GROUP BY 1 LIMIT 50"},
     {"standby", "How old what a standby has replayed last is; 0 on a primary, or where all is replayed",
@@ -63,9 +60,10 @@ const struct mon_query mon_queries[] = {
      " \"g:standby_delay_seconds\""},
     {"slots", "Replication slots: log that the server keeps for them, and whether they are read", 30000, 0, 0,
      0, 0,
-     "SELECT slot_name AS \"l:slot\", coalesce(pg_wal_lsn_diff(" NOW_LSN
+     "SELECT slot_name AS \"l:slot\", coalesce(pg_wal_lsn_diff(" MON_SQL_NOW_LSN
      ", restart_lsn), 0)::int8 AS \"g:slot_lag_bytes\","
-     " active::int AS \"g:slot_active\" FROM pg_replication_slots ORDER BY 2 DESC LIMIT 50"},
+     " active::int AS \"g:slot_active\", coalesce((wal_status = 'lost')::int, 0) AS \"g:slot_lost\""
+     " FROM pg_replication_slots ORDER BY 2 DESC LIMIT 50"},
     {"checkpoints", "Checkpoints and the background writer", 30000, 0, 0, 170000, 0,
      "SELECT checkpoints_timed AS \"c:checkpoints_timed_total\", checkpoints_req AS "
      "\"c:checkpoints_requested_total\","
@@ -86,6 +84,15 @@ const struct mon_query mon_queries[] = {
      "SELECT max(age(datfrozenxid)) AS \"g:wraparound_age\", max(mxid_age(datminmxid)) AS "
      "\"g:multixact_age\","
      " round(100.0 * max(age(datfrozenxid)) / 2147483647) AS \"g:wraparound_percent\" FROM pg_database"},
+    {"horizon", "Age of the oldest transaction whose rows cannot be removed yet, by what holds it back",
+     30000, 0, 0, 0, 0,
+     "SELECT 'session' AS \"l:holder\","
+     " coalesce(max(greatest(age(backend_xmin), age(backend_xid))), 0)::int8 AS \"g:xmin_age\""
+     " FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+     " UNION ALL SELECT 'standby', coalesce(max(age(backend_xmin)), 0)::int8 FROM pg_stat_replication"
+     " UNION ALL SELECT 'slot', coalesce(max(greatest(age(xmin), age(catalog_xmin))), 0)::int8"
+     " FROM pg_replication_slots"
+     " UNION ALL SELECT 'prepared', coalesce(max(age(transaction)), 0)::int8 FROM pg_prepared_xacts"},
     {"tables", "The tables that are used most", 60000, 1, 0, 0, 0,
      "SELECT schemaname AS \"l:schema\", relname AS \"l:table\", seq_scan AS "
      "\"c:table_sequential_scans_total\","
@@ -99,22 +106,14 @@ const struct mon_query mon_queries[] = {
      " \"g:unused_index_bytes\" FROM (SELECT s.indexrelid FROM pg_stat_user_indexes s"
      " JOIN pg_index i USING (indexrelid) WHERE s.idx_scan = 0 AND NOT i.indisunique LIMIT 1000) s"},
     {"bloat", "Room in the most bloated tables that rows do not need, as statistics tell", 900000, 1, 0, 0, 0,
-     "SELECT schema AS \"l:schema\", name AS \"l:table\", waste AS \"g:table_bloat_bytes\" FROM ("
-     "SELECT n.nspname AS schema, c.relname AS name, greatest(0, c.relpages - ceil(c.reltuples * (28 + "
-     "w.width)"
-     " / (current_setting('block_size')::int - 24)))::int8 * current_setting('block_size')::int8 AS waste"
-     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-     " JOIN (SELECT schemaname, tablename, sum((1 - null_frac) * avg_width) AS width FROM pg_stats GROUP BY "
-     "1, 2) w"
-     " ON w.schemaname = n.nspname AND w.tablename = c.relname"
-     " WHERE c.relkind IN ('r', 'm') AND c.relpages > 0 AND c.reltuples >= 0"
-     " AND n.nspname NOT IN ('pg_catalog', 'information_schema')) b ORDER BY waste DESC, 1, 2 LIMIT 10"},
-    {"statements", "Sums of pg_stat_statements, where it is installed in the schema public", 60000, 1, 0, 0,
-     1,
+     "SELECT schema AS \"l:schema\", name AS \"l:table\", waste AS \"g:table_bloat_bytes\" FROM "
+     "(" MON_SQL_BLOAT ") b ORDER BY waste DESC, 1, 2 LIMIT 10"},
+    {"statements", "Sums of pg_stat_statements, where it is installed", 60000, 1, 0, 0, 1,
+     MON_SQL_STATEMENTS_PATH
      "SELECT sum(calls)::int8 AS \"c:statements_calls_total\","
      " sum(total_exec_time) / 1000 AS \"c:statements_seconds_total\","
      " sum(rows)::int8 AS \"c:statements_rows_total\", count(*) AS \"g:statements_entries\""
-     " FROM public.pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = "
+     " FROM pg_stat_statements(false) WHERE dbid = (SELECT oid FROM pg_database WHERE datname = "
      "current_database())"},
 };
 

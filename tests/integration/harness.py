@@ -243,10 +243,12 @@ class Postgres:
     A PostgreSQL server of the test's own, on a free loopback port and a Unix socket in a temporary directory.
 
     It has the database shop and the roles app (password secret), other (other-secret), trusted (none) and the
-    superusers postgres and howdah. `tls=True` gives it a certificate; self.certificates then names the folder.
+    superusers postgres and howdah. `tls=True` gives it a certificate; self.certificates then names the folder. `bin`
+    finds the programs of another PostgreSQL, by name.
     """
 
-    def __init__(self, settings=None, hba=HBA, tls=False):
+    def __init__(self, settings=None, hba=HBA, tls=False, bin=postgres_bin):
+        self.bin = bin
         self.owner = _server_user()
         self.dir = temp_dir(self.owner)
         os.chmod(self.dir, 0o755)
@@ -275,7 +277,7 @@ class Postgres:
 
     def _initdb(self):
         result = subprocess.run(
-            [postgres_bin("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+            [self.bin("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
             + ["--locale=C", "--no-sync", "--no-instructions"],
             cwd=self.dir,
             env=clean_environment(),
@@ -310,7 +312,7 @@ class Postgres:
         """Starts the server, again after stop(), on the same port."""
         with open(self.log_path, "ab") as log:
             self.process = spawn(
-                [postgres_bin("postgres"), "-D", self.data],
+                [self.bin("postgres"), "-D", self.data],
                 death_signal=signal.SIGQUIT,
                 stdout=log,
                 stderr=log,

@@ -1,5 +1,6 @@
 """The plugin monitor looks at PostgreSQL servers and the machine: collectors, their pace, and the views."""
 
+import contextlib
 import os
 import threading
 import time
@@ -8,7 +9,8 @@ import psycopg
 
 from harness import BUILDDIR, Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
 
-pg = Postgres(settings={"shared_preload_libraries": "pg_stat_statements", "autovacuum": "off", "wal_level": "logical"})
+pg = Postgres(settings={"shared_preload_libraries": "pg_stat_statements", "autovacuum": "off", "wal_level": "logical",
+                        "max_prepared_transactions": 5})
 with pg.connect() as _c:
     _c.execute("CREATE EXTENSION pg_stat_statements")
     _c.execute("CREATE TABLE item (id int PRIMARY KEY, name text)")
@@ -63,7 +65,7 @@ def all_asked():
         equal({k: r["error"] for k, r in found.items() if int(r["failures"])}, {})
         names = {k[0] for k in found}
         for name in ("server", "activity", "waits", "ages", "locks", "database", "size", "replication", "standby", "slots",
-                     "checkpoints", "wraparound", "tables", "indexes", "bloat", "statements"):
+                     "checkpoints", "wraparound", "horizon", "tables", "indexes", "bloat", "statements"):
             assert name in names, (name, names)
         equal(metric(host, "howdah_pg_in_recovery", node="main"), 0)
         equal(metric(host, "howdah_pg_max_connections"), float(pg.execute("SHOW max_connections")[0][0]))
@@ -128,6 +130,253 @@ def blocked(a, b, c):
         wait_for(lambda: metric(host, "howdah_pg_blocked_sessions") == 0, what="nobody blocked")
 
 
+def waiting_for(conn):
+    return pg.execute("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %d" % conn.info.backend_pid) == [("Lock",)]
+
+
+@test("a chain of four and a queue of twenty-five are one tree, as the server itself says who blocks whom", timeout=120)
+def trees():
+    update = "UPDATE item SET name = 'y' WHERE id = %d"
+    conns = [pg.connect(autocommit=False) for _ in range(29)]
+    threads = []
+    try:
+        for i, c in enumerate(conns[:4]):  # each holds a row, and all but the first want that of the one before
+            c.execute(update % (i + 1))
+        def wait_its_turn(conn, row):
+            with contextlib.suppress(psycopg.OperationalError):  # ended with all others
+                conn.execute(update % row)
+
+        for i, c in enumerate(conns[1:]):
+            t = threading.Thread(target=wait_its_turn, args=(c, min(i + 1, 4)), daemon=True)
+            t.start()
+            threads.append(t)
+            wait_for(lambda: waiting_for(c), what="a session that waits")
+        with Host(pg, configured()) as host:
+            rows = host.console("SHOW BLOCKING")
+            pids = [c.info.backend_pid for c in conns]
+            equal(sorted(r["pid"] for r in rows), sorted(pids))  # each once
+            equal({r["root"] for r in rows}, {pids[0]})
+            by_pid = {r["pid"]: r for r in rows}
+            equal([(by_pid[p]["depth"], by_pid[p]["blocked_by"]) for p in pids[:5]],
+                  [(0, None), (1, pids[0]), (2, pids[1]), (3, pids[2]), (4, pids[3])])
+            for pid in pids[1:]:
+                [(truth,)] = pg.execute("SELECT pg_blocking_pids(%d)" % pid)
+                equal({int(x) for x in by_pid[pid]["waits_for"].split()}, set(truth))
+                assert by_pid[pid]["blocked_by"] in truth, by_pid[pid]
+            wait_for(lambda: metric(host, "howdah_pg_blocked_sessions") == 28, what="all that wait")
+            waits = pg.execute("SELECT mode, count(*) FROM pg_locks WHERE NOT granted GROUP BY 1")
+            for mode, n in waits:
+                wait_for(lambda: metric(host, "howdah_pg_locks_waiting", mode=mode) == n, what="locks waited for: " + mode)
+            pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY ('{%s}')" % ",".join(map(str, pids)))
+            wait_for(lambda: host.console("SHOW BLOCKING") == [], what="nobody who waits")
+    finally:
+        for t in threads:
+            t.join()
+        for c in conns:
+            c.close()
+
+
+@test("an old snapshot, a prepared transaction and a slot hold rows back: their age is the server's own")
+def horizon():
+    pg.execute("SELECT pg_create_logical_replication_slot('old_slot', 'pgoutput')")
+    old, prepared = pg.connect(autocommit=False), pg.connect(autocommit=True)
+    old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    old.execute("SELECT 1")
+    prepared.execute("BEGIN")
+    prepared.execute("UPDATE item SET name = name WHERE id = 5")
+    prepared.execute("PREPARE TRANSACTION 'held'")
+    pg.execute("DO $$BEGIN FOR i IN 1..500 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$")
+    truth = {
+        "session": "SELECT age(backend_xmin) FROM pg_stat_activity WHERE pid = %d" % old.info.backend_pid,
+        "prepared": "SELECT age(transaction) FROM pg_prepared_xacts",
+        "slot": "SELECT max(age(catalog_xmin)) FROM pg_replication_slots",
+    }
+    try:
+        with Host(pg, configured()) as host:
+            for holder, sql in truth.items():
+                [(age,)] = pg.execute(sql)
+                assert age > 500, (holder, age)
+                wait_for(lambda: metric(host, "howdah_pg_xmin_age", holder=holder) == age, what="the age of the " + holder)
+            equal(metric(host, "howdah_pg_xmin_age", holder="standby"), 0)
+            old.rollback()
+            wait_for(lambda: metric(host, "howdah_pg_xmin_age", holder="session") == 0, what="no old session")
+    finally:
+        old.close()
+        pg.execute("ROLLBACK PREPARED 'held'")
+        pg.execute("SELECT pg_drop_replication_slot('old_slot')")
+
+
+def distance():
+    return pg.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 FROM pg_replication_slots WHERE slot_name = 'lagging'")[0][0]
+
+
+@test("a slot that nobody reads: how far it lags, and that it is lost")
+def slot_lag():
+    pg.execute("SELECT pg_create_physical_replication_slot('lagging', true)")
+    try:
+        with Host(pg, configured()) as host:
+            lag = lambda: metric(host, "howdah_pg_slot_lag_bytes", slot="lagging")
+            for _ in range(2):
+                pg.execute("UPDATE item SET name = name WHERE id = 6")
+                pg.execute("SELECT pg_switch_wal()")
+                least = distance()
+                assert least > 16 << 20 or _ == 0, least
+                found = wait_for(lambda: (lag() or 0) >= least and lag(), what="the lag")
+                assert found <= distance(), (least, found)
+            equal(metric(host, "howdah_pg_slot_lost", slot="lagging"), 0)
+            for statement in ("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()"):
+                pg.execute(statement)
+            wait_for(lambda: pg.execute("SHOW max_slot_wal_keep_size") == [("1MB",)], what="the new setting")
+            pg.execute("UPDATE item SET name = name WHERE id = 6")
+            pg.execute("SELECT pg_switch_wal()")
+            pg.execute("CHECKPOINT")
+            wait_for(lambda: metric(host, "howdah_pg_slot_lost", slot="lagging") == 1, what="a slot that is lost")
+            equal([r["wal_status"] for r in host.console("SHOW SLOTS") if r["slot"] == "lagging"], ["lost"])
+    finally:
+        pg.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
+        pg.execute("SELECT pg_reload_conf()")
+        pg.execute("SELECT pg_drop_replication_slot('lagging')")
+
+
+BLOATED = """
+CREATE TABLE b_narrow AS SELECT g AS id, g AS other FROM generate_series(1, 40000) g
+CREATE TABLE b_wide AS SELECT g AS id, CASE WHEN g % 3 = 0 THEN repeat('w', 300) END AS a, repeat('z', g % 50) AS b FROM generate_series(1, 20000) g
+CREATE TABLE b_loose (id int, a text) WITH (fillfactor = 50)
+INSERT INTO b_loose SELECT g, repeat('l', 90) FROM generate_series(1, 20000) g
+CREATE TABLE b_empty AS SELECT g AS id FROM generate_series(1, 20000) g
+CREATE TABLE b_parent (id int, a text)
+INSERT INTO b_parent SELECT g, 'short' FROM generate_series(1, 20000) g
+CREATE TABLE b_child () INHERITS (b_parent)
+INSERT INTO b_child SELECT g, repeat('c', 200) FROM generate_series(1, 20000) g
+CREATE TABLE b_tight AS SELECT g AS id, repeat('t', 60) AS a FROM generate_series(1, 20000) g
+ANALYZE b_empty
+DELETE FROM b_narrow WHERE id % 2 = 0
+DELETE FROM b_wide WHERE id % 4 <> 0
+DELETE FROM b_loose WHERE id % 2 = 0
+DELETE FROM b_empty
+DELETE FROM b_parent WHERE id % 2 = 0
+DELETE FROM b_child WHERE id % 2 = 0
+"""
+
+
+@test("the estimate of bloat is what VACUUM FULL then gives back, within a tenth of the table")
+def bloat():
+    pg.execute("CREATE DATABASE bloated")
+    with pg.connect("bloated") as c:
+        for statement in BLOATED.strip().splitlines():
+            c.execute(statement)
+        c.execute("ANALYZE")
+        tables = [t for (t,) in c.execute("SELECT relname FROM pg_class WHERE relname LIKE 'b\\_%' AND relkind = 'r'")]
+        equal(len(tables), 7)
+        with Host(pg, configured(databases="bloated")) as host:
+            estimate = {r["table"]: (r["bytes"], r["bloat_bytes"]) for r in host.console("SHOW BLOAT")}
+            for t in tables:
+                size = lambda: c.execute("SELECT pg_relation_size('%s')" % t).fetchone()[0]
+                before = size()
+                wait_for(lambda: metric(host, "howdah_pg_table_bloat_bytes", table=t) is not None, what="bloat of " + t, timeout=30)
+                equal(metric(host, "howdah_pg_table_bloat_bytes", table=t), float(estimate[t][1]))
+                c.execute("VACUUM FULL " + t)
+                freed = before - size()
+                equal(estimate[t][0], before)
+                assert abs(estimate[t][1] - freed) <= 0.1 * before, (t, before, freed, estimate[t])
+    pg.execute("DROP DATABASE bloated WITH (FORCE)")
+
+
+@test("what the servers count is what is told: checkpoints, deadlocks, spilled sorts, scans, hits, sessions")
+def truth():
+    asked = {
+        "howdah_pg_deadlocks_total": "SELECT deadlocks FROM pg_stat_database WHERE datname = 'shop'",
+        "howdah_pg_temporary_bytes_total": "SELECT temp_bytes FROM pg_stat_database WHERE datname = 'shop'",
+        "howdah_pg_checkpoints_requested_total": "SELECT checkpoints_req FROM pg_stat_bgwriter",
+        "howdah_pg_table_sequential_scans_total": "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'item'",
+        "howdah_pg_table_index_scans_total": "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'item'",
+    }
+    labels = {"howdah_pg_checkpoints_requested_total": {}, "howdah_pg_deadlocks_total": {"database": "shop"},
+              "howdah_pg_temporary_bytes_total": {"database": "shop"}}
+    with Host(pg, configured(databases="shop")) as host:
+        told = lambda name: metric(host, name, **labels.get(name, {"table": "item"}))
+        now = lambda name: pg.execute(asked[name])[0][0]
+        for name in asked:
+            wait_for(lambda: told(name) is not None, what=name, timeout=20)
+        # Followed from the first look on: differences count, and both see the same.
+        before = {name: (told(name), now(name)) for name in asked}
+        a, b = pg.connect(autocommit=False), pg.connect(autocommit=False)
+        a.execute("SET deadlock_timeout = '10s'")
+        b.execute("SET deadlock_timeout = '50ms'")
+        a.execute("UPDATE item SET name = name WHERE id = 11")
+        b.execute("UPDATE item SET name = name WHERE id = 12")
+        t = threading.Thread(target=lambda: a.execute("UPDATE item SET name = name WHERE id = 12"), daemon=True)
+        t.start()
+        wait_for(lambda: waiting_for(a), what="one that waits")
+        with expect_error(match="deadlock"):
+            b.execute("UPDATE item SET name = name WHERE id = 11")
+        b.rollback()
+        t.join()
+        a.rollback()
+        a.close()
+        b.close()
+        with pg.connect() as c:
+            c.execute("SET work_mem = '64kB'")
+            c.execute("SELECT count(*) FROM (SELECT g FROM generate_series(1, 50000) g ORDER BY g % 1000, g) x")
+            c.execute("SET enable_seqscan = off")
+            c.execute("SELECT * FROM item WHERE id = 20")
+            c.execute("SET enable_seqscan = on")
+            c.execute("SELECT count(*) FROM item")
+        pg.execute("CHECKPOINT")
+        for name, (told_before, truth_before) in before.items():
+            came = wait_for(lambda: now(name) - truth_before, what=name + " at the server")
+            wait_for(lambda: told(name) - told_before == now(name) - truth_before, what="%s to come to %d" % (name, came), timeout=20)
+        [(hits,)] = pg.execute("SELECT 100.0 * blks_hit / (blks_hit + blks_read) FROM pg_stat_database WHERE datname = 'shop'")
+        assert abs(metric(host, "howdah_pg_cache_hit_percent", database="shop") - float(hits)) <= 2, hits
+        with pg.connect(autocommit=False) as c, pg.connect(autocommit=False) as d:
+            c.execute("SELECT 1")
+            with contextlib.suppress(psycopg.Error):
+                d.execute("SELECT 1/0")
+            wait_for(lambda: metric(host, "howdah_pg_sessions", state="idle in transaction") == 1, what="one in a transaction")
+            wait_for(lambda: metric(host, "howdah_pg_sessions", state="idle in transaction (aborted)") == 1, what="one that failed")
+            wait_for(lambda: metric(host, "howdah_pg_sessions", state="active") == 0, what="nobody at work: collectors do not count")
+            size = pg.execute("SELECT pg_database_size('shop')")[0][0]
+            assert abs(metric(host, "howdah_pg_database_bytes", database="shop") - size) < 0.2 * size
+
+
+ODD = 'odd "schema"'
+
+
+@test("pg_stat_statements in any schema, in a version that is too old, and nowhere")
+def pgstatements():
+    for database in ("odd", "bare"):
+        pg.execute("CREATE DATABASE " + database)
+    quoted = '"%s"' % ODD.replace('"', '""')
+    with pg.connect("odd") as c:
+        c.execute("CREATE SCHEMA " + quoted)
+        c.execute("CREATE EXTENSION pg_stat_statements SCHEMA %s VERSION '1.7'" % quoted)
+        with Host(pg, configured(databases="odd, bare")) as host:
+            row = lambda db: collectors(host).get(("statements", db))
+            old = wait_for(lambda: row("odd") and row("odd")["state"] == "absent" and row("odd"), what="an old version", timeout=20)
+            assert "total_exec_time" in old["error"] and int(old["failures"]) == 0, old
+            none = wait_for(lambda: row("bare")["state"] == "absent" and row("bare"), what="none", timeout=20)
+            assert "pg_stat_statements" in none["error"] and int(none["failures"]) == 0, none
+            c.execute("ALTER EXTENSION pg_stat_statements UPDATE")
+            for _ in range(50):
+                c.execute("SELECT 'marked' AS the_marked_one", prepare=False)
+            wait_for(lambda: row("odd")["state"] == "ok", what="the new version to be seen", timeout=40)
+            [(number, calls, ms)] = c.execute("SELECT queryid, calls, round(total_exec_time::numeric, 3) FROM %s.pg_stat_statements"
+                                              " WHERE query LIKE '%%the_marked_one%%' AND calls = 50" % quoted).fetchall()
+            [found] = [r for r in host.console("SHOW PGSTATEMENTS DATABASE odd") if int(r["queryid"]) == number]
+            equal((int(found["calls"]), int(found["rows"]), round(float(found["total_ms"]), 3), found["user"]), (calls, 50, float(ms), "postgres"))
+            sums = lambda: c.execute("SELECT sum(calls)::int8 FROM %s.pg_stat_statements JOIN pg_database d ON d.oid = dbid"
+                                     " WHERE datname = 'odd'" % quoted).fetchone()[0]
+            told = lambda: metric(host, "howdah_pg_statements_calls_total", database="odd")
+            wait_for(lambda: told() is not None, what="the sum", timeout=20)
+            least = told()
+            for _ in range(200):
+                c.execute("SELECT 1 AS another", prepare=False)
+            wait_for(lambda: told() >= least + 200, what="200 calls", timeout=20)
+            assert told() - least <= sums(), (least, told(), sums())
+    for database in ("odd", "bare"):
+        pg.execute("DROP DATABASE %s WITH (FORCE)" % database)
+
+
 @test("all views answer, with types, for all nodes or one")
 def views():
     second = {"node second": {"conninfo": "host=%s port=%d" % (pg.host, pg.port), "control_user": "postgres"}}
@@ -156,23 +405,30 @@ def views():
     pg.execute("SELECT pg_drop_replication_slot('howdah_test_slot')")
 
 
-@test("a question that hangs is given up, and asked less and less often; the others go on")
+@test("a question that hangs is given up, and asked less and less often; the others go on; then it is asked as before")
 def hanging():
-    """The view of pg_stat_statements is locked for a while."""
-    with Host(pg, configured(collect_timeout="300ms", databases="shop")) as host:
-        wait_for(lambda: ("statements", "shop") in collectors(host), what="the collector", timeout=20)
+    """The catalog of extensions is locked for a while, which only the question about pg_stat_statements reads."""
+    with Host(pg, configured(collect_timeout="50ms", databases="shop")) as host:
+        row = lambda: collectors(host).get(("statements", "shop"))
+        wait_for(lambda: row() and row()["state"] == "ok" and int(row()["runs"]), what="an answer", timeout=20)
+        usual = int(row()["interval_ms"])
         with pg.connect(autocommit=False) as c:
-            c.execute("LOCK TABLE public.pg_stat_statements IN ACCESS EXCLUSIVE MODE")
-            row = wait_for(lambda: (lambda r: int(r["failures"]) >= 1 and r)(collectors(host)[("statements", "shop")]),
-                           what="a failure", timeout=20)
-            assert "timeout" in row["error"], row
-            assert int(row["interval_ms"]) >= 300 * 50, row
+            c.execute("LOCK TABLE pg_catalog.pg_extension IN ACCESS EXCLUSIVE MODE")
+            failures = int(row()["failures"])
+            first = wait_for(lambda: int(row()["failures"]) == failures + 1 and row(), what="a failure", timeout=20)
+            assert "timeout" in first["error"] and first["state"] == "failing", first
+            assert int(first["interval_ms"]) >= 2 * 50 * 50 > usual, (first, usual)
             runs = int(collectors(host)[("activity", None)]["runs"])
             wait_for(lambda: int(collectors(host)[("activity", None)]["runs"]) > runs, what="the others to go on")
             with psycopg.connect(host.dsn(), autocommit=True) as client:
                 equal(client.execute("SELECT 1").fetchone(), (1,))
+            second = wait_for(lambda: int(row()["failures"]) == failures + 2 and row(), what="a second failure", timeout=20)
+            assert int(second["interval_ms"]) >= 4 * 50 * 50, second
             c.rollback()
-        assert metric(host, "howdah_collector_failures_total") >= 1
+        well = wait_for(lambda: row()["state"] in ("ok", "slow") and row(), what="an answer again", timeout=40)
+        equal(well["error"], None)
+        assert int(well["interval_ms"]) < int(first["interval_ms"]), well
+        assert metric(host, "howdah_collector_failures_total") >= 2
 
 
 @test("a server that is away, and one without control_user, stop nothing")
