@@ -9,6 +9,7 @@
 
 #define TEXT_MAX   2000
 #define PAST_LEAST 20 /* executions that make a past */
+#define SECOND     UINT64_C(1000000000)
 
 struct record {
     uint64_t number; /* 0: empty */
@@ -29,8 +30,9 @@ struct mon_slow {
     struct hd_stats_watch watch;
     /* Workers read these while the control thread changes them. */
     _Atomic uint64_t threshold_ns, factor_milli, gap_ns;
-    _Atomic uint64_t last_ns; /* when one was recorded */
-    uint64_t count;           /* ever recorded */
+    _Atomic uint64_t
+        spent_ns;   /* until when the records of a second are used up, were there no more of them */
+    uint64_t count; /* ever recorded */
     uint32_t room;
     struct record *ring;
     int64_t seen, recorded; /* metrics */
@@ -94,12 +96,20 @@ static int is_slow(const struct mon_slow *s, uint64_t total_ns, const struct hd_
            (double)total_ns * 1000 >= (double)factor * ((double)past->total_ns / (double)past->calls);
 }
 
-/* One of those that come at once is recorded, the others are counted. */
+/* Each record takes its part of a second; who would go further ahead than a second is only counted. So those
+ * that end together, having waited for the same thing, are recorded up to slow_rate of them. */
 static int has_its_turn(struct mon_slow *s)
 {
-    uint64_t now = mon_now_ns(), last = atomic_load(&s->last_ns), gap = atomic_load(&s->gap_ns);
+    uint64_t gap = atomic_load(&s->gap_ns), spent = atomic_load(&s->spent_ns), now = mon_now_ns(), from;
 
-    return now - last >= gap && atomic_compare_exchange_strong(&s->last_ns, &last, now);
+    if (!gap)
+        return 1;
+    do {
+        from = spent > now ? spent : now;
+        if (from + gap > now + SECOND)
+            return 0;
+    } while (!atomic_compare_exchange_weak(&s->spent_ns, &spent, from + gap));
+    return 1;
 }
 
 /* [worker] */
@@ -131,7 +141,7 @@ static void take_conf(struct mon_slow *s)
 
     atomic_store(&s->threshold_ns, (uint64_t)c->slow_threshold * 1000000);
     atomic_store(&s->factor_milli, (uint64_t)(c->slow_factor * 1000));
-    atomic_store(&s->gap_ns, c->slow_rate ? UINT64_C(1000000000) / (uint64_t)c->slow_rate : 0);
+    atomic_store(&s->gap_ns, c->slow_rate ? SECOND / (uint64_t)c->slow_rate : 0);
 }
 
 /* From how many nanoseconds on an execution is looked at; 0: none is. */
@@ -148,8 +158,7 @@ static void watch(struct mon_slow *s)
 {
     struct mon *self = s->self;
 
-    s->watch = (struct hd_stats_watch){
-        .size = sizeof(s->watch), .floor_ns = floor_of(self->conf), .slow = slow, .arg = s};
+    s->watch.floor_ns = floor_of(self->conf);
     if (self->stats && s->watch.floor_ns && self->stats->watch(self->stats_self, &s->watch) != HD_OK)
         mon_log(self, HD_LEVEL_WARNING, "slow statements are not recorded: another plugin watches them", NULL,
                 NULL);
@@ -172,6 +181,7 @@ int32_t mon_slow_start(struct mon *self, struct hd_error *err)
                                  "Executions that were slow", NULL, 0);
     s->recorded = self->metrics->get(self->host, HD_METRIC_COUNTER, "howdah_slow_statements_recorded_total",
                                      "Of them, those that are recorded: at most slow_rate a second", NULL, 0);
+    s->watch = (struct hd_stats_watch){.size = sizeof(s->watch), .slow = slow, .arg = s};
     take_conf(s);
     watch(s);
     return HD_OK;
@@ -196,7 +206,7 @@ void mon_slow_reload(struct mon *self)
     take_conf(s);
     if (floor_of(self->conf) == s->watch.floor_ns)
         return;
-    /* What is read of the watch while it changes is its function and argument, which stay. */
+    /* What workers read of the watch meanwhile is its function and argument, which stay. */
     unwatch(s);
     watch(s);
 }
@@ -260,13 +270,13 @@ int32_t mon_show_slow(void *arg, const struct hd_call *call, struct hd_error *er
 {
     struct mon *self = arg;
     struct mon_slow *s = self->slow;
-    int64_t top = s->room;
+    uint64_t top = s->room;
 
     if (call->arg_count == 2 && mon_word_is(call->args[0], "TOP"))
-        top = atoll(call->args[1].ptr);
+        top = hd_str_number(call->args[1]);
     else if (call->arg_count)
         top = 0;
-    if (top <= 0)
+    if (!top)
         return hd_error_set(err, HD_EINVAL, "usage: SHOW SLOW [TOP n]");
     mon_columns(self, call->result, "number", HD_COL_INT, "time", HD_COL_TIME, "fingerprint", HD_COL_TEXT,
                 "database", HD_COL_TEXT, "user", HD_COL_TEXT, "application", HD_COL_TEXT, "node", HD_COL_TEXT,
@@ -274,7 +284,7 @@ int32_t mon_show_slow(void *arg, const struct hd_call *call, struct hd_error *er
                 HD_COL_REAL, "rows", HD_COL_INT, "bytes", HD_COL_INT, "sqlstate", HD_COL_TEXT, "statement",
                 HD_COL_TEXT, NULL);
     pthread_mutex_lock(&s->lock);
-    for (uint64_t i = 0; i < s->room && i < s->count && (int64_t)i < top; i++) {
+    for (uint64_t i = 0; i < s->room && i < s->count && i < top; i++) {
         const struct record *r = &s->ring[(s->count - 1 - i) % s->room];
 
         if (r->number)
@@ -420,7 +430,7 @@ int32_t mon_show_slow_plan(void *arg, const struct hd_call *call, struct hd_erro
 
     if (call->arg_count != 1)
         return hd_error_set(err, HD_EINVAL, "usage: SHOW SLOW PLAN number");
-    if (!find_record(self->slow, strtoull(call->args[0].ptr, NULL, 10), &r))
+    if (!find_record(self->slow, hd_str_number(call->args[0]), &r))
         return hd_error_set(err, HD_ENOENT, "there is no slow statement of that number (any more)");
     why = why_not(&r);
     return why ? hd_error_set(err, HD_EUNSUPP, "%s", why) : ask_plan(self, &r, call->result, err);

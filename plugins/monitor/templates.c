@@ -361,8 +361,10 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
         }
         digest(t);
     }
+    if (code == HD_ENOENT)
+        t->primed = 1; /* no worker runs yet: whatever is counted from now on has come since */
     if (code != HD_OK && !t->primed)
-        t->at_ns = 0; /* the workers have just been starting: again at the next tick */
+        t->at_ns = 0; /* again at the next tick */
     t->busy = 0;
     mon_errand_end(self);
 }

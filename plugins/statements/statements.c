@@ -32,8 +32,8 @@ static const struct hd_option options[] = {
      "then on",
      20, 10000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, text_length), 0},
     {"max_users", "1000", NULL,
-     "Pairs of database and user that each worker tells apart; further ones share the name \"other\"", 1,
-     100000, HD_OPT_INT, 0, offsetof(struct stmts_conf, max_users), 0},
+     "Pairs of database and user that each worker tells apart; further users of a database are its \"other\"",
+     1, 100000, HD_OPT_INT, 0, offsetof(struct stmts_conf, max_users), 0},
 };
 
 void stmts_errand_begin(struct stmts *self)
@@ -231,16 +231,18 @@ static void *session_open(void *arg, void *ws, uint64_t session_id, struct hd_st
     return w ? stmts_table_who(&w->table, database, user) : NULL;
 }
 
-/* Not often, and off the common way. */
+/* Not often, and off the common way. A template past the bound has no past of its own. */
 static __attribute__((noinline)) void tell_slow(struct stmts *self, const struct stmts_entry *e,
-                                                const struct hd_statement *st, const struct hd_outcome *o)
+                                                uint64_t fingerprint, const struct hd_statement *st,
+                                                const struct hd_outcome *o)
 {
     const struct hd_stats_watch *watch = atomic_load(&self->watch);
-    struct hd_stats_past past = {.size = sizeof(past),
-                                 .fingerprint = e->fingerprint,
-                                 .calls = e->all.calls - 1,
-                                 .total_ns = e->all.total_ns - o->total_ns};
+    struct hd_stats_past past = {.size = sizeof(past), .fingerprint = fingerprint};
 
+    if (e->who) {
+        past.calls = e->all.calls - 1;
+        past.total_ns = e->all.total_ns - o->total_ns;
+    }
     if (watch)
         watch->slow(watch->arg, st, o, &past);
 }
@@ -267,7 +269,7 @@ static void complete(void *arg, void *ws, void *plan_data, const struct hd_state
     if (o->failed)
         self->metrics->add(self->host, metric_of_class(w, o->sqlstate), 1);
     if (o->total_ns >= atomic_load_explicit(&self->slow_ns, memory_order_relaxed))
-        tell_slow(self, e, st, o);
+        tell_slow(self, e, p->fingerprint, st, o);
 }
 
 static const struct hd_filter_v1 filter = {

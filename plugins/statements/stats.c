@@ -122,18 +122,18 @@ static int32_t row(const hd_stats *stats, uint64_t i, struct hd_stats_template *
     return HD_OK;
 }
 
+/* As stmts_sketch_quantile: SHOW STATEMENTS and whoever asks here say the same. */
 static double quantile(const struct hd_stats_bin *bins, uint32_t count, double q)
 {
-    uint64_t all = 0, rank, seen = 0;
+    uint64_t all = 0, seen = 0;
 
     for (uint32_t i = 0; i < count; i++)
         all += bins[i].count;
     if (!all || !(q >= 0 && q <= 1))
         return 0;
-    rank = (uint64_t)(q * (double)(all - 1));
     for (uint32_t i = 0; i < count; i++) {
         seen += bins[i].count;
-        if (rank < seen)
+        if (seen && (double)seen >= q * (double)all)
             return stmts_sketch_value(bins[i].bin);
     }
     return 0;

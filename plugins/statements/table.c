@@ -57,21 +57,11 @@ int32_t stmts_table_resize(struct stmts_table *t, uint32_t max)
 
 static int32_t init_whos(struct stmts_table *t, uint32_t max)
 {
-    static const char other[] = "other";
-    struct stmts_who *last;
-
     t->who_max = max;
     t->who_mask = slots_for(max) - 1;
-    t->whos = calloc((size_t)max + 1, sizeof(*t->whos));
+    t->whos = calloc((size_t)max + STMTS_DATABASES + 1, sizeof(*t->whos));
     t->who_slots = calloc((size_t)t->who_mask + 1, sizeof(*t->who_slots));
-    if (!t->whos || !t->who_slots)
-        return HD_ENOMEM;
-    last = &t->whos[max];
-    last->db = &t->dbs[STMTS_DATABASES];
-    memcpy(last->database, other, sizeof(other));
-    memcpy(last->user, other, sizeof(other));
-    last->database_len = last->user_len = sizeof(other) - 1;
-    return HD_OK;
+    return t->whos && t->who_slots ? HD_OK : HD_ENOMEM;
 }
 
 int32_t stmts_table_init(struct stmts_table *t, uint32_t max, uint32_t who_max)
@@ -157,6 +147,22 @@ static uint32_t hash_of(struct hd_str database, struct hd_str user)
     return (uint32_t)(h ^ (h >> 32));
 }
 
+/* All users of a database past the bound. */
+static struct stmts_who *others_of(struct stmts_table *t, struct stmts_db *db)
+{
+    static const char other[] = "other";
+    struct stmts_who *who = &t->whos[t->who_max + (uint32_t)(db - t->dbs)];
+
+    if (!who->db) {
+        who->db = db;
+        who->database_len = db->len;
+        who->user_len = sizeof(other) - 1;
+        memcpy(who->database, db->name, sizeof(who->database));
+        memcpy(who->user, other, sizeof(other));
+    }
+    return who;
+}
+
 struct stmts_who *stmts_table_who(struct stmts_table *t, struct hd_str database, struct hd_str user)
 {
     struct stmts_who *who;
@@ -170,7 +176,7 @@ struct stmts_who *stmts_table_who(struct stmts_table *t, struct hd_str database,
             return who;
     }
     if (t->who_count == t->who_max)
-        return &t->whos[t->who_max];
+        return others_of(t, db_of(t, database));
     t->who_slots[i] = t->who_count + 1;
     who = &t->whos[t->who_count++];
     who->db = db_of(t, database);

@@ -85,7 +85,7 @@ struct stmts_table {
     struct stmts_db dbs[STMTS_DATABASES + 1]; /* the last is "other" */
     uint32_t who_max, who_count, who_mask;
     uint32_t *who_slots;    /* index into `whos` + 1; 0: free */
-    struct stmts_who *whos; /* never moves; the last, past who_max, is "other" */
+    struct stmts_who *whos; /* never moves; past who_max: "other" of each of `dbs` */
 };
 
 /* HD_OK or HD_ENOMEM. `who_max` pairs of database and user are told apart. */
@@ -96,7 +96,8 @@ int32_t stmts_table_resize(struct stmts_table *t, uint32_t max);
 /* Forgets all entries. */
 void stmts_table_reset(struct stmts_table *t);
 
-/* That user of that database, made when it is new; the `metric` of a new database is 0. */
+/* That user of that database, made when it is new; the `metric` of a new database is 0. Past the bound it is
+ * the database's user "other". */
 struct stmts_who *stmts_table_who(struct stmts_table *t, struct hd_str database, struct hd_str user);
 
 /* The entry, or NULL. */

@@ -320,6 +320,41 @@ def slow_statements():
         equal(slow(host), [])
 
 
+@test("slow ones that end together are recorded, as many as slow_rate; a template without a past of its own has none")
+def slow_together():
+    keys = {"slow_threshold": "200ms", "slow_rate": 3, "slow_factor": 5, "slow_floor": "20ms"}
+    conf = configured(**keys)
+    conf["plugin statements"]["max_templates"] = 1
+    with Host(pg, conf) as host, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(host.connect()) for _ in range(6)]
+        for _ in range(30):
+            clients[0].execute("SELECT 1")  # the only template that is known by itself
+        for i in range(30):
+            clients[0].execute("SELECT 1 AS past_the_bound_%d" % i)
+        holder = stack.enter_context(pg.connect())
+        holder.execute("SELECT pg_advisory_lock(5)")
+        threads = [threading.Thread(target=c.execute, args=("SELECT pg_advisory_lock_shared(5)",)) for c in clients]
+        for t in threads:
+            t.start()
+        wait_for(lambda: pg.backends("wait_event_type = 'Lock'") == 6, what="six who wait")
+        time.sleep(0.3)  # what is slow takes time
+        holder.execute("SELECT pg_advisory_unlock(5)")
+        for t in threads:
+            t.join()
+        rows = slow(host)
+        equal(float(host.console("SHOW METRICS howdah_slow_statements_total")[0]["value"]), 6)
+        assert 3 <= len(rows) <= 6, rows
+        for r in rows:
+            assert "pg_advisory_lock_shared" in r["statement"] and int(r["fingerprint"], 16), r
+        # All that is past the bound together is no past of any of it.
+        clients[0].execute("SELECT 1, pg_sleep(0.1)")
+        assert not any("pg_sleep" in r["statement"] for r in slow(host)), slow(host)
+        with expect_error(match="usage"):
+            host.console("SHOW SLOW TOP 5x")
+        with expect_error(match="no slow statement"):
+            host.console("SHOW SLOW PLAN 1x")
+
+
 @test("a slow statement's plan is its generic one, as its user, and nothing is run")
 def plans():
     keys = {"slow_threshold": "50ms", "slow_rate": 0}

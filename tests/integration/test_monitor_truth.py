@@ -279,6 +279,28 @@ def pool_modes():
             )
 
 
+@test("past max_users a database's further users are one; past a hundred databases those are one; nothing is lost", timeout=120)
+def bounded_names():
+    conf = configured({"host": {"workers": 1}, "plugin statements": {"enabled": "yes", "max_users": 3}})
+    conf["node main"] = {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port)}
+    conf["database *"] = {"pool_mode": "transaction", "server_idle_timeout": "1s"}
+    names = ["db%d" % i for i in range(103)]
+    with Host(pg, conf) as host:
+        for name in names:
+            for user, password in USERS if name == "db1" else USERS[:1]:
+                with host.connect(name, user=user, password=password) as c:
+                    simple(c, "SELECT 1 AS m_bound")
+        rows = {(r["database"], r["user"]): int(r["calls"]) for r in templates(host, "m_bound")}
+        wanted = {(name, "app"): 1 for name in names[:2]}
+        wanted.update({(name, "other"): 1 for name in names[2:100]})
+        wanted.update({("db1", "other"): 1, ("other", "other"): 3})
+        equal(rows, wanted)
+        metrics = {r["labels"]: float(r["value"]) for r in host.console("SHOW METRICS howdah_statements_total")}
+        equal(metrics["database=other"], 3)
+        equal(metrics["database=db99"], 1)
+        equal(len(metrics), 101)
+
+
 @test("an answer from the cache is a call with its rows and bytes, and takes no time of a server")
 def cached():
     cache = {"plugin cache": {"enabled": "yes", "mode": "ttl"}, "plugin cache-memory": {"enabled": "yes"}}

@@ -528,14 +528,47 @@ static double uniform(void)
     return 2000 + rng() * 1e9;
 }
 
+/* Answers of a cache, and those of a server; nothing in between. */
+static double bimodal(void)
+{
+    return rng() < 0.9 ? 4000 + rng() * 4000 : 5e7 + rng() * 5e7;
+}
+
+/* A Pareto distribution without a mean. */
+static double heavy_tail(void)
+{
+    return fmin(2000 / pow(1 - rng(), 1.25), 1e12);
+}
+
+static double one_value(void)
+{
+    return 123456;
+}
+
+/* The bins that other plugins are given of a sketch say the same as the sketch. */
+static double quantile_of_bins(const struct stmts_sketch *s, double q)
+{
+    static struct hd_stats_bin bins[STMTS_SKETCH_ALL];
+    const struct hd_statement_stats_v1 *cap = howdah_plugin.capability(HD_CAP_STATEMENT_STATS);
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < STMTS_SKETCH_ALL; i++) {
+        const uint64_t *octave = s->octaves[i / STMTS_SKETCH_BUCKETS];
+
+        if (octave && octave[i % STMTS_SKETCH_BUCKETS])
+            bins[n++] = (struct hd_stats_bin){i, 0, octave[i % STMTS_SKETCH_BUCKETS]};
+    }
+    return cap->quantile(bins, n, q);
+}
+
 static void sketch_is_within_its_error(void)
 {
-    static double (*const draw[])(void) = {exponential, log_normal, uniform};
+    static double (*const draw[])(void) = {exponential, log_normal, uniform, bimodal, heavy_tail, one_value};
     static const double q[] = {0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 0.999, 1};
     enum { N = 20000 };
     static uint64_t values[N];
 
-    for (unsigned d = 0; d < 3; d++) {
+    for (unsigned d = 0; d < sizeof(draw) / sizeof(draw[0]); d++) {
         struct stmts_sketch a = {0}, b = {0};
 
         for (unsigned i = 0; i < N; i++) {
@@ -550,6 +583,7 @@ static void sketch_is_within_its_error(void)
             double exact = (double)values[rank > 0 ? (size_t)rank - 1 : 0];
 
             CU_ASSERT(fabs(stmts_sketch_quantile(&a, q[i]) / exact - 1) <= 0.01);
+            CU_ASSERT_EQUAL(quantile_of_bins(&a, q[i]), stmts_sketch_quantile(&a, q[i]));
         }
         CU_ASSERT_EQUAL(a.count, N);
         stmts_sketch_clear(&a);

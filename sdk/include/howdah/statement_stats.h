@@ -94,7 +94,8 @@ struct hd_statement_stats_v1 {
     /* Row number i of what was gathered, in no order; its strings and arrays are valid until the next call.
      * HD_ENOENT past the end. [control], within `done` */
     int32_t (*row)(const hd_stats *stats, uint64_t i, struct hd_stats_template *out);
-    /* The q-quantile (0 … 1) of such bins in nanoseconds, within 1 %; 0 when there are none. [any] */
+    /* The q-quantile (0 … 1) of such bins in nanoseconds, within 1 %: the least latency that a share of q of
+     * all does not exceed; 0 when there are none. [any] */
     double (*quantile)(const struct hd_stats_bin *bins, uint32_t count, double q);
     /* From now on `watch`, which stays the caller's and must stay as it is; NULL: nobody. A worker may be in
      * the old one's slow() until something that is posted to it afterwards has run. There is one watcher at a
