@@ -13,9 +13,6 @@
 
 #define MON_REPORT_USAGE "REALTIME|HOURLY|DAILY|WEEKLY [TEXT|JSON|HTML]"
 
-/* Minutes after midnight of "HH:MM"; -1: it is none. */
-int mon_report_minute(struct hd_str text);
-
 int32_t mon_views_start(struct mon *self, struct hd_error *err);
 int32_t mon_show_view(void *arg, const struct hd_call *call,
                       struct hd_error *err); /* arg: struct mon_view_of */

@@ -33,8 +33,8 @@ struct mon_history {
     uint32_t asked_count;
     int busy, ended; /* a job is under way; the last flush has been sent */
     uint64_t sent_ns;
-    int64_t up, bytes, lost, series, left_out, pruned_at_wall;
-    uint64_t pruned_at_ns, held_until_ns, lost_waiting;
+    int64_t up, bytes, lost, series, left_out, looked_at;
+    uint64_t pruned_at_ns, looked_at_ns, held_until_ns, lost_waiting;
     /* Of the job that is under way, or of the control thread while there is none. */
     struct mon_store *store;
     struct mon_batch *work;    /* what it writes; what is left comes back */
@@ -241,20 +241,28 @@ static void job_done(void *arg, int32_t code)
     mon_errand_end(self);
 }
 
+/* Was the clock set since the last look? */
+static void watch_clock(struct mon_history *h)
+{
+    uint64_t mono = mon_now_ns();
+    int64_t passed = (int64_t)((mono - h->looked_at_ns) / 1000000000), jump = h->now - h->looked_at - passed;
+
+    if (h->looked_at_ns && (jump > JUMP_S || jump < -JUMP_S))
+        hold(h, "the clock was set");
+    h->looked_at_ns = mono;
+    h->looked_at = h->now;
+}
+
 /* Old things are deleted every ten minutes, and not while the clock is in doubt. */
 static int time_to_prune(struct mon_history *h)
 {
     uint64_t mono = mon_now_ns();
-    int64_t passed = h->pruned_at_ns ? (int64_t)((mono - h->pruned_at_ns) / 1000000000) : 0;
-    int64_t jump = h->pruned_at_ns ? h->now - h->pruned_at_wall - passed : 0;
 
-    if (h->pruned_at_ns && mono - h->pruned_at_ns < PRUNE_NS)
+    watch_clock(h);
+    if (mono < h->held_until_ns || (h->pruned_at_ns && mono - h->pruned_at_ns < PRUNE_NS))
         return 0;
     h->pruned_at_ns = mono;
-    h->pruned_at_wall = h->now;
-    if (jump > JUMP_S || jump < -JUMP_S)
-        hold(h, "the clock was set");
-    return mono >= h->held_until_ns;
+    return 1;
 }
 
 /* Closes the batch that is being filled, and hands all that wait to the job. */

@@ -76,7 +76,8 @@ struct mon {
     struct mon_view_of *views;
     uint64_t findings; /* metrics that were found; bound: max_findings */
     int64_t findings_lost;
-    int64_t report_day; /* that a report was written on */
+    int64_t report_day;       /* whose report was asked for last, as 20261231 */
+    uint64_t report_retry_ns; /* it has failed: when it is asked for again; 0: it has not */
     int64_t events_second;
     uint32_t events_count; /* within it */
     hd_timer *timer;

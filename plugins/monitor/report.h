@@ -8,6 +8,7 @@
 #define MONITOR_REPORT_H
 
 #include <jansson.h>
+#include <time.h>
 
 #include "monitor.h"
 
@@ -30,5 +31,9 @@ char *mon_report_html(const json_t *report);
 int32_t mon_report_command(void *arg, const struct hd_call *call, struct hd_error *err);
 /* Writes the day's report when its time has come. */
 void mon_report_tick(struct mon *self);
+/* Minutes after midnight of "HH:MM"; -1: it is none. */
+int mon_report_minute(struct hd_str text);
+/* The day whose report is due, as 20261231; 0: today's is not yet. */
+int64_t mon_report_due(time_t now, int minute);
 
 #endif

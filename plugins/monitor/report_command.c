@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define RETRY_NS UINT64_C(300000000000)
+
 enum form { TEXT, JSON, HTML, FORMS };
 
 static const char *const form_names[FORMS] = {"text", "json", "html"};
@@ -28,6 +30,8 @@ struct asked {
     enum form form;
     char *text;
     char folder[4096];
+    int64_t day; /* for the folder: whose report it is */
+    int noted;   /* that has been written already */
 };
 
 static char *rendered(const json_t *report, enum form form)
@@ -86,9 +90,16 @@ static int32_t write_all(const struct asked *a, const json_t *report, struct hd_
 static int32_t build(struct mon_store *store, void *arg, struct hd_error *err)
 {
     struct asked *a = arg;
-    json_t *report = mon_report_build(store, a->self->stats, a->kind, mon_wall_seconds());
+    json_t *report;
+    char note[32];
     int32_t code = HD_OK;
 
+    snprintf(note, sizeof(note), "daily %lld", (long long)a->day);
+    if (!a->result && mon_store_has_note(store, note)) {
+        a->noted = 1;
+        return HD_OK;
+    }
+    report = mon_report_build(store, a->self->stats, a->kind, mon_wall_seconds());
     if (!report)
         return hd_error_set(err, HD_EIO,
                             "the history could not be read, or there was no memory for the report");
@@ -96,6 +107,8 @@ static int32_t build(struct mon_store *store, void *arg, struct hd_error *err)
         code = write_all(a, report, err);
     else if (!(a->text = rendered(report, a->form)))
         code = hd_error_set(err, HD_ENOMEM, "no memory for the report");
+    if (!a->result && !code)
+        mon_store_note(store, note, mon_wall_seconds());
     json_decref(report);
     return code;
 }
@@ -104,6 +117,13 @@ static void give(const struct asked *a)
 {
     mon_columns(a->self, a->result, "report", HD_COL_TEXT, NULL);
     mon_text(a->self, a->result, a->text);
+}
+
+/* It is tried again while the day lasts. */
+static void not_written(struct mon *self, const char *why)
+{
+    self->report_retry_ns = mon_now_ns() + RETRY_NS;
+    mon_log(self, HD_LEVEL_WARNING, "the day's report was not written", "reason", why);
 }
 
 static void done(void *arg, int32_t code, const struct hd_error *err)
@@ -116,8 +136,8 @@ static void done(void *arg, int32_t code, const struct hd_error *err)
             give(a);
         self->commands->finish(a->result, code, code ? err : NULL);
     } else if (code) {
-        mon_log(self, HD_LEVEL_WARNING, "the day's report was not written", "reason", err->text);
-    } else {
+        not_written(self, err->text);
+    } else if (!a->noted) {
         mon_log(self, HD_LEVEL_INFO, "the day's report was written", "folder", a->folder);
     }
     free(a->text);
@@ -136,6 +156,7 @@ static int32_t ask(struct mon *self, hd_result *result, enum mon_report_kind kin
     a->result = result;
     a->kind = kind;
     a->form = form;
+    a->day = self->report_day;
     snprintf(a->folder, sizeof(a->folder), "%s",
              self->conf->report_folder.len ? self->conf->report_folder.ptr : "");
     code = mon_history_ask(self, build, done, a, err);
@@ -164,32 +185,19 @@ int32_t mon_report_command(void *arg, const struct hd_call *call, struct hd_erro
  * ------------------------------------------------------------------------------------------------------------
  */
 
-/* Minutes after midnight of "HH:MM"; -1: it is none. */
-int mon_report_minute(struct hd_str text)
-{
-    int h, m, n = 0;
-
-    if (text.len != 5 || sscanf(text.ptr, "%2d:%2d%n", &h, &m, &n) != 2 || n != 5 || h < 0 || h > 23 ||
-        m < 0 || m > 59)
-        return -1;
-    return 60 * h + m;
-}
-
 void mon_report_tick(struct mon *self)
 {
     int minute = mon_report_minute(self->conf->report_time);
-    time_t now = (time_t)mon_wall_seconds();
     struct hd_error err = HD_ERROR_INIT;
-    struct tm tm;
     int64_t day;
 
     if (!self->conf->report_folder.len || minute < 0)
         return;
-    localtime_r(&now, &tm);
-    day = tm.tm_year * 366 + tm.tm_yday;
-    if (60 * tm.tm_hour + tm.tm_min != minute || self->report_day == day)
+    day = mon_report_due((time_t)mon_wall_seconds(), minute);
+    if (!day || (self->report_day == day && (!self->report_retry_ns || mon_now_ns() < self->report_retry_ns)))
         return;
     self->report_day = day;
+    self->report_retry_ns = 0;
     if (ask(self, NULL, MON_DAILY, TEXT, &err))
-        mon_log(self, HD_LEVEL_WARNING, "the day's report was not written", "reason", err.text);
+        not_written(self, err.text);
 }

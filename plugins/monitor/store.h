@@ -90,6 +90,10 @@ struct mon_event {
 int32_t mon_store_read_events(struct mon_store *s, int64_t from, int64_t to, uint32_t max,
                               int32_t (*fn)(void *arg, const struct mon_event *e), void *arg);
 
+/* Notes that something was done, and whether it was; they are kept as long as hours are. */
+int mon_store_has_note(struct mon_store *s, const char *key);
+int32_t mon_store_note(struct mon_store *s, const char *key, int64_t time);
+
 /* Makes the samples of MON_HOUR from those of MON_MINUTE, for the hours that have ended before `now` and have
  * not been made yet. */
 int32_t mon_store_roll(struct mon_store *s, int64_t now);

@@ -34,6 +34,7 @@ static const char schema[] =
     " server INTEGER, longest INTEGER, bins BLOB, PRIMARY KEY (grain, start, fingerprint, db, user));"
     "CREATE TABLE IF NOT EXISTS event (time INTEGER, topic TEXT, subject TEXT, text TEXT);"
     "CREATE INDEX IF NOT EXISTS event_time ON event (time);"
+    "CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, time INTEGER);"
     /* Series whose last sample has gone. */
     "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM block b WHERE b.series = series.id);";
 
@@ -71,6 +72,8 @@ static const char *const texts[STATEMENTS] = {
     [EVENT_READ] =
         "SELECT time, topic, subject, text FROM event WHERE time >= ?1 AND time < ?2 ORDER BY time DESC"
         " LIMIT ?3",
+    [NOTE_GET] = "SELECT time FROM note WHERE key = ?1",
+    [NOTE_PUT] = "INSERT OR REPLACE INTO note VALUES (?1, ?2)",
 };
 
 /* The file, made for its owner alone before SQLite sees it. */

@@ -22,6 +22,8 @@ enum statement {
     TEXT_PUT,
     EVENT_PUT,
     EVENT_READ,
+    NOTE_GET,
+    NOTE_PUT,
     STATEMENTS
 };
 

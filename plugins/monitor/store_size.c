@@ -106,6 +106,8 @@ static int32_t drop_names(struct mon_store *s, int64_t before)
 
 int32_t mon_store_prune(struct mon_store *s, int64_t now)
 {
+    static const char old_notes[] =
+        "DELETE FROM note WHERE rowid IN (SELECT rowid FROM note WHERE time < ?1 LIMIT " CHUNK ")";
     int64_t year = now - mon_grains[MON_HOUR].keep;
     int32_t code = s->db ? HD_OK : HD_EIO;
 
@@ -120,6 +122,8 @@ int32_t mon_store_prune(struct mon_store *s, int64_t now)
         code = cut(s, TEMPLATE_HOURS, year);
     if (!code)
         code = cut(s, EVENTS, year);
+    if (!code)
+        code = delete_before(s, old_notes, -1, year);
     return code ? code : drop_names(s, year);
 }
 

@@ -136,5 +136,26 @@ static void keeps_to_its_bound(void)
     closed(s);
 }
 
+static void notes(void)
+{
+    struct mon_store *s = opened(1 << 20);
+    struct hd_error err = HD_ERROR_INIT;
+
+    CU_ASSERT_FALSE(mon_store_has_note(s, "daily 20261123"));
+    CU_ASSERT_EQUAL(mon_store_note(s, "daily 20261123", HOUR), HD_OK);
+    CU_ASSERT_EQUAL(mon_store_note(s, "daily 20261123", HOUR + 10), HD_OK);
+    mon_store_close(s);
+    CU_ASSERT_FALSE(mon_store_has_note(s, "daily 20261123"));
+    CU_ASSERT_EQUAL(mon_store_note(s, "daily 20261124", HOUR), HD_EIO);
+    CU_ASSERT_EQUAL(mon_store_open(s, &err), HD_OK);
+    CU_ASSERT(mon_store_has_note(s, "daily 20261123"));
+    CU_ASSERT_FALSE(mon_store_has_note(s, "daily 20261124"));
+    CU_ASSERT_EQUAL(mon_store_prune(s, HOUR + 390 * INT64_C(86400)), HD_OK);
+    CU_ASSERT(mon_store_has_note(s, "daily 20261123"));
+    CU_ASSERT_EQUAL(mon_store_prune(s, HOUR + 400 * INT64_C(86400)), HD_OK);
+    CU_ASSERT_FALSE(mon_store_has_note(s, "daily 20261123"));
+    closed(s);
+}
+
 UNIT_MAIN("monitor_store", {"samples across blocks", samples_across_blocks}, {"hours and age", hours_and_age},
-          {"keeps to its bound", keeps_to_its_bound})
+          {"keeps to its bound", keeps_to_its_bound}, {"notes", notes})
