@@ -11,7 +11,9 @@ import asyncio
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import glob
+import hashlib
 import os
 import pwd
 import random
@@ -238,6 +240,65 @@ SETTINGS = {
 }
 
 
+def _as(owner):
+    """What makes a process run under that account."""
+    if not owner:
+        return {}
+    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+
+
+def _make_cluster(data, owner, bin):
+    """A data directory with ROLES; no server is started for it."""
+
+    def run(program, *args, **options):
+        result = subprocess.run(
+            [bin(program), *args],
+            cwd=os.path.dirname(data),
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            **options,
+            **_as(owner),
+        )
+        if result.returncode:
+            raise RuntimeError("%s: %s" % (program, result.stderr))
+
+    how = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+    run("initdb", "-D", data, *how)
+    run("postgres", "--single", "-F", "-D", data, "postgres", input=ROLES)
+
+
+def _template(owner):
+    """A data directory in the build tree that is made once, for all test files to copy."""
+    made_of = "%s %s %s" % (postgres_bin("initdb"), owner, ROLES)
+    path = os.path.join(BUILDDIR, "tests/postgresql-" + hashlib.sha256(made_of.encode()).hexdigest()[:12])
+    with open(path + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.isdir(path):
+            fresh = os.path.join(temp_dir(owner), "data")
+            _make_cluster(fresh, owner, postgres_bin)
+            shutil.rmtree(path + ".new", ignore_errors=True)
+            subprocess.run(["cp", "-a", fresh, path + ".new"], check=True)
+            os.rename(path + ".new", path)
+    return path
+
+
+_copied = False
+
+
+def _new_cluster(data, owner, bin):
+    """
+    A copy of the template for the first server of a test file. A copy has the template's system identifier, by which
+    servers are told apart, so all others are made anew.
+    """
+    global _copied
+    if _copied or bin is not postgres_bin or "HD_BUILDDIR" not in os.environ:
+        _make_cluster(data, owner, bin)
+    else:
+        _copied = True
+        subprocess.run(["cp", "-a", _template(owner), data], check=True)
+
+
 class Postgres:
     """
     A PostgreSQL server of the test's own, on a free loopback port and a Unix socket in a temporary directory.
@@ -260,33 +321,12 @@ class Postgres:
         self.certificates = None
         self.process = None
         self.settings = dict(SETTINGS, **(settings or {}))
-        self._initdb()
+        _new_cluster(self.data, self.owner, self.bin)
         if tls:
             self._use_tls()
         self._configure()
         self.start()
         on_exit(self.kill)
-        with self.connect("postgres", autocommit=True) as c:
-            for statement in ROLES.splitlines():
-                c.execute(statement)
-
-    def _as_owner(self):
-        if not self.owner:
-            return {}
-        return {"user": self.owner.pw_uid, "group": self.owner.pw_gid, "extra_groups": []}
-
-    def _initdb(self):
-        result = subprocess.run(
-            [self.bin("initdb"), "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-            + ["--locale=C", "--no-sync", "--no-instructions"],
-            cwd=self.dir,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            **self._as_owner(),
-        )
-        if result.returncode:
-            raise RuntimeError("initdb: " + result.stderr)
 
     def _use_tls(self):
         self.certificates = os.path.join(self.dir, "certificates")
@@ -318,7 +358,7 @@ class Postgres:
                 stderr=log,
                 cwd=self.dir,
                 env=clean_environment(),
-                **self._as_owner(),
+                **_as(self.owner),
             )
         wait_for(self._answers, START_TIMEOUT, "PostgreSQL takes connections")
 
