@@ -13,6 +13,12 @@
 #define TO_MAX      50
 #define HEADER_LINE 2000
 
+#if LIBCURL_VERSION_NUM >= 0x080200
+#define MAIL_RCPT_ALLOWFAILS CURLOPT_MAIL_RCPT_ALLOWFAILS
+#else
+#define MAIL_RCPT_ALLOWFAILS CURLOPT_MAIL_RCPT_ALLLOWFAILS /* as it was spelled */
+#endif
+
 #define KEY(key, fallback, choices, doc, type, flags, member)                                                \
     {                                                                                                        \
         key, fallback, choices, doc, 0, 0, type, HD_OPTF_RELOADABLE | (flags),                               \
@@ -32,7 +38,8 @@ static const struct hd_option options[] = {
     KEY("user", NULL, NULL, "The user to log in as; no login when empty", HD_OPT_STRING, 0, user),
     KEY("password", NULL, NULL, "The user's password", HD_OPT_SECRET, 0, password),
     KEY("from", NULL, NULL, "The sender's address", HD_OPT_STRING, HD_OPTF_REQUIRED, from),
-    KEY("to", NULL, NULL, "Addresses to send to", HD_OPT_LIST, HD_OPTF_REQUIRED, to),
+    KEY("to", NULL, NULL, "Addresses to send to; those that the server refuses are left out", HD_OPT_LIST,
+        HD_OPTF_REQUIRED, to),
     KEY("subject", "[howdah]", NULL, "What subjects begin with", HD_OPT_STRING, 0, subject),
     KEY("helo", NULL, NULL, "The name by which the host greets the server; the machine's when empty",
         HD_OPT_STRING, 0, helo),
@@ -115,7 +122,7 @@ static void add_recipients(struct mail *m, const struct sm_conf *c)
     for (uint64_t i = 0; i < c->to.count; i++) {
         snprintf(address, sizeof(address), "<%s>", c->to.items[i].ptr);
         add(m, &m->to, "", address);
-        if (len < sizeof(line))
+        if (len + strlen(address) + 10 < sizeof(line)) /* further ones get it, too */
             len += (size_t)snprintf(line + len, sizeof(line) - len, "%s%s", i ? ",\r\n " : "", address);
     }
     add(m, &m->headers, "To", line);
@@ -203,6 +210,7 @@ static int32_t mail(struct transfer *t, const struct sm_conf *c, const struct hd
     set_server(t->curl, c);
     curl_easy_setopt(t->curl, CURLOPT_MAIL_FROM, from);
     curl_easy_setopt(t->curl, CURLOPT_MAIL_RCPT, m.to);
+    curl_easy_setopt(t->curl, MAIL_RCPT_ALLOWFAILS, 1L);
     curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, m.headers);
     curl_easy_setopt(t->curl, CURLOPT_MIMEPOST, m.mime);
     code = m.failed ? hd_error_set(err, HD_ENOMEM, "no memory for the mail") : transfer_run(t, err);

@@ -15,6 +15,8 @@
 
 #define DAY_MS     86400000.0
 #define HEADER_MAX 4096
+#define PART_MIN   8 /* bytes of a part of an address that may be a secret */
+#define SAID_MAX   160
 #define PAGERDUTY  "https://events.pagerduty.com/v2/enqueue"
 
 #define KEY(key, fallback, choices, doc, max, type, member)                                                  \
@@ -37,7 +39,9 @@ static const struct hd_option options[] = {
     KEY("ca_file", NULL, NULL, "Certificates of authorities to trust; the system's when empty", 0,
         HD_OPT_STRING, ca_file),
     KEY("verify", "yes", NULL, "Whether the server's certificate must be good", 0, HD_OPT_BOOL, verify),
-    KEY("proxy", NULL, NULL, "A proxy to go through: http://host:port", 0, HD_OPT_STRING, proxy),
+    KEY("proxy", NULL, NULL,
+        "A proxy to go through: http://host:port; it may hold a password and is shown nowhere", 0,
+        HD_OPT_SECRET, proxy),
     KEY("hold", "5h", NULL,
         "alertmanager: how long an alert fires there without another message; longer than the rules' repeat",
         32 * DAY_MS, HD_OPT_DURATION, hold),
@@ -55,14 +59,26 @@ static int is_http(struct hd_str url)
            (url.len > 8 && !strncasecmp(url.ptr, "https://", 8));
 }
 
+/* As curl reads it. */
+static int is_url(struct hd_str url)
+{
+    CURLU *u = curl_url();
+    int good = u && url.len < HEADER_MAX - 64 && !curl_url_set(u, CURLUPART_URL, url.ptr, 0);
+
+    curl_url_cleanup(u);
+    return good;
+}
+
 static int32_t check_one(const void *conf, struct hd_error *err)
 {
     const struct wh_conf *c = conf;
 
     if (!c->url.len && c->format != WH_PAGERDUTY)
         return hd_error_set(err, HD_EINVAL, "url is missing");
-    if (c->url.len && (!is_http(c->url) || !sink_is_line(c->url)))
+    if (c->url.len && (!is_http(c->url) || !sink_is_line(c->url) || !is_url(c->url)))
         return hd_error_set(err, HD_EINVAL, "url: http://… or https://… is expected");
+    if (c->proxy.len && (!strstr(c->proxy.ptr, "://") || !sink_is_line(c->proxy) || !is_url(c->proxy)))
+        return hd_error_set(err, HD_EINVAL, "proxy: http://host:port is expected");
     if (c->format == WH_PAGERDUTY && !c->key.len)
         return hd_error_set(err, HD_EINVAL, "key is missing: PagerDuty wants a routing key");
     if (c->format != WH_PAGERDUTY && c->key.len)
@@ -137,6 +153,24 @@ static void make_url(const struct wh_conf *c, char *out, size_t room)
         snprintf(out, room, "%s", PAGERDUTY);
 }
 
+/* A receiver that says what it has not found says where it was looked for, and the address is a secret: what
+ * the answer repeats of it is taken out. */
+static void hide(char *answer, const char *url)
+{
+    const char *at = strstr(url, "://");
+
+    for (at = at ? at + 3 : url; *at;) {
+        size_t n = strcspn(at, "/?&=:@");
+        char part[HEADER_MAX], *found = answer;
+
+        snprintf(part, sizeof(part), "%.*s", (int)n, at);
+        while (n >= PART_MIN && (found = strstr(found, part)))
+            memset(found, '*', n);
+        explicit_bzero(part, sizeof(part));
+        at += n + (at[n] != 0);
+    }
+}
+
 /* Answers that say that another try is of no use. */
 static int is_refusal(long status)
 {
@@ -159,10 +193,11 @@ static int32_t post(struct transfer *t, const struct wh_conf *c, struct curl_sli
         curl_easy_setopt(t->curl, CURLOPT_PROXY, c->proxy.ptr);
     explicit_bzero(url, sizeof(url));
     code = transfer_run(t, err);
-    if (code == HD_OK && (t->status < 200 || t->status > 299))
-        code = hd_error_set(err, is_refusal(t->status) ? HD_EINVAL : HD_EIO, "HTTP status %ld: %s", t->status,
-                            t->answer);
-    return code;
+    if (code != HD_OK || (t->status >= 200 && t->status <= 299))
+        return code;
+    hide(t->answer, c->url.ptr);
+    return hd_error_set(err, is_refusal(t->status) ? HD_EINVAL : HD_EIO, "HTTP status %ld: %.*s", t->status,
+                        SAID_MAX, t->answer);
 }
 
 static int32_t send_message(void *self, const char *target, const struct hd_alert_message *m,

@@ -3,6 +3,7 @@
  * event of PagerDuty's API v2, alerts of Alertmanager's API v2, or the message as it is.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "alert-webhook/alert-webhook.h"
@@ -18,11 +19,36 @@ static const char *color(const struct hd_alert_message *m)
     return m->severity == HD_ALERT_PAGE ? "#d50200" : m->severity == HD_ALERT_WARNING ? "#daa038" : "#439fe0";
 }
 
+/* Slack's markup begins with &, < or >: a database that is called <!channel> calls nobody. */
+static json_t *slack_text(const char *s)
+{
+    static const char *const marks[] = {"&&amp;", "<&lt;", ">&gt;"};
+    char *text = malloc(strlen(s) * 5 + 1), *to = text;
+    json_t *out;
+
+    for (; to && *s; s++) {
+        const char *put = NULL;
+
+        for (size_t i = 0; i < 3; i++)
+            put = *s == marks[i][0] ? marks[i] + 1 : put;
+        if (put)
+            to = stpcpy(to, put);
+        else
+            *to++ = *s;
+    }
+    if (!text)
+        return NULL;
+    *to = '\0';
+    out = sink_json_text(text);
+    free(text);
+    return out;
+}
+
 static json_t *slack(const struct hd_alert_message *m)
 {
-    return json_pack("{s:o, s:[{s:s, s:o, s:o, s:o, s:I}]}", "text", sink_json_text(m->title), "attachments",
-                     "color", color(m), "fallback", sink_json_text(m->title), "text", sink_json_text(m->text),
-                     "footer", sink_json_text(m->host), "ts", (json_int_t)(m->time_us / 1000000));
+    return json_pack("{s:o, s:[{s:s, s:o, s:o, s:o, s:I}]}", "text", slack_text(m->title), "attachments",
+                     "color", color(m), "fallback", slack_text(m->title), "text", slack_text(m->text),
+                     "footer", slack_text(m->host), "ts", (json_int_t)(m->time_us / 1000000));
 }
 
 static json_t *mattermost(const struct hd_alert_message *m)
@@ -53,7 +79,8 @@ static json_t *teams(const struct hd_alert_message *m)
                      "application/vnd.microsoft.card.adaptive", "content", card);
 }
 
-/* A group is one incident there: its id is the key by which later messages find it. */
+/* A group is one incident there: its id is the key by which later messages find it. It is over when all of
+ * the group is, what was silenced meanwhile, too. */
 static json_t *pagerduty(const struct wh_conf *c, const struct hd_alert_message *m)
 {
     static const char *const severities[] = {"info", "warning", "critical"};
@@ -67,7 +94,7 @@ static json_t *pagerduty(const struct wh_conf *c, const struct hd_alert_message 
                         time, "component", "howdah", "custom_details", "alerts", sink_json_text(m->text),
                         "firing", (int)m->firing);
     return json_pack("{s:o, s:s, s:s, s:o}", "routing_key", sink_json_text(c->key.ptr), "event_action",
-                     m->firing ? "trigger" : "resolve", "dedup_key", m->group, "payload", payload);
+                     m->firing || m->open ? "trigger" : "resolve", "dedup_key", m->group, "payload", payload);
 }
 
 /* An alert that fires ends there by itself unless it is repeated. */

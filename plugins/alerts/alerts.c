@@ -293,6 +293,7 @@ static void tick(void *arg)
     struct timespec from, to;
 
     look_at_sinks(self);
+    al_outbox_check_rules(self);
     if (!have_state(self))
         return;
     clock_gettime(CLOCK_MONOTONIC, &from);
@@ -341,7 +342,7 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
         return hd_error_set(err, HD_EINVAL, "retry is longer than max_retry");
     if (c->state_file.len && c->state_file.ptr[0] != '/')
         return hd_error_set(err, HD_EINVAL, "state_file: a whole path is needed, from / on");
-    return al_rules_check(conf, err);
+    return al_rules_check(conf, &c->sinks, err);
 }
 
 static void take_conf(struct al *self, const struct hd_conf *conf)
@@ -355,6 +356,7 @@ static void take_conf(struct al *self, const struct hd_conf *conf)
                                  .burst = (uint32_t)c->burst};
 
     self->conf = c;
+    self->unchecked = 1;
     if (c->name.len)
         snprintf(self->name, sizeof(self->name), "%s", c->name.ptr);
     else if (gethostname(self->name, sizeof(self->name) - 1))

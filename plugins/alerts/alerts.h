@@ -61,8 +61,9 @@ struct al {
     uint64_t sequence; /* of messages */
     uint64_t random;   /* this start's own */
     /* The state file. */
-    int lock_fd; /* -1: another host has it, or there is none */
-    int standby; /* another host has it */
+    int lock_fd;   /* -1: another host has it, or there is none */
+    int standby;   /* another host has it */
+    int unchecked; /* whether there are the targets that rules name, since they came */
     int save_wanted, saving;
     uint64_t history_ms; /* when baselines were kept last */
     char save_error[200];
@@ -96,6 +97,8 @@ void al_outbox_restore(struct al *self, struct al_message *m);
 void al_outbox_resume(struct al *self);
 /* Looks at what the lanes have to say. */
 void al_outbox_reports(struct al *self);
+/* Says, once for each configuration, which rules name targets that are not there. */
+void al_outbox_check_rules(struct al *self);
 void al_outbox_free(struct al *self);
 /* ALERT TEST [TARGET] */
 int32_t al_outbox_test(struct al *self, const struct hd_call *call, struct hd_error *err);

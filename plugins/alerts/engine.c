@@ -117,6 +117,18 @@ static void step_firing(struct al_engine *e, struct al_alert *a, const struct al
         enter(e, a, AL_RESOLVED);
 }
 
+/* Whom it is told to is what its rule says when it begins; its end goes to those who were told of it. */
+static void regroup(struct al_engine *e, struct al_alert *a)
+{
+    struct al_group *g = a->rule ? al_group_of(e, a->rule, a->rule_name, a->labels) : NULL;
+
+    if (!g || g == a->group || a->told == AL_TOLD_FIRING)
+        return;
+    a->group->members--;
+    a->group = g;
+    g->members++;
+}
+
 /* Pending that comes to nothing leaves the state in which it was before: none, or resolved. */
 static void step(struct al_engine *e, struct al_alert *a, const struct al_finding *f)
 {
@@ -129,8 +141,10 @@ static void step(struct al_engine *e, struct al_alert *a, const struct al_findin
             a->state = AL_RESOLVED;
         return;
     }
-    if (a->state == AL_RESOLVED)
+    if (a->state == AL_RESOLVED) {
+        regroup(e, a);
         enter(e, a, AL_PENDING);
+    }
     if (e->now_ms - a->since_ms >= (uint64_t)a->rule->conf->hold)
         enter(e, a, AL_FIRING);
 }
@@ -165,9 +179,11 @@ static void without_data(struct al_engine *e, struct al_alert *a)
     uint64_t own = a->rule ? (uint64_t)a->rule->conf->absent_for : 0, most = own ? own : e->policy.absent_for;
 
     a->no_data = 1;
+    a->clear_ms = 0;
     if (a->state == AL_PENDING)
         a->since_ms = e->now_ms;
-    a->clear_ms = 0;
+    if (a->state == AL_PENDING && e->now_ms - a->data_ms >= e->policy.flap_window)
+        a->state = AL_RESOLVED; /* of what was told before, the end may still have to be */
     if (a->state == AL_FIRING && most && e->now_ms - a->data_ms >= most) {
         snprintf(a->summary, sizeof(a->summary), "there is no data any more");
         enter(e, a, AL_RESOLVED);
@@ -177,8 +193,6 @@ static void without_data(struct al_engine *e, struct al_alert *a)
 /* Is there nothing left to say, and nothing to remember of its changes? */
 static int is_over(const struct al_engine *e, const struct al_alert *a)
 {
-    if (a->state == AL_PENDING)
-        return a->no_data && e->now_ms - a->data_ms >= e->policy.flap_window;
     if (a->state != AL_RESOLVED || a->told == AL_TOLD_FIRING)
         return 0;
     return !a->changes[0] || e->now_ms - a->changes[0] >= e->policy.flap_window;
@@ -254,16 +268,11 @@ static void free_rules(struct al_engine *e, struct al_rule *rules, uint32_t coun
 static void move_alert(struct al_engine *e, struct al_alert *a)
 {
     struct al_rule *rule = al_engine_rule(e, a->rule_name);
-    struct al_group *g = al_group_of(e, rule, a->rule_name, a->labels);
 
     a->rule = rule;
     if (rule)
         a->severity = (uint32_t)rule->conf->severity;
-    if (g && g != a->group && rule && a->told != AL_TOLD_FIRING) {
-        a->group->members--;
-        a->group = g;
-        g->members++;
-    }
+    regroup(e, a);
     if (rule && rule->conf->enabled)
         return;
     if (a->state == AL_FIRING) {

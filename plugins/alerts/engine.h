@@ -30,6 +30,7 @@ struct al_group {
     uint64_t sent_ms;   /* the last message */
     int sent;           /* there was one */
     uint32_t members;   /* alerts that point here */
+    uint32_t open;      /* that were told of, and whose end was not, after the last message */
 };
 
 struct al_alert {

@@ -402,7 +402,8 @@ int32_t al_expr_parse(const char *text, struct al_node **out, struct hd_error *e
 
     skip(&p);
     if (!p.failed && *p.at)
-        fail(&p, "nothing more is expected");
+        fail(&p, strchr("<>=!", *p.at) ? "above and below compare, an expression does not:"
+                                       : "nothing more is expected");
     if (p.failed) {
         al_expr_free(n);
         return HD_EINVAL;

@@ -174,7 +174,21 @@ static int still_fires(const struct al_alert *a)
     return a->state == AL_FIRING && a->told == AL_TOLD_FIRING && a->mute == AL_NOT_MUTED;
 }
 
-/* Hands the group's alerts over, firing ones first, and notes that they are told. */
+/* Notes that they are told. What fires silently is as open as it was. */
+static void note_told(struct al_engine *e, struct al_group *g, struct al_alert *const *list, uint32_t count)
+{
+    g->open = 0;
+    for (uint32_t i = 0; i < count; i++)
+        list[i]->told = list[i]->state == AL_FIRING ? AL_TOLD_FIRING : AL_TOLD_RESOLVED;
+    for (const struct al_alert *a = e->alerts; a; a = a->next)
+        g->open += a->group == g && a->told == AL_TOLD_FIRING;
+    g->sent_ms = e->now_ms;
+    g->sent = 1;
+    g->need_ms = 0;
+    e->changed = 1;
+}
+
+/* Hands the group's alerts over, firing ones first. */
 static void send(struct al_engine *e, struct al_group *g, int repeat)
 {
     struct al_alert **list = calloc(g->members + 1, sizeof(struct al_alert *));
@@ -186,14 +200,9 @@ static void send(struct al_engine *e, struct al_group *g, int repeat)
         for (struct al_alert *a = e->alerts; a; a = a->next)
             if (a->group == g && (a->state == AL_FIRING) == firing && (is_news(a) || still_fires(a)))
                 list[count++] = a;
+    note_told(e, g, list, count);
     e->hooks.message(e->hooks.arg, g, list, count, repeat);
-    for (uint32_t i = 0; i < count; i++)
-        list[i]->told = list[i]->state == AL_FIRING ? AL_TOLD_FIRING : AL_TOLD_RESOLVED;
     free(list);
-    g->sent_ms = e->now_ms;
-    g->sent = 1;
-    g->need_ms = 0;
-    e->changed = 1;
 }
 
 static void tell(struct al_engine *e, struct al_group *g, uint32_t news, uint32_t firing)

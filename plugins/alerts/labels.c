@@ -12,6 +12,54 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct hd_label *)a)->name, ((const struct hd_label *)b)->name);
 }
 
+/* Length of the character of UTF-8 at s; 0: the bytes are none. */
+static size_t character(const unsigned char *s)
+{
+    size_t n = s[0] < 0x80                   ? 1
+               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+               : (s[0] & 0xf0) == 0xe0       ? 3
+               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                             : 0;
+
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+/* Bytes that are no UTF-8, as names of databases may have them, become \\xNN, as SHOW METRICS shows them. */
+static char *put(char *to, const char *s)
+{
+    while (*s) {
+        size_t n = character((const unsigned char *)s);
+
+        if (n)
+            memcpy(to, s, n);
+        else
+            snprintf(to, 5, "\\x%02x", (unsigned char)*s);
+        to += n ? n : 4;
+        s += n ? n : 1;
+    }
+    *to = '\0';
+    return to;
+}
+
+static size_t room_for(const char *s)
+{
+    size_t bytes = 1;
+
+    while (*s) {
+        size_t n = character((const unsigned char *)s);
+
+        bytes += n ? n : 4;
+        s += n ? n : 1;
+    }
+    return bytes;
+}
+
 struct al_labels *al_labels_new(const struct hd_label *labels, uint32_t count)
 {
     size_t bytes = sizeof(struct al_labels);
@@ -21,7 +69,7 @@ struct al_labels *al_labels_new(const struct hd_label *labels, uint32_t count)
     if (count > AL_LABELS_MAX)
         count = AL_LABELS_MAX;
     for (uint32_t i = 0; i < count; i++)
-        bytes += strlen(labels[i].name) + strlen(labels[i].value) + 2;
+        bytes += strlen(labels[i].name) + 1 + room_for(labels[i].value);
     l = calloc(1, bytes);
     if (!l)
         return NULL;
@@ -32,7 +80,7 @@ struct al_labels *al_labels_new(const struct hd_label *labels, uint32_t count)
         l->at[i].name = at;
         at = stpcpy(at, labels[i].name) + 1;
         l->at[i].value = at;
-        at = stpcpy(at, labels[i].value) + 1;
+        at = put(at, labels[i].value) + 1;
     }
     qsort(l->at, count, sizeof(l->at[0]), by_name);
     return l;

@@ -17,7 +17,7 @@ struct al_labels {
     char text[];
 };
 
-/* Copies of them; more than AL_LABELS_MAX are left out. NULL: no memory. Freed with free(). */
+/* Copies of them, in UTF-8; more than AL_LABELS_MAX are left out. NULL: no memory. Freed with free(). */
 struct al_labels *al_labels_new(const struct hd_label *labels, uint32_t count);
 struct al_labels *al_labels_copy(const struct al_labels *l);
 int al_labels_equal(const struct al_labels *a, const struct al_labels *b);

@@ -53,12 +53,26 @@ void al_message_unref(struct al_message *m)
     free(m);
 }
 
+/* Length without a character at the end that was cut. */
+static size_t whole_length(const char *s)
+{
+    size_t len = strlen(s), at = len, wanted;
+
+    while (at && len - at < 3 && (s[at - 1] & 0xc0) == 0x80)
+        at--;
+    if (!at || !(s[at - 1] & 0x80))
+        return len;
+    wanted = (s[at - 1] & 0xe0) == 0xc0 ? 2 : (s[at - 1] & 0xf0) == 0xe0 ? 3 : 4;
+    return len - (at - 1) < wanted ? at - 1 : len;
+}
+
 /* A copy of a text, and "" where there is no memory for it. */
 static const char *copy(struct al_message *m, const char *s)
 {
-    char *to = al_memory_take(m->memory, strlen(s) + 1);
+    size_t len = whole_length(s);
+    char *to = al_memory_take(m->memory, len + 1);
 
-    return to ? strcpy(to, s) : "";
+    return to ? memcpy(to, s, len) : "";
 }
 
 /* The same of at most `max` bytes; no character of UTF-8 is cut. */
@@ -147,6 +161,8 @@ static void describe(struct al_message *m, const char *title, int repeat)
     }
     if (m->m.alert_count > TEXT_LINES)
         add_text(text, &len, "and %u more\n", m->m.alert_count - TEXT_LINES);
+    if (!m->m.firing && m->m.open)
+        add_text(text, &len, "%u of which nothing is said now are not over\n", m->m.open);
     m->m.severity = worst[m->m.firing > 0];
     if (m->m.firing)
         snprintf(head, sizeof(head), "%s%s: %s (%u)", severities[m->m.severity], repeat ? ", still" : "",
@@ -194,6 +210,7 @@ struct al_message *al_message_new(const struct al_group *g, struct al_alert *con
         a->since_us = from->started_us;
         a->until_us = from->ended_us;
     }
+    m->m.open = g->open;
     name(m, g->id, host, wall_us, seed);
     describe(m, g->title, repeat);
     return m;
@@ -214,7 +231,7 @@ struct al_message *al_message_test(const char *host, int64_t wall_us, uint64_t s
     a->summary = "somebody wants to know whether this arrives; nothing is wrong";
     a->labels = (const struct hd_label *)(const void *)m->m.alerts;
     a->since_us = wall_us;
-    m->m.test = 1;
+    m->m.test = m->m.open = 1;
     name(m, "test", host, wall_us, seed);
     describe(m, "test", 0);
     return m;
@@ -321,6 +338,7 @@ struct al_message *al_message_from_json(const json_t *o)
     m->m.severity = severity_of(o);
     m->m.firing = (uint32_t)json_integer_value(json_object_get(o, "firing"));
     m->m.time_us = json_integer_value(json_object_get(o, "time_us"));
+    m->m.open = (uint32_t)json_integer_value(json_object_get(o, "open"));
     return m;
 }
 

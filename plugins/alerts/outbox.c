@@ -154,6 +154,24 @@ uint32_t al_outbox_targets(void *arg, const char *sinks)
     return targets;
 }
 
+static void check_rule(struct al *self, const struct al_rule *r)
+{
+    for (uint64_t i = 0; i < r->conf->sinks.count; i++) {
+        const char *name = r->conf->sinks.items[i].ptr;
+
+        if (r->conf->enabled && !al_outbox_targets(self, name))
+            al_log(self, HD_LEVEL_WARNING, "a rule's alerts go to a target that is not there", "rule",
+                   r->name, "target", name);
+    }
+}
+
+void al_outbox_check_rules(struct al *self)
+{
+    for (uint32_t i = 0; self->unchecked && i < self->engine.rule_count; i++)
+        check_rule(self, &self->engine.rules[i]);
+    self->unchecked = 0;
+}
+
 /* May what a message says at length wait with what waits already? */
 static int has_room(struct al *self, const struct hd_alert_words *w)
 {

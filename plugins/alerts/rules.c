@@ -140,9 +140,39 @@ static int names_rule(const struct hd_conf *conf, struct hd_str name)
     return 0;
 }
 
-static int32_t check_one(const struct hd_conf *conf, const struct hd_section *s, struct hd_error *err)
+/* SINK or SINK:TARGET: is the sink one of those that the plugin has? Its targets are the sink's own. */
+static int is_sink(const struct hd_str_list *sinks, struct hd_str name)
+{
+    const char *colon = memchr(name.ptr, ':', name.len);
+    size_t len = colon ? (size_t)(colon - name.ptr) : name.len;
+
+    for (uint64_t i = 0; i < sinks->count; i++)
+        if (sinks->items[i].len == len && !memcmp(sinks->items[i].ptr, name.ptr, len))
+            return 1;
+    return 0;
+}
+
+static int32_t check_names(const struct hd_conf *conf, const struct hd_section *s,
+                           const struct hd_str_list *sinks, struct hd_error *err)
 {
     const struct al_rule_conf *c = s->conf;
+
+    for (uint64_t i = 0; i < c->inhibited_by.count; i++)
+        if (!names_rule(conf, c->inhibited_by.items[i]))
+            return hd_error_set(err, HD_EINVAL, "%s: [alert %s]: inhibited_by: there is no [alert %.*s]",
+                                s->origin, s->name, (int)c->inhibited_by.items[i].len,
+                                c->inhibited_by.items[i].ptr);
+    for (uint64_t i = 0; i < c->sinks.count; i++)
+        if (!is_sink(sinks, c->sinks.items[i]))
+            return hd_error_set(err, HD_EINVAL,
+                                "%s: [alert %s]: sinks: \"%.*s\" is none of the sinks of [plugin alerts]",
+                                s->origin, s->name, (int)c->sinks.items[i].len, c->sinks.items[i].ptr);
+    return HD_OK;
+}
+
+static int32_t check_one(const struct hd_conf *conf, const struct hd_section *s,
+                         const struct hd_str_list *sinks, struct hd_error *err)
+{
     struct hd_error inner = HD_ERROR_INIT;
     struct al_budget none = {0};
     struct al_rule r;
@@ -154,15 +184,10 @@ static int32_t check_one(const struct hd_conf *conf, const struct hd_section *s,
     if (strlen(s->name) >= HD_EVENT_NAME)
         return hd_error_set(err, HD_EINVAL, "%s: the rule's name is longer than %d bytes", s->origin,
                             HD_EVENT_NAME - 1);
-    for (uint64_t i = 0; i < c->inhibited_by.count; i++)
-        if (!names_rule(conf, c->inhibited_by.items[i]))
-            return hd_error_set(err, HD_EINVAL, "%s: [alert %s]: inhibited_by: there is no [alert %.*s]",
-                                s->origin, s->name, (int)c->inhibited_by.items[i].len,
-                                c->inhibited_by.items[i].ptr);
-    return HD_OK;
+    return check_names(conf, s, sinks, err);
 }
 
-int32_t al_rules_check(const struct hd_conf *conf, struct hd_error *err)
+int32_t al_rules_check(const struct hd_conf *conf, const struct hd_str_list *sinks, struct hd_error *err)
 {
     uint32_t count = 0;
     int32_t code = HD_OK;
@@ -170,7 +195,7 @@ int32_t al_rules_check(const struct hd_conf *conf, struct hd_error *err)
     for (uint32_t i = 0; i < conf->section_count && !code; i++) {
         if (strcmp(conf->sections[i].kind, "alert") != 0)
             continue;
-        code = check_one(conf, &conf->sections[i], err);
+        code = check_one(conf, &conf->sections[i], sinks, err);
         if (!code && ++count > AL_RULES_MAX)
             code = hd_error_set(err, HD_EINVAL, "%s: more than %d rules", conf->sections[i].origin,
                                 AL_RULES_MAX);

@@ -57,8 +57,9 @@ struct al_finding {
     int clear;  /* of the clear level */
 };
 
-/* Checks all sections of the kind "alert", and that names in them name rules. HD_OK, or what is wrong. */
-int32_t al_rules_check(const struct hd_conf *conf, struct hd_error *err);
+/* Checks all sections of the kind "alert", and that names in them name rules and `sinks`. HD_OK, or what is
+ * wrong. */
+int32_t al_rules_check(const struct hd_conf *conf, const struct hd_str_list *sinks, struct hd_error *err);
 
 /* A rule from its section, which passed the check. HD_OK; HD_ENOMEM. */
 int32_t al_rule_init(struct al_rule *r, const struct hd_section *s, struct hd_error *err);

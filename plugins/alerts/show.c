@@ -254,11 +254,19 @@ static uint64_t duration(const char *s)
     return 0;
 }
 
-static void join(char *out, size_t room, const struct hd_str *word)
+/* 0: there is no room. */
+static int join(char out[MATCHERS_MAX], const struct hd_str *word)
 {
     size_t len = strlen(out);
 
-    snprintf(out + len, room - len, "%s%s", len ? " " : "", word->ptr);
+    return snprintf(out + len, MATCHERS_MAX - len, "%s%s", len ? " " : "", word->ptr) <
+           (int)(MATCHERS_MAX - len);
+}
+
+/* A word that was cut would silence more than was meant. */
+static int32_t too_long(struct hd_error *err)
+{
+    return hd_error_set(err, HD_EINVAL, "matchers and comment have at most %d bytes each", MATCHERS_MAX - 1);
 }
 
 /* MATCHER … FOR DURATION [COMMENT …] */
@@ -271,7 +279,8 @@ static int32_t silence(void *arg, const struct hd_call *call, struct hd_error *e
     uint32_t i = 0;
 
     while (i < call->arg_count && strcasecmp(call->args[i].ptr, "for") != 0)
-        join(matchers, sizeof(matchers), &call->args[i++]);
+        if (!join(matchers, &call->args[i++]))
+            return too_long(err);
     if (i + 1 < call->arg_count)
         ms = duration(call->args[i + 1].ptr);
     if (!ms)
@@ -280,7 +289,8 @@ static int32_t silence(void *arg, const struct hd_call *call, struct hd_error *e
     if (i < call->arg_count && strcasecmp(call->args[i].ptr, "comment") == 0)
         i++;
     while (i < call->arg_count)
-        join(comment, sizeof(comment), &call->args[i++]);
+        if (!join(comment, &call->args[i++]))
+            return too_long(err);
     id = al_silence_add(&self->engine, matchers, comment, call->user, al_now_ms() + ms, al_wall_us(), err);
     if (!id)
         return err->code;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD_MAX 256
+#define WORD_MAX 1000 /* a matcher as a whole has no more */
 
 /* The next word, split at its first =. 0: there is none. */
 static int next_word(const char **at, char name[WORD_MAX], char value[WORD_MAX])

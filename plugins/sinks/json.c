@@ -7,17 +7,34 @@
 #include <string.h>
 #include <time.h>
 
+/* Length of the character at s; 0: the bytes are none. jansson knows. */
+static size_t character(const char *s)
+{
+    for (size_t n = 1; n <= 4 && s[n - 1]; n++) {
+        json_t *one = json_stringn(s, n);
+
+        json_decref(one);
+        if (one)
+            return n;
+    }
+    return 0;
+}
+
 json_t *sink_json_text(const char *s)
 {
     json_t *text = json_string(s);
-    char *clean;
+    char *clean, *c;
 
     if (text)
         return text;
-    clean = strdup(s);
-    for (char *c = clean; c && *c; c++)
-        if (*c & 0x80)
+    clean = c = strdup(s);
+    while (c && *c) {
+        size_t n = character(c);
+
+        if (!n)
             *c = '?';
+        c += n ? n : 1;
+    }
     text = clean ? json_string(clean) : NULL;
     free(clean);
     return text;
@@ -91,11 +108,12 @@ json_t *sink_json_message(const struct hd_alert_message *m)
 
     for (uint32_t i = 0; alerts && i < m->alert_count; i++)
         json_array_append_new(alerts, alert(&m->alerts[i]));
-    o = json_pack("{s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:b, s:o, s:I, s:o}", "id", sink_json_text(m->id),
-                  "group", sink_json_text(m->group), "host", sink_json_text(m->host), "state", sink_state(m),
-                  "severity", sink_severity(m->severity), "title", sink_json_text(m->title), "text",
-                  sink_json_text(m->text), "firing", (int)m->firing, "test", (int)m->test, "time",
-                  time_text(m->time_us), "time_us", (json_int_t)m->time_us, "alerts", alerts);
+    o = json_pack("{s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:i, s:i, s:b, s:o, s:I, s:o}", "id",
+                  sink_json_text(m->id), "group", sink_json_text(m->group), "host", sink_json_text(m->host),
+                  "state", sink_state(m), "severity", sink_severity(m->severity), "title",
+                  sink_json_text(m->title), "text", sink_json_text(m->text), "firing", (int)m->firing, "open",
+                  (int)m->open, "test", (int)m->test, "time", time_text(m->time_us), "time_us",
+                  (json_int_t)m->time_us, "alerts", alerts);
     if (o)
         add_figures(o, m->json);
     return o;

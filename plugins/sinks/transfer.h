@@ -9,8 +9,8 @@
 
 struct transfer {
     CURL *curl;
-    long status;      /* of the answer: HTTP's or SMTP's; 0: there was none */
-    char answer[160]; /* how it begins, in one line */
+    long status;       /* of the answer: HTTP's or SMTP's; 0: there was none */
+    char answer[2000]; /* how it begins, in one line */
     char problem[CURL_ERROR_SIZE];
     size_t answer_len;
     const volatile int32_t *stop;

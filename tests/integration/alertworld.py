@@ -5,7 +5,7 @@ import http.server
 import json
 import threading
 
-from harness import wait_for
+from harness import equal, merge, wait_for
 
 FAST = {
     "enabled": "yes",
@@ -62,3 +62,22 @@ class Receiver(contextlib.AbstractContextManager):
     def wait(self, count, timeout=20):
         wait_for(lambda: len(self.requests) >= count, timeout, "%d messages" % count)
         return self.messages()
+
+
+ONE = {"alert one": {"expr": "1", "above": "0", "for": "0s", "clear_for": "0s", "severity": "page", "summary": "so it is: {value} > {threshold}"}}
+
+
+def config(sinks, sections, **changes):
+    """Sections as {"webhook a": {...}}; the plugins of `sinks` are enabled."""
+    plugins = {"plugin alert-" + name: {"enabled": "yes"} for name in sinks.split(", ")}
+    return {"plugin alerts": {**FAST, "sinks": sinks, **changes}, **plugins, **sections, **ONE}
+
+
+def sinks(host):
+    return {s["target"]: s for s in host.console("SHOW ALERT SINKS")}
+
+
+def over(host):
+    """The same configuration without the alert's cause."""
+    host.configure(merge(host.config, {"alert one": {"expr": "0"}}))
+    equal(host.control("reload").returncode, 0)

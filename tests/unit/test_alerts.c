@@ -43,7 +43,8 @@ struct world {
     int64_t wall_jump_us;
     /* What was told. */
     uint32_t messages, repeats, raised, cleared, last_firing, last_resolved;
-    char last_group[256], last_summary[256];
+    uint32_t last_open;
+    char last_group[256], last_summary[256], last_sinks[64];
 };
 
 static int32_t read_series(void *arg, const char *name, int with_bins,
@@ -88,15 +89,20 @@ static void on_message(void *arg, const struct al_group *g, struct al_alert *con
         w->last_firing += alerts[i]->state == AL_FIRING;
         w->last_resolved += alerts[i]->state == AL_RESOLVED;
     }
+    w->last_open = g->open;
     snprintf(w->last_group, sizeof(w->last_group), "%s", g->title);
+    snprintf(w->last_sinks, sizeof(w->last_sinks), "%s", g->sinks);
     snprintf(w->last_summary, sizeof(w->last_summary), "%s", count ? alerts[0]->summary : "");
 }
+
+static struct hd_str sink_names[] = {{"log", 3}, {"webhook", 7}};
+static const struct hd_str_list sinks = {sink_names, 2};
 
 static void read_conf(struct check_conf *c, const char *ini)
 {
     struct hd_error err = HD_ERROR_INIT;
 
-    if (check_conf_read(c, &howdah_plugin, ini, &err) || al_rules_check(&c->conf, &err))
+    if (check_conf_read(c, &howdah_plugin, ini, &err) || al_rules_check(&c->conf, &sinks, &err))
         printf("# %s\n", err.text);
     CU_ASSERT_EQUAL_FATAL(err.code, HD_OK);
 }
@@ -312,6 +318,33 @@ static void test_labels(void)
 }
 
 /* A window's quantile and share are those of what came within it, not of all that was ever seen. */
+/* As SHOW METRICS writes them, so that receivers and the state file can take them. */
+static void test_label_bytes(void)
+{
+    static const char *const cases[][2] = {
+        {"plain", "plain"},
+        {"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"},
+        {"a\xff\xc3", "a\\xff\\xc3"},
+        {"\xc0\xaf", "\\xc0\\xaf"},
+        {"\xe0\x80\xaf", "\\xe0\\x80\\xaf"},
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},
+        {"\xf4\x90\x80\x80z", "\\xf4\\x90\\x80\\x80z"},
+        {"\xe2\x82", "\\xe2\\x82"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct hd_label given[] = {{"v", cases[i][0]}, {"w", "end"}};
+        struct al_labels *l = al_labels_new(given, 2), *again = l ? al_labels_copy(l) : NULL;
+
+        CU_ASSERT_PTR_NOT_NULL_FATAL(again);
+        CU_ASSERT_STRING_EQUAL(al_labels_get(l, "v"), cases[i][1]);
+        CU_ASSERT_STRING_EQUAL(al_labels_get(l, "w"), "end");
+        CU_ASSERT(al_labels_equal(l, again));
+        free(l);
+        free(again);
+    }
+}
+
 static void test_windows(void)
 {
     struct world w;
@@ -674,6 +707,80 @@ static void test_reload(void)
     end(&w);
 }
 
+/* Whom the next one is told to is what the rule says then; an end goes where its beginning went. */
+static void test_reload_sinks(void)
+{
+    static const char *const rule[] = {
+        "[plugin alerts]\n[alert a]\nexpr = g\nabove = 1\nfor = 0s\nclear_for = 0s\nsinks = log\n",
+        "[plugin alerts]\n[alert a]\nexpr = g\nabove = 1\nfor = 0s\nclear_for = 0s\nsinks = webhook\n"};
+    struct check_conf c;
+    struct world w;
+
+    begin(&w, rule[0]);
+    gauge(&w, "g")->number = 2;
+    run(&w, MINUTE, 10000);
+    CU_ASSERT_STRING_EQUAL(w.last_sinks, "log");
+    reload(&w, &c, rule[1]);
+    w.series[0].number = 0;
+    run(&w, 10 * MINUTE, 10000);
+    CU_ASSERT_EQUAL(w.messages, 2);
+    CU_ASSERT_STRING_EQUAL(w.last_sinks, "log");
+    w.series[0].number = 2;
+    run(&w, 20 * MINUTE, 10000);
+    CU_ASSERT_EQUAL(w.messages, 3);
+    CU_ASSERT_STRING_EQUAL(w.last_sinks, "webhook");
+    end(&w);
+}
+
+/* What fires silently, or is about to fire again, keeps an incident open until its own end. */
+static void test_open(void)
+{
+    struct world w;
+
+    begin(&w, "[plugin alerts]\n[alert a]\nexpr = g\nabove = 1\nfor = 0s\nclear_for = 0s\n");
+    w.e.policy.group_interval = 0;
+    add(&w, HD_METRIC_GAUGE, "g", "n", "x")->number = 2;
+    add(&w, HD_METRIC_GAUGE, "g", "n", "y")->number = 2;
+    run(&w, MINUTE, 10000);
+    CU_ASSERT_EQUAL(w.last_open, 2);
+    al_silence_add(&w.e, "n=x", "", (struct hd_str){"", 0}, START + w.ms + HOUR, 0, NULL);
+    w.series[1].number = 0;
+    run(&w, MINUTE, 10000);
+    CU_ASSERT_EQUAL(w.messages, 2);
+    CU_ASSERT_EQUAL(w.last_firing, 0);
+    CU_ASSERT_EQUAL(w.last_resolved, 1);
+    CU_ASSERT_EQUAL(w.last_open, 1);
+    w.series[0].number = 0;
+    run(&w, MINUTE, 10000);
+    CU_ASSERT_EQUAL(w.messages, 3);
+    CU_ASSERT_EQUAL(w.last_open, 0);
+    end(&w);
+}
+
+/* An end that waits for its turn is told, though the metric goes while the alert is pending again. */
+static void test_end_of_gone(void)
+{
+    struct world w;
+
+    begin(&w, "[plugin alerts]\n[alert a]\nexpr = g\nabove = 1\nfor = 1m\nclear_for = 0s\n");
+    w.e.policy.group_interval = 20 * MINUTE;
+    gauge(&w, "g")->number = 2;
+    run(&w, 2 * MINUTE, 10000);
+    CU_ASSERT_EQUAL(w.messages, 1);
+    w.series[0].number = 0;
+    run(&w, MINUTE, 10000);
+    CU_ASSERT_EQUAL(w.cleared, 1);
+    w.series[0].number = 2;
+    step(&w, 10000);
+    CU_ASSERT_EQUAL(state(&w), AL_PENDING);
+    w.series[0].gone = 1;
+    run(&w, 2 * HOUR, MINUTE);
+    CU_ASSERT_EQUAL(w.messages, 2);
+    CU_ASSERT_EQUAL(w.last_resolved, 1);
+    CU_ASSERT_EQUAL(w.e.alert_count, 0);
+    end(&w);
+}
+
 static const char *refused(const char *rule)
 {
     static struct hd_error err;
@@ -683,7 +790,7 @@ static const char *refused(const char *rule)
     err = (struct hd_error)HD_ERROR_INIT;
     snprintf(ini, sizeof(ini), "[plugin alerts]\n[alert a]\n%s", rule);
     if (!check_conf_read(&c, &howdah_plugin, ini, &err))
-        al_rules_check(&c.conf, &err);
+        al_rules_check(&c.conf, &sinks, &err);
     check_conf_free(&c);
     return err.text;
 }
@@ -702,6 +809,8 @@ static void test_checks(void)
         {"expr = g\ntype = burn\nlong_window = 1m\n", "longer than window"},
         {"expr = g\ntype = burn\nabove = 1\n", "are for type = threshold"},
         {"expr = g\nabove = 1\ninhibited_by = b\n", "there is no [alert b]"},
+        {"expr = g\nabove = 1\nsinks = log, webook:team\n", "\"webook:team\" is none of the sinks"},
+        {"expr = g > 1\nabove = 1\n", "an expression does not: at \"> 1\""},
     };
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
@@ -710,6 +819,7 @@ static void test_checks(void)
         CU_ASSERT_PTR_NOT_NULL(strstr(refused(all[i][0]), all[i][1]));
     }
     CU_ASSERT_STRING_EQUAL(refused("expr = g\nabove = 1\n"), "");
+    CU_ASSERT_STRING_EQUAL(refused("expr = g\nabove = 1\nsinks = log, webhook:team\n"), "");
 }
 
 /* --- burn rates ------------------------------------------------------------------------------------------
@@ -880,5 +990,7 @@ UNIT_MAIN("alerts", {"expressions", test_parser}, {"values", test_values}, {"lab
           {"no data", test_no_data}, {"repeat", test_repeat}, {"flaps", test_flaps}, {"groups", test_groups},
           {"inhibition", test_inhibition}, {"silences", test_silences},
           {"wall clock jumps", test_wall_clock_jumps}, {"bounds", test_bounds}, {"reload", test_reload},
+          {"other sinks", test_reload_sinks}, {"open incidents", test_open},
+          {"an end of what is gone", test_end_of_gone}, {"labels that are no UTF-8", test_label_bytes},
           {"checks", test_checks}, {"burn rates", test_burn}, {"anomalies", test_anomaly},
           {"past weeks", test_past_weeks})

@@ -58,6 +58,9 @@ struct hd_alert_message {
     const char *body; /* the text at length */
     const char *page; /* the same as one page of HTML that needs nothing else */
     const char *json; /* its figures, a JSON object */
+    uint32_t open;    /* alerts of the group that were told of and whose end was not, those of this message
+                         among them: an incident is over with 0, not with firing = 0, for some may be silenced */
+    uint32_t reserved;
 };
 
 /* Capability "howdah.alert-sink/1". `self` is the plugin's instance. Since ABI 0.1. */

@@ -1,0 +1,146 @@
+"""
+Receivers of alerts as they are out there: some repeat what they were sent, strip encryption, or refuse one of many; and
+names in alerts that are markup, markers or no text at all.
+"""
+
+import contextlib
+import http.server
+import json
+import threading
+
+from alertworld import Receiver, config, over, sinks
+from harness import Host, Postgres, equal, main, make_certificates, merge, temp_dir, test, wait_for
+from mailserver import Mailbox, mail_server
+
+pg = Postgres()
+
+
+@contextlib.contextmanager
+def echoing():
+    """An HTTP server that says where it was looked for what it has not, as frameworks do."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(404)
+            self.end_headers()
+            team = self.path.split("/")[2:3]
+            self.wfile.write(("Cannot POST %s, no team %s" % (self.path, team)).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@test("what a receiver repeats of its address is not shown, and neither is a proxy's password")
+def echoes():
+    with echoing() as port:
+        url = "http://127.0.0.1:%d/services/T0KENTEAM99/S3CRETPART0123456789?key=QUERYKEY77" % port
+        proxied = {"url": "http://receiver.invalid/x", "proxy": "http://me:PR0XYPASS@127.0.0.1:%d" % port}
+        with Host(pg, config("webhook", {"webhook a": {"url": url}, "webhook b": proxied})) as host:
+            for name in ("webhook:a", "webhook:b"):
+                wait_for(lambda name=name: sinks(host)[name]["dead"] == 1, what="it is given up")
+            reason = sinks(host)["webhook:a"]["reason"]
+            assert reason.startswith("HTTP status 404: Cannot POST /***"), reason
+            shown = json.dumps(host.console("SHOW ALERT SINKS") + host.console("SHOW CONFIG"), default=str)
+            shown += host.log_text() + host.run("--dump-config").stdout
+            for secret in ("T0KENTEAM99", "S3CRETPART", "QUERYKEY77", "PR0XYPASS"):
+                assert secret not in shown, secret
+
+
+@test("Slack is sent no markup by names, and all are sent text, whatever databases are called")
+def names():
+    nasty = '<!channel> & <https://example.org|"click">\\'
+    with pg.connect() as c:
+        c.execute('CREATE DATABASE "%s"' % nasty.replace('"', '""'))
+    kinds = ("generic", "slack", "mattermost", "teams")
+    with contextlib.ExitStack() as stack:
+        hooks = {kind: stack.enter_context(Receiver()) for kind in kinds}
+        sections = {"webhook " + kind: {"url": hooks[kind].url, "format": kind} for kind in kinds}
+        rule = {"alert one": {"expr": 'howdah_statements_total{database="<*"}', "group_by": "database", "summary": "{database}"}}
+        conf = merge(config("webhook", sections), {**rule, "plugin statements": {}, "database *": {}})
+        host = stack.enter_context(Host(pg, conf))
+        with host.connect(dbname=nasty) as c:
+            c.execute("SELECT 1")
+        (generic,), (slack,), _, _ = (hooks[kind].wait(1) for kind in kinds)
+        assert nasty in generic["title"] and generic["alerts"][0]["summary"] == nasty, generic
+        equal(generic["alerts"][0]["labels"]["database"], nasty)
+        for text in (slack["text"], slack["attachments"][0]["text"], slack["attachments"][0]["fallback"]):
+            assert "<" not in text and '&lt;!channel&gt; &amp; &lt;https://example.org|"click"&gt;\\' in text, text
+
+
+@test("an incident at PagerDuty stays open while one of its alerts fires silently")
+def incident():
+    rule = {"alert one": {"expr": "howdah_pool_busy", "above": "0.5", "summary": "{database}"}}
+    with pg.connect() as c:
+        c.execute("CREATE DATABASE two")
+    with Receiver() as hook:
+        section = {"webhook p": {"url": hook.url, "format": "pagerduty", "key": "k"}}
+        conf = merge(config("webhook", section), {**rule, "database *": {}})
+        with Host(pg, conf) as host, host.connect() as one, host.connect(dbname="two") as two:
+            for c in (one, two):
+                c.execute("BEGIN")
+            wait_for(lambda: [a["told"] for a in host.console("SHOW ALERTS")] == [True, True], what="both are told")
+            begun = len(hook.messages())
+            host.console("SILENCE database=shop FOR 1h")
+            two.execute("COMMIT")
+            wait_for(lambda: len(hook.messages()) == begun + 1, what="the end of one")
+            one.execute("COMMIT")
+            pages = hook.wait(begun + 2)
+            equal([p["event_action"] for p in pages], ["trigger"] * (begun + 1) + ["resolve"])
+            equal(len({p["dedup_key"] for p in pages}), 1)
+            assert "not over" in pages[begun]["payload"]["custom_details"]["alerts"], pages[begun]
+
+
+@test("mail: without STARTTLS nothing is sent; one recipient that is refused keeps no other from it")
+def mails():
+    certificates = make_certificates(temp_dir())
+    box, plain = Mailbox(), Mailbox()
+    box.refuse, box.refused = "550 nobody here", {"gone@example.org"}
+    with mail_server(certificates, box) as server, mail_server(certificates, plain, tls=False) as stripped:
+        base = {"ca_file": certificates + "/ca.crt", "from": "h@example.org"}
+        sections = {
+            "smtp some": {**base, "server": server, "to": "gone@example.org, here@example.org"},
+            "smtp none": {**base, "server": server, "to": "gone@example.org"},
+            "smtp stripped": {**base, "server": stripped, "to": "here@example.org"},
+        }
+        with Host(pg, config("smtp", sections)) as host:
+            wait_for(lambda: sinks(host)["smtp:some"]["sent"] == 1, what="it is sent")
+            wait_for(lambda: sinks(host)["smtp:none"]["dead"] == 1, what="it is given up")
+            wait_for(lambda: sinks(host)["smtp:stripped"]["retries"] >= 2, what="it is tried again")
+            equal([envelope.rcpt_tos for envelope, *_ in box.mails], [["here@example.org"]])
+            equal((plain.mails, sinks(host)["smtp:stripped"]["sent"]), ([], 0))
+            assert "STARTTLS" in sinks(host)["smtp:stripped"]["reason"], sinks(host)
+
+
+@test("a rule's sink that is none is refused, and a target that is none told of when the host starts and reloads")
+def typing_errors():
+    with Receiver() as hook:
+        conf = config("webhook", {"webhook team": {"url": hook.url}})
+        with Host(pg, merge(conf, {"alert one": {"sinks": "webhook:taem"}})) as host:
+            host.wait_log('level=warning msg="a rule\'s alerts go to a target that is not there" .*rule=one target=webhook:taem')
+            host.configure(merge(host.config, {"alert one": {"sinks": "webook:team"}}))
+            result = host.control("reload")
+            assert result.returncode and 'sinks: "webook:team" is none of the sinks' in result.stderr, result.stderr
+            before = len(host.log_text())
+            host.configure(merge(host.config, {"alert one": {"sinks": "webhook:team, webhook:gone"}}))
+            equal(host.control("reload").returncode, 0)
+            host.wait_log("target=webhook:gone", after=before)
+
+
+@test("a silence that is too long is refused, not cut: it would silence more")
+def long_silence():
+    with Receiver() as hook, Host(pg, config("webhook", {"webhook team": {"url": hook.url}})) as host:
+        result = host.control("silence", "rule=" + "x" * 990, "node=this-one-alone", "FOR", "1h")
+        assert result.returncode and "at most 999 bytes" in result.stderr, result.stderr
+        equal(host.console("SHOW SILENCES"), [])
+
+
+main()
