@@ -147,25 +147,41 @@ static const char *title_of(unsigned status)
     return text ? text : "Error";
 }
 
+/* A person, before a browser that shows JSON badly? */
+static int is_for_people(const struct http_request *rq)
+{
+    const char *accept = hd_http_header(rq, MHD_HTTP_HEADER_ACCEPT);
+
+    return accept && strstr(accept, "text/") && !strstr(accept, "json");
+}
+
+static void put_problem(struct hd_strbuf *body, unsigned status, const char *detail)
+{
+    json_t *j = json_pack("{s:s, s:s, s:i, s:o}", "type", "about:blank", "title", title_of(status), "status",
+                          (int)status, "detail", hd_render_text(detail, strlen(detail)));
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+
+    json_decref(j);
+    hd_strbuf_puts(body, text ? text : "{}");
+    hd_strbuf_putc(body, '\n');
+    free(text); /* jansson's */
+}
+
 void hd_http_problem(struct http_request *rq, unsigned status, const char *fmt, ...)
 {
     char detail[DETAIL_BYTES];
     struct hd_strbuf body = HD_STRBUF_INIT;
-    json_t *j;
-    char *text;
+    int plain = is_for_people(rq);
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(detail, sizeof(detail), fmt, ap);
     va_end(ap);
-    j = json_pack("{s:s, s:s, s:i, s:o}", "type", "about:blank", "title", title_of(status), "status",
-                  (int)status, "detail", hd_render_text(detail, strlen(detail)));
-    text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    hd_strbuf_puts(&body, text ? text : "{}");
-    hd_strbuf_putc(&body, '\n');
-    free(text); /* jansson's */
-    hd_http_answer(rq, status, "application/problem+json", &body);
+    if (plain)
+        hd_strbuf_printf(&body, "%u %s\n\n%s\n", status, title_of(status), detail);
+    else
+        put_problem(&body, status, detail);
+    hd_http_answer(rq, status, plain ? "text/plain; charset=utf-8" : "application/problem+json", &body);
 }
 
 void hd_http_json(struct http_request *rq, unsigned status, json_t *j)

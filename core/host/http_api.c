@@ -9,6 +9,7 @@
 #include "host/render.h"
 #include "host/runtime.h"
 #include "plug/commands.h"
+#include "plug/plugins.h"
 
 #include <ctype.h>
 #include <jansson.h>
@@ -39,16 +40,24 @@ int hd_http_command_name(const char *path, char *out, size_t cap)
     return n > 0;
 }
 
-/* "SHOW POOLS" of "POOLS", or the command of that very name. */
+/* "SHOW POOLS" of "POOLS", or the command of that very name; HD_ENOENT, or HD_PENDING where its plugin does
+ * not run, which has been answered. */
 static int find(struct http_request *rq, const char *path, struct hd_command_info *out)
 {
     const struct hd_commands *all = rq->engine->http->rt->parts.commands;
     char name[HD_HTTP_COMMAND], show[HD_HTTP_COMMAND + 8];
+    const char *gone;
 
     if (!hd_http_command_name(path, name, sizeof(name)))
         return HD_ENOENT;
     snprintf(show, sizeof(show), "SHOW %s", name);
-    return hd_commands_get(all, show, out) ? hd_commands_get(all, name, out) : HD_OK;
+    if (!hd_commands_get(all, show, out) || !hd_commands_get(all, name, out)) {
+        const char *plugin = hd_plugins_owner(rq->engine->http->rt->parts.plugins, out->owner);
+
+        return hd_http_is_down(rq, plugin, 1) ? HD_PENDING : HD_OK;
+    }
+    gone = hd_commands_gone(all, show);
+    return hd_http_is_down(rq, gone ? gone : hd_commands_gone(all, name), 1) ? HD_PENDING : HD_ENOENT;
 }
 
 /* --- arguments ------------------------------------------------------------------------------------------
@@ -304,7 +313,10 @@ void hd_http_api(struct http_request *rq)
     struct hd_strbuf line = HD_STRBUF_INIT;
     int n;
 
-    if (find(rq, rq->path + strlen(HD_HTTP_API), &cmd)) {
+    n = find(rq, rq->path + strlen(HD_HTTP_API), &cmd);
+    if (n == HD_PENDING)
+        return;
+    if (n) {
         hd_http_problem(rq, MHD_HTTP_NOT_FOUND,
                         "there is no command at %.200s; " HD_HTTP_API "openapi.json lists them", rq->path);
         return;

@@ -1,5 +1,6 @@
 /*
- * Pages of plugins: "howdah.http/1".
+ * Pages of plugins: "howdah.http/1". Those of a plugin that has stopped are remembered, so that whoever asks
+ * for one hears that.
  *
  * What a plugin has of a request is an object of its own, which lives until the plugin has answered or has
  * stopped, whatever becomes of the request. All that a plugin may still answer stand in one process-wide
@@ -23,6 +24,7 @@
 #include <string.h>
 
 #define PAGES_MAX      256
+#define PLUGIN_MOST    63
 #define PATH_MOST      200
 #define PARAMETERS_MAX 64
 #define ANSWER_NS      60000000000u
@@ -35,7 +37,8 @@
 
 struct http_page {
     struct hd_list node;
-    hd_host *owner;
+    hd_host *owner;               /* NULL: the plugin has stopped */
+    char plugin[PLUGIN_MOST + 1]; /* its id */
     char path[PATH_MOST + 1];
     size_t len;
     uint32_t flags;
@@ -278,12 +281,23 @@ static void ask(struct hd_http_request *given, const struct http_page *page)
     refuse(given, code, err.text[0] ? err.text : hd_code_name(code));
 }
 
+/* What everybody may read says nothing of the host, where others need a token. */
+static int may_say_why(const struct http_request *rq, const struct http_page *page)
+{
+    return !(page->flags & HD_HTTP_OPEN) || !rq->engine->conf->token;
+}
+
 void hd_http_page(struct http_request *rq)
 {
     /* The page may have gone since. */
     const struct http_page *page = hd_http_page_find(rq->engine->http, rq->path);
-    struct hd_http_request *given = page ? hd_calloc(1, sizeof(*given)) : NULL;
+    struct hd_http_request *given;
 
+    if (page && hd_http_is_down(rq, page->plugin, may_say_why(rq, page)))
+        return;
+    if (page && !page->owner)
+        page = NULL;
+    given = page ? hd_calloc(1, sizeof(*given)) : NULL;
     if (!given) {
         hd_http_problem(rq, page ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_NOT_FOUND,
                         page ? "no memory" : "there is nothing here any more");
@@ -340,6 +354,34 @@ int hd_http_page_is_open(const struct hd_http *h, const char *path)
     return p && p->flags & HD_HTTP_OPEN;
 }
 
+static void drop_page(struct http_page *p)
+{
+    hd_list_remove(&p->node);
+    hd_free(p);
+}
+
+/* Makes room for a page at the path, where one was that is gone; or where too many are. */
+static void forget_gone(struct hd_http *h, const char *path)
+{
+    struct http_page *oldest = NULL;
+    uint32_t n = 0;
+
+    HD_LIST_EACH(at, &h->pages)
+    {
+        struct http_page *p = HD_LIST_ITEM(at, struct http_page, node);
+
+        n += !p->owner;
+        if (!p->owner && !strcmp(p->path, path)) {
+            drop_page(p);
+            return;
+        }
+        if (!p->owner && !oldest)
+            oldest = p;
+    }
+    if (n >= PAGES_MAX)
+        drop_page(oldest);
+}
+
 static int check_path(const struct hd_http *h, const char *path, struct hd_error *err)
 {
     uint32_t n = 0;
@@ -349,10 +391,11 @@ static int check_path(const struct hd_http *h, const char *path, struct hd_error
                        path ? path : "");
     HD_LIST_EACH(at, &h->pages)
     {
-        n++;
-        if (!strcmp(HD_LIST_ITEM(at, struct http_page, node)->path, path))
-            return hd_fail(err, HD_EEXIST, "%s is answered by plugin %s already", path,
-                           hd_host_id(HD_LIST_ITEM(at, struct http_page, node)->owner));
+        const struct http_page *p = HD_LIST_ITEM(at, struct http_page, node);
+
+        n += !!p->owner;
+        if (p->owner && !strcmp(p->path, path))
+            return hd_fail(err, HD_EEXIST, "%s is answered by plugin %s already", path, p->plugin);
     }
     return n < PAGES_MAX ? HD_OK : hd_fail(err, HD_EFULL, "there are %d pages already", PAGES_MAX);
 }
@@ -392,8 +435,8 @@ static void on_gone(hd_host *host)
 
         if (p->owner != host)
             continue;
-        hd_list_remove(n);
-        hd_free(p);
+        p->owner = NULL;
+        p->fn = NULL;
     }
     give_up(host);
     hd_http_streams_end(served, host, NULL);
@@ -414,7 +457,9 @@ static int32_t service_serve(hd_host *host, const char *path, uint32_t flags,
         hd_free(p);
         return hd_fail(err, HD_ENOMEM, "no memory for the page %s", path);
     }
+    forget_gone(served, path);
     p->owner = host;
+    snprintf(p->plugin, sizeof(p->plugin), "%s", hd_host_id(host));
     p->len = strlen(path);
     memcpy(p->path, path, p->len);
     p->flags = flags;

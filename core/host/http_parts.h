@@ -183,7 +183,7 @@ void hd_http_answer(struct http_request *rq, unsigned status, const char *type, 
 struct MHD_Response *hd_http_response(struct hd_http *h, struct hd_strbuf *body);
 /* Do too many answers wait to be read for one of so many bytes? Then that has been answered. */
 int hd_http_is_full(struct http_request *rq, size_t len);
-/* RFC 9457's problem details. */
+/* RFC 9457's problem details; lines of text for whoever accepts text and not JSON. */
 void hd_http_problem(struct http_request *rq, unsigned status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Answers with the JSON; takes it. NULL: there was no memory. */
@@ -191,6 +191,11 @@ void hd_http_json(struct http_request *rq, unsigned status, json_t *j);
 /* Answers with what was made; takes it. NULL: there was no memory. */
 void hd_http_send(struct http_request *rq, unsigned status, struct MHD_Response *r);
 void hd_http_set_header(struct http_request *rq, const char *name, const char *value);
+
+/* --- http_down.c --- */
+
+/* Does the plugin not run, or is it quarantined? Then that has been answered. NULL: no. */
+int hd_http_is_down(struct http_request *rq, const char *plugin, int may_say_why);
 
 /* --- http_auth.c --- */
 

@@ -124,6 +124,7 @@ int hd_commands_add(struct hd_commands *c, const void *owner, const char *name, 
     cmd->arg = arg;
     cmd->next = *at;
     *at = cmd;
+    hd_commands_note_back(c, name);
     return HD_OK;
 }
 
@@ -486,7 +487,7 @@ void hd_commands_drop_loop(struct hd_commands *c, const struct hd_loop *loop)
     take_over(HD_LIST_ITEM(n, struct hd_command_call, node), loop);
 }
 
-void hd_commands_drop_owner(struct hd_commands *c, const void *owner)
+void hd_commands_drop_owner(struct hd_commands *c, const void *owner, const char *plugin)
 {
     for (struct hd_command **at = &c->first; *at;) {
         struct hd_command *cmd = *at;
@@ -496,6 +497,8 @@ void hd_commands_drop_owner(struct hd_commands *c, const void *owner)
             continue;
         }
         *at = cmd->next;
+        if (plugin)
+            hd_commands_note_gone(c, cmd->name, plugin);
         free_command(cmd);
     }
     if (owner)
@@ -556,6 +559,7 @@ void hd_commands_free(struct hd_commands *c)
         free_command(c->first);
         c->first = next;
     }
+    hd_commands_forget_gone(c);
     hd_loop_timer_close(&c->sweep, on_sweep_closed);
 }
 
@@ -567,6 +571,7 @@ struct hd_commands *hd_commands_new(struct hd_loop *control)
         return NULL;
     c->control = control;
     hd_list_init(&c->calls);
+    hd_list_init(&c->gone);
     hd_loop_timer_init(control, &c->sweep, on_sweep);
     if (add_help(c, NULL)) {
         hd_commands_free(c);

@@ -33,7 +33,7 @@ int hd_commands_add(struct hd_commands *c, const void *owner, const char *name, 
                     const char *doc, uint32_t flags, hd_command_fn *fn, void *arg, struct hd_error *err);
 /* Takes an owner's commands away; its calls that are under way end with HD_ECANCELLED, and what it finishes
  * later is dropped. [control] */
-void hd_commands_drop_owner(struct hd_commands *c, const void *owner);
+void hd_commands_drop_owner(struct hd_commands *c, const void *owner, const char *plugin);
 
 /* One command; borrowed for the call. */
 struct hd_command_info {
@@ -41,6 +41,7 @@ struct hd_command_info {
     const char *usage; /* empty: it takes no arguments */
     const char *doc;
     uint32_t flags; /* HD_CMDF_… */
+    const void *owner;
 };
 
 /* All commands, by name. [control] */
@@ -48,6 +49,8 @@ void hd_commands_each(const struct hd_commands *c, void (*fn)(void *arg, const s
                       void *arg);
 /* The command of exactly that name; 0, or HD_ENOENT. [control] */
 int hd_commands_get(const struct hd_commands *c, const char *name, struct hd_command_info *out);
+/* The plugin that had a command of that name when it ran; NULL: none. Borrowed for the turn. [control] */
+const char *hd_commands_gone(const struct hd_commands *c, const char *name);
 
 /* How a call ended. `name` is the command's ("SHOW POOLS"), empty where none was found. The result and the
  * error are valid during the callback; the result is NULL when code is not HD_OK. An empty line is HD_OK with

@@ -45,7 +45,7 @@ const struct hd_command *hd_command_find(const struct hd_commands *c, const stru
 static struct hd_command_info describe(const struct hd_command *cmd)
 {
     return (struct hd_command_info){
-        .name = cmd->name, .usage = cmd->usage, .doc = cmd->doc, .flags = cmd->flags};
+        .name = cmd->name, .usage = cmd->usage, .doc = cmd->doc, .flags = cmd->flags, .owner = cmd->owner};
 }
 
 void hd_commands_each(const struct hd_commands *c, void (*fn)(void *arg, const struct hd_command_info *info),
@@ -102,13 +102,27 @@ static void list_longer(const struct hd_commands *c, const char *typed, struct h
     }
 }
 
+/* The plugin that had the command when it ran, of which `name` is made; NULL: none. */
+static const char *stopped(const struct hd_commands *c, const struct hd_words *w, char *name)
+{
+    const char *plugin = NULL;
+
+    for (size_t n = w->count < HD_COMMAND_WORDS ? w->count : HD_COMMAND_WORDS; n && !plugin; n--)
+        plugin = join_words(w, n, name) ? hd_commands_gone(c, name) : NULL;
+    return plugin;
+}
+
 int hd_command_refuse_unknown(const struct hd_commands *c, const struct hd_words *w, struct hd_error *err)
 {
     struct hd_strbuf more = HD_STRBUF_INIT;
-    const char *nearest = suggestion(c, w);
+    const char *nearest = suggestion(c, w), *plugin;
     char typed[HD_COMMAND_BYTES];
     size_t words = w->count < HD_COMMAND_WORDS ? w->count : HD_COMMAND_WORDS;
 
+    plugin = stopped(c, w, typed);
+    if (plugin)
+        return hd_fail(err, HD_ENOENT, "%s is of the plugin %s, which does not run; SHOW PLUGINS says why",
+                       typed, plugin);
     while (words && !join_words(w, words, typed))
         words--;
     if (!words)

@@ -1,6 +1,6 @@
 /*
- * The inside of the command registry, which commands.c (calls) and commands_find.c (which command a line
- * means) share. [control]
+ * The inside of the command registry, which commands.c (calls), commands_find.c (which command a line
+ * means) and commands_gone.c (those that there were) share. [control]
  */
 #ifndef HD_PLUG_COMMANDS_PARTS_H
 #define HD_PLUG_COMMANDS_PARTS_H
@@ -25,7 +25,9 @@ struct hd_command {
 
 struct hd_commands {
     struct hd_loop *control;
-    struct hd_command *first;   /* by name */
+    struct hd_command *first; /* by name */
+    struct hd_list gone;      /* of plugins that have stopped */
+    uint32_t gone_count;
     struct hd_list calls;       /* under way: asked and not answered */
     struct hd_loop_timer sweep; /* runs while calls are under way */
     int sweeping;
@@ -41,5 +43,10 @@ int hd_command_refuse_arguments(const struct hd_command *cmd, const struct hd_wo
  * `whole`: all of the line could be taken apart. HD_OK or HD_ENOMEM. */
 int hd_command_take_rest(size_t name, const char *line, size_t len, int whole, struct hd_words *w,
                          struct hd_arena *arena, struct hd_error *err);
+
+/* A plugin that stopped had a command of that name; and there is one of that name again. */
+void hd_commands_note_gone(struct hd_commands *c, const char *name, const char *plugin);
+void hd_commands_note_back(struct hd_commands *c, const char *name);
+void hd_commands_forget_gone(struct hd_commands *c);
 
 #endif

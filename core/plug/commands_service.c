@@ -29,7 +29,7 @@ static struct hd_owners owners = HD_OWNERS_INIT(owners, on_gone);
 
 static void on_gone(hd_host *host)
 {
-    hd_commands_drop_owner(served, host);
+    hd_commands_drop_owner(served, host, hd_host_id(host));
 }
 
 static int32_t add(hd_host *host, const char *name, const char *usage, const char *doc, uint32_t flags,

@@ -116,6 +116,10 @@ struct hd_plugin_info {
  * to be described. */
 void hd_plugins_list(struct hd_plugins *p, void (*fn)(void *arg, const struct hd_plugin_info *info),
                      void *arg);
+/* One of them, as far as it is known; HD_ENOENT. */
+int hd_plugins_get(struct hd_plugins *p, const char *id, struct hd_plugin_info *out);
+/* The id of the plugin that an owner (an hd_host) is, among those that run; NULL: none. */
+const char *hd_plugins_owner(struct hd_plugins *p, const void *owner);
 /* The descriptor of a plugin that is configured or lies in plugin_dir, for OPTIONS; or why there is none. */
 const struct hd_plugin *hd_plugins_describe(struct hd_plugins *p, const char *id, struct hd_error *err);
 /* The configuration that a running plugin has; NULL when it is not running. Valid during this turn. */

@@ -76,6 +76,24 @@ void hd_plugins_list(struct hd_plugins *p, void (*fn)(void *arg, const struct hd
     }
 }
 
+int hd_plugins_get(struct hd_plugins *p, const char *id, struct hd_plugin_info *out)
+{
+    struct hd_plugin_entry *e = hd_plugins_find(p, id);
+
+    if (!e)
+        return HD_ENOENT;
+    describe(p, e, out);
+    return HD_OK;
+}
+
+const char *hd_plugins_owner(struct hd_plugins *p, const void *owner)
+{
+    for (struct hd_plugin_entry *e = p->entries; e; e = e->next)
+        if (e->instance && &e->instance->host == owner)
+            return e->id;
+    return NULL;
+}
+
 const struct hd_plugin *hd_plugins_describe(struct hd_plugins *p, const char *id, struct hd_error *err)
 {
     struct hd_plugin_entry *e = hd_plugins_known(p, id, err);

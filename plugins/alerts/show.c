@@ -1,5 +1,6 @@
 /*
- * Commands: SHOW ALERTS, SHOW ALERT RULES, SHOW ALERT SINKS, SHOW SILENCES, SILENCE, UNSILENCE, ALERT TEST.
+ * Commands: ALERTS, which is SHOW ALERTS, SHOW ALERT RULES, SHOW ALERT SINKS, SHOW SILENCES, SILENCE,
+ * UNSILENCE, ALERT TEST.
  */
 #include <howdah/howdah.h>
 #include <stdio.h>
@@ -324,6 +325,7 @@ int32_t al_show_start(struct al *self, struct hd_error *err)
         uint32_t flags;
         int32_t (*fn)(void *arg, const struct hd_call *call, struct hd_error *err);
     } all[] = {
+        {"ALERTS", "", "As SHOW ALERTS", HD_CMDF_READ_ONLY, show_alerts},
         {"SHOW ALERTS", "", "Alerts that fire, may fire soon or ended lately, and rules without data",
          HD_CMDF_READ_ONLY, show_alerts},
         {"SHOW ALERT RULES", "", "Rules, their state, and the worst of their values", HD_CMDF_READ_ONLY,

@@ -2,6 +2,7 @@
 
 import configparser
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -149,6 +150,9 @@ def plugin_refused():
         changes = {"plugin verdicts": {"enabled": "yes", "library": "/nowhere/verdicts.so"}}
         with Host(pg, configured(hook, {**sample("plugin-down"), **changes})) as host:
             equal(told(hook, 1, "plugin-down")["labels"], {"plugin": "verdicts"})
+            equal(host.console("ALERTS"), host.console("SHOW ALERTS"))
+            short, long = (json.loads(host.control("--json", *c).stdout) for c in (["alerts"], ["show", "alerts"]))
+            equal((short["command"], short["rows"]), ("ALERTS", long["rows"]))
             host.configure(configured(hook, sample("plugin-down")))
             equal(host.control("reload").returncode, 0)
             told(hook, 2, "plugin-down", "resolved")

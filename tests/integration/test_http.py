@@ -13,7 +13,7 @@ import ssl
 import subprocess
 
 from httphost import ask, post, served, write
-from harness import BUILDDIR, Host, Postgres, end, equal, free_port, main, make_certificates, spawn, temp_dir, test, wait_for
+from harness import BUILDDIR, Host, Postgres, end, equal, expect_error, free_port, main, make_certificates, spawn, temp_dir, test, wait_for
 
 pg = Postgres()
 
@@ -299,9 +299,47 @@ def pages():
         equal(post(host, "/pages/later", "{}")[0], 405)
         equal(ask(host, "/pagesX")[0], 404)
         equal(host.control("plugin", "pages", "disable").returncode, 0)
-        wait_for(lambda: ask(host, "/pages/")[0] == 404, what="the plugin has stopped")
+        wait_for(lambda: "is stopped" in ask(host, "/pages/")[2], what="the plugin has stopped")
+        status, headers, body = ask(host, "/pages/later")
+        equal((status, headers["Content-Type"], json.loads(body)["detail"]),
+              (503, "application/problem+json", "the plugin pages, which has this, is stopped"))  # fmt: skip
         equal(host.control("plugin", "pages", "enable").returncode, 0)
         equal(ask(host, "/pages/")[0], 200)
+
+
+@test("what a quarantined or stopped plugin has, pages and commands, is 503 with the reason, as text for browsers")
+def plugins_down():
+    plugins = {"plugin " + name: {"enabled": "yes", "library": plugin(name), "failures": 3} for name in ("pages", "verdicts")}
+    browser = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    with served(pg, plugins) as host:
+        equal(json.loads(ask(host, "/api/v1/verdicts")[2])["command"], "SHOW VERDICTS")
+        with host.connect() as c:
+            for _ in range(4):
+                c.execute("/* verdict: fail */ SELECT 1")
+        wait_for(lambda: "quarantined" in ask(host, "/api/v1/verdicts")[2], what="the quarantine")
+        status, _, body = ask(host, "/api/v1/verdicts")
+        (row,) = [r for r in host.console("SHOW PLUGINS") if r["name"] == "verdicts"]
+        assert row["reason"], row
+        equal((status, json.loads(body)["detail"]),
+              (503, "the plugin verdicts, which has this, is quarantined: " + row["reason"]))  # fmt: skip
+        assert host.console("SHOW VERDICTS"), "at the console whoever mends it may look"
+        host.console("PLUGIN verdicts DISABLE")
+        wait_for(lambda: "is stopped" in ask(host, "/api/v1/verdicts")[2], what="the plugin has stopped")
+        with expect_error(match="SHOW VERDICTS is of the plugin verdicts, which does not run"):
+            host.console("SHOW VERDICTS")
+        for _ in range(3):
+            equal(ask(host, "/pages/nothing")[0], 500)
+        status, headers, body = ask(host, "/pages/", headers=browser)
+        equal((status, headers["Content-Type"]), (503, "text/plain; charset=utf-8"))
+        assert body.startswith("503 Service Unavailable\n\nthe plugin pages, which has this, is quarantined: "), body
+        equal(ask(host, "/nothing", headers=browser)[1]["Content-Type"], "text/plain; charset=utf-8")
+        equal(ask(host, "/api/v1/nothing")[0], 404)
+        host.console("PLUGIN pages ENABLE")
+        host.console("PLUGIN verdicts ENABLE")
+        equal([ask(host, p)[0] for p in ("/pages/", "/api/v1/verdicts")], [200, 200])
+        host.configure({"http": {"listen": "127.0.0.1:%d" % host.http_port}})
+        equal(host.control("reload").returncode, 0)
+        wait_for(lambda: [ask(host, p)[0] for p in ("/pages/", "/api/v1/verdicts")] == [404, 404], what="nothing of them")
 
 
 @test("an open page needs no token, what is posted to it does, and it opens nothing else, not even at /")

@@ -451,7 +451,7 @@ static void test_owner_goes(void)
     CU_ASSERT_EQUAL(hd_commands_add(commands, &owner, "HOLD", NULL, NULL, 0, hold, NULL, &err), HD_OK);
     add("HOST", listen_to, "here");
     hd_commands_call(commands, "hold", 4, "", on_done, &t);
-    hd_commands_drop_owner(commands, &owner);
+    hd_commands_drop_owner(commands, &owner, NULL);
     CU_ASSERT_EQUAL(t.times, 1);
     CU_ASSERT_EQUAL(t.code, HD_ECANCELLED);
     CU_ASSERT_STRING_EQUAL(t.error, "HOLD: the plugin stopped");
@@ -470,7 +470,7 @@ static int32_t drop_myself(void *arg, const struct hd_call *call, struct hd_erro
 {
     (void)call;
     (void)err;
-    hd_commands_drop_owner(commands, arg);
+    hd_commands_drop_owner(commands, arg, NULL);
     return HD_OK;
 }
 
