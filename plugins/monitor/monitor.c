@@ -9,7 +9,7 @@
 #include "events.h"
 #include "machine.h"
 #include "pools.h"
-#include "report.h"
+#include "report_send.h"
 #include "slow.h"
 #include "templates.h"
 #include "web.h"
@@ -65,6 +65,9 @@ static const struct hd_option options[] = {
     {"report_folder", NULL, NULL,
      "Folder that each day's report is written to, as text, JSON and HTML; none when empty", 0, 0,
      HD_OPT_STRING, R, offsetof(struct mon_conf, report_folder), 0},
+    {"report_sinks", NULL, NULL,
+     "Sinks of the plugin alerts that each day's report is sent to, such as smtp or webhook:team", 0, 0,
+     HD_OPT_LIST, R, offsetof(struct mon_conf, report_sinks), 0},
     {"report_time", "06:00", NULL, "When that is done, by the machine's clock", 0, 0, HD_OPT_STRING, R,
      offsetof(struct mon_conf, report_time), 0},
 };
@@ -113,6 +116,8 @@ static int32_t check(void *arg, const struct hd_conf *conf, struct hd_error *err
     if (c->report_folder.len && c->report_folder.ptr[0] != '/')
         return hd_error_set(err, HD_EINVAL, "report_folder must be a path from the root: %s",
                             c->report_folder.ptr);
+    if ((c->report_folder.len || c->report_sinks.count) && !c->history.len)
+        return hd_error_set(err, HD_EINVAL, "report_folder and report_sinks need a history");
     return HD_OK;
 }
 
@@ -179,6 +184,8 @@ static int32_t add_commands(struct mon *self, struct hd_error *err)
          mon_show_pool_use, HD_CMDF_READ_ONLY},
         {"REPORT", MON_REPORT_USAGE, "What has happened, and how that differs from the same span before",
          mon_report_command, HD_CMDF_READ_ONLY},
+        {"REPORT SEND", MON_SEND_USAGE, "Sends a report to sinks of alerts, those of report_sinks or others",
+         mon_report_send_command, 0},
         {"SLOW RESET", "", "Forgets the slow statements", mon_slow_reset, 0},
     };
     int32_t code = HD_OK;
@@ -258,6 +265,7 @@ static void reload(void *arg, const struct hd_conf *conf)
     struct mon *self = arg;
 
     self->conf = conf->conf;
+    self->sinks_looked_ns = 0;
     mon_series_limit(self->series, (uint32_t)self->conf->max_series);
     mon_collect_reload(self);
     mon_slow_reload(self);
@@ -271,6 +279,7 @@ static int32_t stop(void *arg)
     self->stopping = 1;
     self->loop->untimer(self->timer);
     mon_slow_stop(self);
+    mon_templates_stop(self);
     mon_history_flush(self, 1);
     return atomic_fetch_sub_explicit(&self->errands, 1, memory_order_acq_rel) == 1 ? HD_OK : HD_PENDING;
 }

@@ -35,6 +35,7 @@ struct mon_conf {
     int64_t slow_keep;
     int64_t slow_rate;
     struct hd_str report_folder, report_time;
+    struct hd_str_list report_sinks;
 };
 
 struct mon_history;
@@ -78,6 +79,9 @@ struct mon {
     int64_t findings_lost;
     int64_t report_day;       /* whose report was asked for last, as 20261231 */
     uint64_t report_retry_ns; /* it has failed: when it is asked for again; 0: it has not */
+    int64_t report_sent;      /* likewise, which sinks have */
+    uint64_t sinks_looked_ns; /* whether reports can be sent */
+    int sinks_missing;
     int64_t events_second;
     uint32_t events_count; /* within it */
     hd_timer *timer;

@@ -29,7 +29,7 @@ char *mon_report_text(const json_t *report);
 char *mon_report_html(const json_t *report);
 
 int32_t mon_report_command(void *arg, const struct hd_call *call, struct hd_error *err);
-/* Writes the day's report when its time has come. */
+/* Makes the day's report when its time has come, and looks at where reports go. */
 void mon_report_tick(struct mon *self);
 /* Minutes after midnight of "HH:MM"; -1: it is none. */
 int mon_report_minute(struct hd_str text);

@@ -1,153 +1,11 @@
 /*
- * A report as text and as one page that needs nothing beside itself: tables and plots as inline SVG.
+ * A report as one page that needs nothing beside itself: tables, and plots as inline SVG.
  */
-#include "report.h"
+#include "report_parts.h"
 
-#include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-/* A text that grows; empty once there was no memory. */
-struct out {
-    FILE *file;
-    char *text;
-    size_t len;
-};
-
-static void when(int64_t seconds, char *to, size_t room)
-{
-    time_t t = (time_t)seconds;
-    struct tm tm;
-
-    gmtime_r(&t, &tm);
-    strftime(to, room, "%Y-%m-%d %H:%M:%S UTC", &tm);
-}
-
-static const char *str(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-
-    return s ? s : "";
-}
-
-static double num(const json_t *o, const char *key)
-{
-    return json_number_value(json_object_get(o, key));
-}
-
-/* "+12.5 %", or "new" where there was nothing to compare with. */
-static const char *percent(const json_t *v, char *to, size_t room)
-{
-    if (json_is_number(v))
-        snprintf(to, room, "%+.1f %%", json_number_value(v));
-    else
-        snprintf(to, room, "-");
-    return to;
-}
-
-/* --- text
- * -----------------------------------------------------------------------------------------------------------------
- */
-
-static void text_templates(FILE *f, const json_t *list, const char *title)
-{
-    const json_t *e;
-    size_t i;
-    char a[32], b[32];
-
-    fprintf(f, "\n%s\n", title);
-    if (!json_array_size(list))
-        fprintf(f, "  none\n");
-    json_array_foreach(list, i, e)
-    {
-        const json_t *now = json_object_get(e, "now");
-
-        fprintf(f, "  %10.0f calls  %12.1f ms (%s)  p95 %9.3f ms (%s)  %s@%s  %.120s\n", num(now, "calls"),
-                num(now, "total_ms"), percent(json_object_get(e, "total_change_percent"), a, sizeof(a)),
-                num(now, "p95_ms"), percent(json_object_get(e, "p95_change_percent"), b, sizeof(b)),
-                str(e, "user"), str(e, "database"), str(e, "statement"));
-    }
-}
-
-static void text_totals(FILE *f, const json_t *r)
-{
-    const json_t *now = json_object_get(r, "now"), *c = json_object_get(r, "change");
-    char a[32];
-
-    fprintf(f, "Statements   %14.0f  %s\n", num(now, "calls"),
-            percent(json_object_get(c, "calls_percent"), a, sizeof(a)));
-    fprintf(f, "Failed       %14.0f  %s\n", num(now, "errors"),
-            percent(json_object_get(c, "errors_percent"), a, sizeof(a)));
-    fprintf(f, "Time         %11.1f ms  %s\n", num(now, "total_ms"),
-            percent(json_object_get(c, "total_percent"), a, sizeof(a)));
-    fprintf(f, "p50/p95/p99  %.3f / %.3f / %.3f ms  %s\n", num(now, "p50_ms"), num(now, "p95_ms"),
-            num(now, "p99_ms"), percent(json_object_get(c, "p95_percent"), a, sizeof(a)));
-}
-
-static void text_pools(FILE *f, const json_t *list)
-{
-    const json_t *e;
-    size_t i;
-
-    fprintf(f, "\nPools\n");
-    if (!json_array_size(list))
-        fprintf(f, "  none\n");
-    json_array_foreach(list, i, e) fprintf(
-        f, "  %-60s %5.1f %% of %.0f in use, at most %5.1f %%; %.0f waits, %.3f s in all, longest %.3f s\n",
-        str(e, "pool"), num(e, "use_percent"), num(e, "limit"), num(e, "most_percent"), num(e, "waits"),
-        num(e, "wait_seconds"), num(e, "longest_wait"));
-}
-
-static void text_rest(FILE *f, const json_t *r)
-{
-    const json_t *e;
-    size_t i;
-    char a[64];
-
-    fprintf(f, "\nSeries\n");
-    json_array_foreach(json_object_get(r, "series"), i, e)
-        fprintf(f, "  %-60s %14.6g %-4s %s\n", str(e, "series"), num(e, "mean"), str(e, "unit"),
-                percent(json_object_get(e, "change_percent"), a, sizeof(a)));
-    fprintf(f, "\nEvents\n");
-    json_array_foreach(json_object_get(r, "events"), i, e)
-    {
-        when((int64_t)num(e, "time"), a, sizeof(a));
-        fprintf(f, "  %s  %s %s %s\n", a, str(e, "topic"), str(e, "subject"), str(e, "text"));
-    }
-}
-
-char *mon_report_text(const json_t *r)
-{
-    struct out o = {0};
-    char from[40], to[40];
-
-    o.file = open_memstream(&o.text, &o.len);
-    if (!o.file)
-        return NULL;
-    when((int64_t)num(r, "from"), from, sizeof(from));
-    when((int64_t)num(r, "to"), to, sizeof(to));
-    fprintf(o.file, "Howdah, %s report: %s to %s, and the change against the same span before\n\n",
-            str(r, "report"), from, to);
-    text_totals(o.file, r);
-    text_templates(o.file, json_object_get(r, "slowest"), "Statements that took the most time");
-    text_templates(o.file, json_object_get(r, "changed"), "Statements whose time has changed most");
-    text_templates(o.file, json_object_get(r, "regressions"),
-                   "Regressions: half as slow again, and of weight");
-    text_pools(o.file, json_object_get(r, "pools"));
-    text_rest(o.file, r);
-    if (fclose(o.file)) {
-        free(o.text);
-        return NULL;
-    }
-    return o.text;
-}
-
-/* --- the page
- * --------------------------------------------------------------------------------------------------------------
- */
 
 static void escape(FILE *f, const char *s)
 {
@@ -196,15 +54,15 @@ static void page_templates(FILE *f, const json_t *list, const char *title)
     {
         const json_t *now = json_object_get(e, "now");
 
-        fprintf(f, "<tr><td class=n>%.0f<td class=n>%.0f<td class=n>%.1f<td class=n>%s", num(now, "calls"),
-                num(now, "errors"), num(now, "total_ms"),
-                percent(json_object_get(e, "total_change_percent"), a, sizeof(a)));
-        fprintf(f, "<td class=n>%.3f<td class=n>%.3f<td class=n>%s</td>", num(now, "mean_ms"),
-                num(now, "p95_ms"), percent(json_object_get(e, "p95_change_percent"), a, sizeof(a)));
-        cell(f, str(e, "user"));
-        cell(f, str(e, "database"));
+        fprintf(f, "<tr><td class=n>%.0f<td class=n>%.0f<td class=n>%.1f<td class=n>%s",
+                mon_num(now, "calls"), mon_num(now, "errors"), mon_num(now, "total_ms"),
+                mon_percent(json_object_get(e, "total_change_percent"), a, sizeof(a)));
+        fprintf(f, "<td class=n>%.3f<td class=n>%.3f<td class=n>%s</td>", mon_num(now, "mean_ms"),
+                mon_num(now, "p95_ms"), mon_percent(json_object_get(e, "p95_change_percent"), a, sizeof(a)));
+        cell(f, mon_str(e, "user"));
+        cell(f, mon_str(e, "database"));
         fputs("<td><code>", f);
-        escape(f, str(e, "statement"));
+        escape(f, mon_str(e, "statement"));
         fputs("</code></td></tr>\n", f);
     }
     fputs("</tbody></table>\n", f);
@@ -226,12 +84,14 @@ static void page_pools(FILE *f, const json_t *list)
     json_array_foreach(list, i, e)
     {
         fputs("<tr>", f);
-        cell(f, str(e, "pool"));
-        fprintf(f, "<td class=n>%.0f<td class=n>%.1f<td class=n>", num(e, "limit"), num(e, "use_percent"));
+        cell(f, mon_str(e, "pool"));
+        fprintf(f, "<td class=n>%.0f<td class=n>%.1f<td class=n>", mon_num(e, "limit"),
+                mon_num(e, "use_percent"));
         if (json_is_number(json_object_get(e, "use_percent_before")))
-            fprintf(f, "%.1f", num(e, "use_percent_before"));
+            fprintf(f, "%.1f", mon_num(e, "use_percent_before"));
         fprintf(f, "<td class=n>%.1f<td class=n>%.0f<td class=n>%.3f<td class=n>%.3f</tr>\n",
-                num(e, "most_percent"), num(e, "waits"), num(e, "wait_seconds"), num(e, "longest_wait"));
+                mon_num(e, "most_percent"), mon_num(e, "waits"), mon_num(e, "wait_seconds"),
+                mon_num(e, "longest_wait"));
     }
     fputs("</tbody></table>\n", f);
 }
@@ -271,12 +131,13 @@ static void page_plot(FILE *f, const json_t *s)
         return;
     high = high > low ? high : low + 1;
     fputs("<figure><figcaption>", f);
-    escape(f, str(s, "title"));
+    escape(f, mon_str(s, "title"));
     fputs("<br><small>", f);
-    escape(f, str(s, "series"));
+    escape(f, mon_str(s, "series"));
     fprintf(f, "</small><br>mean %.6g %s, %s</figcaption><svg viewBox='0 0 420 110' role=img aria-label='",
-            num(s, "mean"), str(s, "unit"), percent(json_object_get(s, "change_percent"), a, sizeof(a)));
-    escape(f, str(s, "title"));
+            mon_num(s, "mean"), mon_str(s, "unit"),
+            mon_percent(json_object_get(s, "change_percent"), a, sizeof(a)));
+    escape(f, mon_str(s, "title"));
     fprintf(f, "'><text x=0 y=12>%.4g</text><text x=0 y=106>%.4g</text><path d='", high, low);
     json_array_foreach(points, i, p)
     {
@@ -297,8 +158,8 @@ static void page_head(FILE *f, const json_t *r)
 {
     char from[40], to[40];
 
-    when((int64_t)num(r, "from"), from, sizeof(from));
-    when((int64_t)num(r, "to"), to, sizeof(to));
+    mon_report_when((int64_t)mon_num(r, "from"), from, sizeof(from));
+    mon_report_when((int64_t)mon_num(r, "to"), to, sizeof(to));
     fprintf(
         f,
         "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport "
@@ -314,7 +175,7 @@ static void page_head(FILE *f, const json_t *r)
         "fill:currentColor}</style></head><body><h1>%s report</h1><p>%s to %s; changes are against the same "
         "span "
         "before.</p>\n",
-        str(r, "report"), str(r, "report"), from, to);
+        mon_str(r, "report"), mon_str(r, "report"), from, to);
 }
 
 static void page_totals(FILE *f, const json_t *r)
@@ -335,8 +196,8 @@ static void page_totals(FILE *f, const json_t *r)
     fputs("<h2>Totals</h2><table><thead><tr><th><th>Now<th>Before<th>Change</tr></thead><tbody>\n", f);
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         fprintf(f, "<tr><td>%s<td class=n>%.15g<td class=n>%.15g<td class=n>%s</tr>\n", rows[i].title,
-                num(now, rows[i].key), num(before, rows[i].key),
-                rows[i].change ? percent(json_object_get(c, rows[i].change), a, sizeof(a)) : "");
+                mon_num(now, rows[i].key), mon_num(before, rows[i].key),
+                rows[i].change ? mon_percent(json_object_get(c, rows[i].change), a, sizeof(a)) : "");
     fputs("</tbody></table>\n", f);
 }
 
@@ -349,12 +210,12 @@ static void page_events(FILE *f, const json_t *r)
     fputs("<h2>Events</h2><table><tbody>\n", f);
     json_array_foreach(json_object_get(r, "events"), i, e)
     {
-        when((int64_t)num(e, "time"), a, sizeof(a));
+        mon_report_when((int64_t)mon_num(e, "time"), a, sizeof(a));
         fputs("<tr>", f);
         cell(f, a);
-        cell(f, str(e, "topic"));
-        cell(f, str(e, "subject"));
-        cell(f, str(e, "text"));
+        cell(f, mon_str(e, "topic"));
+        cell(f, mon_str(e, "subject"));
+        cell(f, mon_str(e, "text"));
         fputs("</tr>\n", f);
     }
     fputs("</tbody></table></body></html>\n", f);
@@ -362,7 +223,7 @@ static void page_events(FILE *f, const json_t *r)
 
 char *mon_report_html(const json_t *r)
 {
-    struct out o = {0};
+    struct mon_out o = {0};
     const json_t *s;
     size_t i;
 
@@ -380,9 +241,5 @@ char *mon_report_html(const json_t *r)
     json_array_foreach(json_object_get(r, "series"), i, s) page_plot(o.file, s);
     fputs("</div>\n", o.file);
     page_events(o.file, r);
-    if (fclose(o.file)) {
-        free(o.text);
-        return NULL;
-    }
-    return o.text;
+    return mon_out_end(&o);
 }

@@ -13,6 +13,7 @@
 #include <uthash.h>
 
 #define STANDING 2.0 /* so many times as costly is who takes another's place among the costliest */
+#define WAITERS  32  /* who may wait for a gathering */
 #define KEPT     100 /* templates of one gathering that go into the history by themselves */
 
 enum { CALLS, ERRORS, ROWS, SECONDS, COUNTERS };
@@ -34,8 +35,17 @@ struct known {
 
 #define KEY_BYTES offsetof(struct known, text)
 
+/* Who waits for a gathering. */
+struct waiter {
+    struct waiter *next;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
 struct mon_templates {
     struct mon *self;
+    struct waiter *waiting, *served; /* for the next gathering; for the one that is under way, or has ended */
+    uint32_t waiters;
     struct known *all;
     uint64_t round, at_ns;
     uint32_t members;
@@ -341,6 +351,38 @@ static void digest(struct mon_templates *t)
     free(order);
 }
 
+static void serve(struct mon_templates *t)
+{
+    while (t->served) {
+        struct waiter *w = t->served;
+
+        t->served = w->next;
+        t->waiters--;
+        w->fn(w->arg);
+        free(w);
+    }
+}
+
+/* All who wait are served by the gathering that begins. */
+static void take_waiters(struct mon_templates *t)
+{
+    t->served = t->waiting;
+    t->waiting = NULL;
+}
+
+/* A gathering is over. [control] */
+static void end(void *arg)
+{
+    struct mon_templates *t = arg;
+    struct mon *self = t->self;
+
+    t->busy = 0;
+    serve(t);
+    if (t->waiting)
+        mon_templates_tick(self);
+    mon_errand_end(self);
+}
+
 /* [control], but for a failure */
 static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t rows)
 {
@@ -365,8 +407,12 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
         t->primed = 1; /* no worker runs yet: whatever is counted from now on has come since */
     if (code != HD_OK && !t->primed)
         t->at_ns = 0; /* again at the next tick */
-    t->busy = 0;
-    mon_errand_end(self);
+    if (code == HD_OK) {
+        end(t);
+    } else if (self->loop->post(self->host, HD_LOOP_CONTROL, end, t) != HD_OK) {
+        t->busy = 0; /* who waits is served by the next tick */
+        mon_errand_end(self);
+    }
 }
 
 void mon_templates_tick(struct mon *self)
@@ -375,16 +421,57 @@ void mon_templates_tick(struct mon *self)
     struct hd_error err = HD_ERROR_INIT;
     uint64_t now = mon_now_ns();
 
-    if (!self->stats || t->busy ||
-        (t->at_ns && now - t->at_ns < (uint64_t)self->conf->template_interval * 1000000))
+    if (!self->stats || t->busy)
         return;
+    serve(t); /* whom a failure has left */
+    if (!t->waiting && t->at_ns && now - t->at_ns < (uint64_t)self->conf->template_interval * 1000000)
+        return;
+    take_waiters(t);
     t->at_ns = now;
     t->busy = 1;
     mon_errand_begin(self);
     if (self->stats->gather(self->stats_self, gathered, t, &err) == HD_OK)
         return;
     t->busy = 0;
+    serve(t);
     mon_errand_end(self);
+}
+
+int32_t mon_templates_fresh(struct mon *self, void (*fn)(void *arg), void *arg)
+{
+    struct mon_templates *t = self->templates;
+    struct waiter *w;
+
+    if (!self->stats || self->stopping) {
+        fn(arg);
+        return HD_OK;
+    }
+    if (t->waiters == WAITERS)
+        return HD_EFULL;
+    w = malloc(sizeof(*w));
+    if (!w)
+        return HD_ENOMEM;
+    *w = (struct waiter){t->waiting, fn, arg};
+    t->waiting = w;
+    t->waiters++;
+    mon_templates_tick(self);
+    return HD_OK;
+}
+
+void mon_templates_stop(struct mon *self)
+{
+    struct mon_templates *t = self->templates;
+    struct waiter **end = &t->served;
+
+    if (!t->busy) {
+        take_waiters(t);
+        serve(t);
+        return;
+    }
+    while (*end)
+        end = &(*end)->next;
+    *end = t->waiting; /* the gathering that is under way ends soon, and serves all */
+    t->waiting = NULL;
 }
 
 int32_t mon_templates_start(struct mon *self, struct hd_error *err)

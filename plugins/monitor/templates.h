@@ -17,5 +17,10 @@ int32_t mon_templates_start(struct mon *self, struct hd_error *err);
 void mon_templates_free(struct mon_templates *t); /* NULL is allowed */
 /* Gathers when the time has come. */
 void mon_templates_tick(struct mon *self);
+/* Gathers now, and then calls fn, once, on the control thread: at once where nobody counts, and also when it
+ * could not be done. HD_EFULL: too many wait for that; HD_ENOMEM. */
+int32_t mon_templates_fresh(struct mon *self, void (*fn)(void *arg), void *arg);
+/* The plugin stops: nobody waits any longer. */
+void mon_templates_stop(struct mon *self);
 
 #endif
