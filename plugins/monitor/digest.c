@@ -157,8 +157,12 @@ static int32_t keep(const struct hd_findings *f, uint32_t type, const char *name
 
     if (k->count == KEPT_MAX)
         return HD_EFULL;
-    if (!name || label_count > LABELS_MAX || (type != HD_METRIC_GAUGE && type != HD_METRIC_COUNTER))
+    if (!name || label_count > LABELS_MAX || (label_count && !labels) ||
+        (type != HD_METRIC_GAUGE && type != HD_METRIC_COUNTER))
         return HD_EINVAL;
+    for (uint32_t l = 0; l < label_count; l++)
+        if (!labels[l].name || !labels[l].value)
+            return HD_EINVAL;
     *x = (struct kept){.type = type, .value = value, .name = strdup(name), .help = strdup(help ? help : "")};
     failed = !x->name || !x->help;
     for (uint32_t l = 0; l < label_count; l++) {
@@ -180,20 +184,37 @@ static int32_t collect_job(void *arg)
     return t->plugin->collect(t->plugin_self, &t->kept->head, &t->kept->err);
 }
 
+/* The first that can be no metric is told; the others are metrics nevertheless. */
+static int32_t use(struct mon_task *t, struct mon_kept *k)
+{
+    int32_t refused = HD_OK;
+
+    mon_findings_begin(t->findings);
+    for (uint32_t i = 0; i < k->count; i++) {
+        const struct kept *x = &k->all[i];
+        int32_t code =
+            x->type ? mon_found(t->findings, x->type, x->name, x->help, x->labels, x->label_count, x->value)
+                    : HD_OK;
+
+        if (refused || (code != HD_EINVAL && code != HD_EEXIST))
+            continue;
+        refused = hd_error_set(
+            &k->err, code, "%s can be no metric: %s", x->name,
+            code == HD_EEXIST ? "there is one of that name and of another type"
+                              : "names, of labels too, have a-z, 0-9 and _, and each label is there once");
+    }
+    mon_findings_end(t->findings);
+    t->rows = k->count;
+    return refused;
+}
+
 static void collect_done(void *arg, int32_t code)
 {
     struct mon_task *t = arg;
     struct mon_kept *k = t->kept;
 
-    if (!code) {
-        mon_findings_begin(t->findings);
-        for (uint32_t i = 0; i < k->count; i++)
-            if (k->all[i].type)
-                mon_found(t->findings, k->all[i].type, k->all[i].name, k->all[i].help, k->all[i].labels,
-                          k->all[i].label_count, k->all[i].value);
-        mon_findings_end(t->findings);
-        t->rows = k->count;
-    }
+    if (!code)
+        code = use(t, k);
     clear(k);
     mon_task_over(t, code, code ? k->err.text : "");
 }

@@ -75,41 +75,60 @@ static char *make_key(const char *name, const struct hd_label *labels, uint32_t 
     return key;
 }
 
-static struct finding *finding_of(struct mon_findings *f, uint32_t type, const char *name, const char *help,
-                                  const struct hd_label *labels, uint32_t count)
+static struct finding *find(const struct mon_findings *f, const char *key)
 {
+    struct finding *x;
+
+    HASH_FIND_STR(f->all, key, x);
+    return x;
+}
+
+/* Takes the key over. HD_EFULL, HD_ENOMEM, or why it can be no metric. */
+static int32_t add(struct mon_findings *f, char *key, int64_t id, struct finding **out)
+{
+    struct finding *x = id > 0 ? calloc(1, sizeof(*x)) : NULL;
+
+    if (x) {
+        x->key = key;
+        x->id = id;
+        HASH_ADD_KEYPTR(hh, f->all, x->key, strlen(x->key), x);
+    }
+    if (!x || !x->hh.tbl) {
+        free(key);
+        free(x);
+        return id > 0 ? HD_ENOMEM : (int32_t)id;
+    }
+    f->self->findings++;
+    *out = x;
+    return HD_OK;
+}
+
+static int32_t finding_of(struct mon_findings *f, uint32_t type, const char *name, const char *help,
+                          const struct hd_label *labels, uint32_t count, struct finding **out)
+{
+    struct mon *self = f->self;
     char *key = make_key(name, labels, count);
-    struct finding *x = NULL;
 
     if (!key)
-        return NULL;
-    HASH_FIND_STR(f->all, key, x);
-    if (x || f->self->findings >= (uint64_t)f->self->conf->max_findings || !(x = calloc(1, sizeof(*x)))) {
+        return HD_ENOMEM;
+    *out = find(f, key);
+    if (*out || self->findings >= (uint64_t)self->conf->max_findings) {
         free(key);
-        return x;
+        return *out ? HD_OK : HD_EFULL;
     }
-    x->key = key;
-    x->id = f->self->metrics->get(f->self->host, type, name, help, labels, count);
-    if (x->id > 0)
-        HASH_ADD_KEYPTR(hh, f->all, x->key, strlen(x->key), x);
-    if (x->id > 0 && x->hh.tbl) {
-        f->self->findings++;
-        return x;
-    }
-    free(key);
-    free(x);
-    return NULL;
+    return add(f, key, self->metrics->get(self->host, type, name, help, labels, count), out);
 }
 
 int32_t mon_found(struct mon_findings *f, uint32_t type, const char *name, const char *help,
                   const struct hd_label *labels, uint32_t label_count, int64_t value)
 {
-    struct finding *x = finding_of(f, type, name, help, labels, label_count);
     const struct hd_metrics_v1 *m = f->self->metrics;
+    struct finding *x = NULL;
+    int32_t code = finding_of(f, type, name, help, labels, label_count, &x);
 
-    if (!x) {
+    if (code) {
         m->add(f->self->host, f->self->findings_lost, 1);
-        return HD_EFULL;
+        return code;
     }
     if (type == HD_METRIC_GAUGE)
         m->set(f->self->host, x->id, value);

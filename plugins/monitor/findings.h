@@ -15,6 +15,8 @@ struct mon_findings *mon_findings_new(struct mon *self); /* NULL: no memory */
 void mon_findings_free(struct mon_findings *f);          /* drops its metrics; NULL is allowed */
 /* A round begins with begin and is over with end, where it has succeeded. */
 void mon_findings_begin(struct mon_findings *f);
+/* HD_EFULL past max_findings; HD_EINVAL and HD_EEXIST: it can be no metric of that name and labels, or of
+ * that type. Both count as lost. */
 int32_t mon_found(struct mon_findings *f, uint32_t type, const char *name, const char *help,
                   const struct hd_label *labels, uint32_t label_count, int64_t value);
 void mon_findings_end(struct mon_findings *f);

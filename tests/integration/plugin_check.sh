@@ -62,11 +62,15 @@ passes "$work/template/hello.so" -c "$work/template/hello.ini"
 make -s -C "$work/template" check PLUGIN_CHECK="$check" HOWDAH_CFLAGS=. >/dev/null 2>&1
 report $? "the template's make check passes"
 
-mkdir "$work/alert-udp"
-cp "$src/sdk/template/Makefile" "$src/sdk/template/exports.map" "$src/sdk/examples/alert-udp.c" "$work/alert-udp"
-make -s -C "$work/alert-udp" NAME=alert-udp CC="${CC:-cc}" HOWDAH_CFLAGS="-I$(cd "$src" && pwd)/sdk/include" \
-    >"$work/log" 2>&1 || sed 's/^/# /' "$work/log"
+for name in alert-udp spool; do
+    mkdir "$work/$name"
+    cp "$src/sdk/template/Makefile" "$src/sdk/template/exports.map" "$src/sdk/examples/$name.c" "$work/$name"
+    make -s -C "$work/$name" NAME=$name CC="${CC:-cc}" HOWDAH_CFLAGS="-I$(cd "$src" && pwd)/sdk/include" \
+        >"$work/log" 2>&1 || sed 's/^/# /' "$work/log"
+done
 passes "$work/alert-udp/alert-udp.so"
+printf '[plugin spool]\nenabled = yes\nfolder = /tmp\n' >"$work/spool/spool.ini"
+passes "$work/spool/spool.so" -c "$work/spool/spool.ini"
 
 build crash 's/^    reload(self, conf);$/    *(volatile int *)0 = 1;/'
 fails_with crash "[sS][iI][gG][nN][aA][lL]" # or what a sanitizer says of it

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import shutil
+import subprocess
 import threading
 import time
 
 import psycopg
 
-from harness import BUILDDIR, Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
+from harness import BUILDDIR, SRCDIR, Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
 
 pg = Postgres(settings={"shared_preload_libraries": "pg_stat_statements", "autovacuum": "off", "wal_level": "logical",
                         "max_prepared_transactions": 5})
@@ -468,6 +470,10 @@ def plugin():
         order("fail")
         row = wait_for(lambda: (lambda r: r["state"] == "failing" and r)(collectors(host)[("thermometer", None)]), what="a failure")
         equal(row["error"], "the thermometer is broken")
+        order("odd")
+        told = "Test-Name can be no metric: names, of labels too, have a-z, 0-9 and _, and each label is there once"
+        wait_for(lambda: collectors(host)[("thermometer", None)]["error"] == told, what="what is wrong with a name", timeout=30)
+        equal(metric(host, "test_temperature_celsius", place="attic"), 21)
         order("hang")
         wait_for(lambda: (lambda r: r["state"] == "slow" and r["interval_ms"] >= 300 * 50)(collectors(host)[("thermometer", None)]),
                  what="a longer interval", timeout=30)
@@ -475,6 +481,26 @@ def plugin():
     with Host(pg, configured(thermometer, collectors="thermometer", max_findings=300)) as host:
         wait_for(lambda: (metric(host, "howdah_findings_lost_total") or 0) > 100, what="findings past the bound")
         assert len(metrics(host, "test_thermometers")) <= 300
+
+
+@test("the collector of the SDK's examples, built by the template's Makefile")
+def example():
+    folder, spool = temp_dir(), temp_dir()
+    for name in ("template/Makefile", "template/exports.map", "examples/spool.c"):
+        shutil.copy(os.path.join(SRCDIR, "sdk", name), folder)
+    include = os.path.abspath(os.path.join(SRCDIR, "sdk/include"))
+    subprocess.run(["make", "-s", "-C", folder, "NAME=spool", "HOWDAH_CFLAGS=-I" + include], check=True)
+    os.chmod(folder + "/spool.so", 0o755)
+    for name in ("one", "two"):
+        open(os.path.join(spool, name), "w").close()
+    os.utime(os.path.join(spool, "two"), (time.time() - 100, time.time() - 100))
+    plugin = {"plugin spool": {"enabled": "yes", "library": folder + "/spool.so", "folder": spool}}
+    with Host(pg, configured(plugin, collectors="spool", collect="no")) as host:
+        wait_for(lambda: metric(host, "spool_files", folder=spool) == 2, what="the files")
+        assert 100 <= metric(host, "spool_age_seconds", folder=spool) < 1000
+        shutil.rmtree(spool)
+        row = wait_for(lambda: (lambda r: r["error"] and r)(collectors(host)[("spool", None)]), what="an error", timeout=30)
+        equal(row["error"], spool + ": No such file or directory")
 
 
 @test("the machine and the host itself")

@@ -25,7 +25,9 @@ struct hd_findings {
     /* What a gauge (HD_METRIC_GAUGE) is, or a counter (HD_METRIC_COUNTER) has come to by now: of a counter
      * only what it has grown since the last time counts, and one that is lower than it was begins anew. Names
      * and labels as in hd_metrics_v1.get; "_seconds" are nanoseconds. A metric that is not found again for
-     * some time is dropped. HD_EFULL: too many. [job], within collect() */
+     * some time is dropped. HD_EFULL: too many. HD_EINVAL: a name, type or label is missing, or there are
+     * more than 6 labels; what else is wrong with a name or label is in SHOW COLLECTORS. [job], within
+     * collect() */
     int32_t (*found)(const struct hd_findings *f, uint32_t type, const char *name, const char *help,
                      const struct hd_label *labels, uint32_t label_count, int64_t value);
 };

@@ -1,6 +1,6 @@
 /*
- * A collector: finds a temperature and a counter, and fails, hangs or finds too much when a file tells it to.
- * The file's path is in the option `orders`.
+ * A collector: finds a temperature and a counter, and fails, hangs finds too much, or what can be no metric,
+ * when a file tells it to. The file's path is in the option `orders`.
  */
 #include <howdah/howdah.h>
 
@@ -20,8 +20,8 @@ struct thermometer {
 };
 
 static const struct hd_option options[] = {
-    {"orders", NULL, NULL, "File with one word: fail, hang or much", 0, 0, HD_OPT_STRING, HD_OPTF_REQUIRED,
-     offsetof(struct conf, orders), 0},
+    {"orders", NULL, NULL, "File with one word: fail, hang, odd or much", 0, 0, HD_OPT_STRING,
+     HD_OPTF_REQUIRED, offsetof(struct conf, orders), 0},
 };
 
 static void read_orders(const struct thermometer *t, char *word, size_t size)
@@ -51,6 +51,16 @@ static int32_t collect(void *self, const struct hd_findings *f, struct hd_error 
     for (int i = 0; !strcmp(word, "much") && i < 500; i++) {
         snprintf(name, sizeof(name), "%d", i);
         f->found(f, HD_METRIC_GAUGE, "test_thermometers", "Each of them", &number, 1, i);
+    }
+    if (!strcmp(word, "odd")) {
+        const struct hd_label none = {"place", NULL}, twice[] = {place, place};
+
+        if (f->found(f, HD_METRIC_GAUGE, "test_unlabelled", "", &none, 1, 1) != HD_EINVAL ||
+            f->found(f, HD_METRIC_GAUGE, "test_unlabelled", "", NULL, 1, 1) != HD_EINVAL)
+            return hd_error_set(err, HD_EFAIL, "labels that are not there were taken");
+        f->found(f, HD_METRIC_GAUGE, "Test-Name", "", &place, 1, 1);
+        f->found(f, HD_METRIC_GAUGE, "test_twice", "", twice, 2, 1);
+        f->found(f, HD_METRIC_COUNTER, "test_temperature_celsius", "", &place, 1, 1);
     }
     f->found(f, HD_METRIC_GAUGE, "test_temperature_celsius", "How warm it is", &place, 1, 21);
     /* It begins anew at the fourth look. */
