@@ -36,10 +36,12 @@ static void count(struct http_request *rq)
         hd_metrics_add(h->rt->parts.metrics, h->counts.answers[digit], 1);
 }
 
+/* An answer that has a policy of its own keeps it: of two a browser would enforce both. */
 static void add_headers(struct http_request *rq)
 {
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
-        MHD_add_response_header(rq->response, headers[i][0], headers[i][1]);
+        if (!MHD_get_response_header(rq->response, headers[i][0]))
+            MHD_add_response_header(rq->response, headers[i][0], headers[i][1]);
     if (!MHD_get_response_header(rq->response, MHD_HTTP_HEADER_CACHE_CONTROL))
         MHD_add_response_header(rq->response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     if (rq->engine->retired)

@@ -6,7 +6,7 @@
 
 #include "monitor.h"
 
-#define MON_HISTORY_USAGE   "series range [STEP span]"
+#define MON_HISTORY_USAGE   "series … range [STEP span]"
 #define MON_TEMPLATES_USAGE "[TOP n] [ORDER BY total|calls|errors|mean|p95]"
 
 #define MON_VIEW_USAGE "[NODE name] [DATABASE name]"

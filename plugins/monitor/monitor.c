@@ -171,7 +171,7 @@ static int32_t add_commands(struct mon *self, struct hd_error *err)
          mon_show_history, HD_CMDF_READ_ONLY},
         {"SHOW COLLECTORS", "", "What is asked of servers and plugins, how often, and how it goes",
          mon_show_collectors, HD_CMDF_READ_ONLY},
-        {"SHOW SERIES", "[PART OF A NAME]", "The series that are sampled, with their units and last values",
+        {"SHOW SERIES", "[PART OF A NAME …]", "The series that are sampled, with their units and last values",
          mon_show_series, HD_CMDF_READ_ONLY},
         {"SHOW TEMPLATES", MON_TEMPLATES_USAGE,
          "All that is counted of each statement, per database and user", mon_show_templates,
@@ -214,7 +214,8 @@ static int32_t start_parts(struct mon *self, struct hd_error *err)
     if ((code = mon_history_start(self, err)) || (code = mon_templates_start(self, err)) ||
         (code = mon_collect_start(self, err)) || (code = mon_slow_start(self, err)) ||
         (code = mon_events_start(self, err)) || (code = mon_views_start(self, err)) ||
-        (code = add_commands(self, err)) || (code = mon_web_start(self->host, err)))
+        (code = add_commands(self, err)) || (code = mon_web_start(self->host, err)) ||
+        (code = mon_report_web_start(self, err)))
         return code;
     self->timer = self->loop->timer(self->host, 1000, 1, on_timer, self);
     return self->timer ? HD_OK : hd_error_set(err, HD_ENOMEM, "no memory for a timer");

@@ -9,14 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_MAX 200000 /* of one answer */
-#define POINTS   300    /* that a range is cut into where no step was asked for */
+#define ROWS_MAX  200000 /* of one answer */
+#define POINTS    300    /* that a range is cut into where no step was asked for */
+#define NAMES_MAX 32
 
 /* A question, on its way through the job and back. */
 struct show {
     struct mon *self;
     hd_result *result;
-    char *name;
+    char **names; /* the last is NULL */
     int grain;
     int64_t from, to, step;
     /* The span of time that is being filled. */
@@ -73,8 +74,10 @@ static int32_t take(void *arg, const struct mon_sample *sample)
 static int32_t read_history(struct mon_store *store, void *arg, struct hd_error *err)
 {
     struct show *s = arg;
-    int32_t code = mon_store_read(store, s->name, s->grain, s->from, s->to, take, s);
+    int32_t code = HD_OK;
 
+    for (char **name = s->names; *name && !code; name++)
+        code = mon_store_read(store, *name, s->grain, s->from, s->to, take, s);
     put(s);
     if (code == HD_EFULL)
         return hd_error_set(err, code, "more than %d rows: ask for a shorter range or a longer step",
@@ -82,15 +85,39 @@ static int32_t read_history(struct mon_store *store, void *arg, struct hd_error 
     return code ? hd_error_set(err, code, "the history could not be read") : HD_OK;
 }
 
+static void free_show(struct show *s)
+{
+    for (char **name = s ? s->names : NULL; name && *name; name++)
+        free(*name);
+    if (s) {
+        free(s->names);
+        free(s->key);
+        free(s->unit);
+    }
+    free(s);
+}
+
 static void finish(void *arg, int32_t code, const struct hd_error *err)
 {
     struct show *s = arg;
 
     s->self->commands->finish(s->result, code, code ? err : NULL);
-    free(s->name);
-    free(s->key);
-    free(s->unit);
-    free(s);
+    free_show(s);
+}
+
+static struct show *new_show(const struct hd_call *call, uint32_t names)
+{
+    struct show *s = calloc(1, sizeof(*s));
+
+    if (s)
+        s->names = calloc(names + 1, sizeof(*s->names));
+    for (uint32_t i = 0; s && s->names && i < names; i++)
+        if (!(s->names[i] = strdup(call->args[i].ptr)))
+            break;
+    if (s && s->names && s->names[names - 1])
+        return s;
+    free_show(s);
+    return NULL;
 }
 
 /* The finest grain that reaches that far back and is not finer than what was asked for. */
@@ -102,39 +129,38 @@ static int grain_for(int64_t range, int64_t step)
     return MON_HOUR;
 }
 
-static int32_t parse(const struct hd_call *call, int64_t *range, int64_t *step)
+/* How many names there are; 0: it is not said right. */
+static uint32_t parse(const struct hd_call *call, int64_t *range, int64_t *step)
 {
-    if (call->arg_count != 2 && call->arg_count != 4)
-        return HD_EINVAL;
-    *range = mon_span(call->args[1]);
-    if (call->arg_count == 4) {
-        if (!mon_word_is(call->args[2], "STEP"))
-            return HD_EINVAL;
-        *step = mon_span(call->args[3]);
+    uint32_t n = call->arg_count;
+
+    if (n >= 4 && mon_word_is(call->args[n - 2], "STEP")) {
+        *step = mon_span(call->args[n - 1]);
         if (!*step)
-            return HD_EINVAL;
+            return 0;
+        n -= 2;
     }
-    return *range > 0 ? HD_OK : HD_EINVAL;
+    if (n < 2 || n > NAMES_MAX + 1)
+        return 0;
+    *range = mon_span(call->args[n - 1]);
+    return *range > 0 ? n - 1 : 0;
 }
 
 int32_t mon_show_history(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     struct mon *self = arg;
     int64_t range = 0, step = 0, now = mon_wall_seconds();
+    uint32_t names = parse(call, &range, &step);
     struct show *s;
     int32_t code;
 
-    if (parse(call, &range, &step) != HD_OK)
+    if (!names)
         return hd_error_set(err, HD_EINVAL,
                             "usage: SHOW HISTORY %s; spans are like 90s, 5m, 2h, 7d, 2w, 13mo",
                             MON_HISTORY_USAGE);
-    s = calloc(1, sizeof(*s));
-    if (s)
-        s->name = strdup(call->args[0].ptr);
-    if (!s || !s->name) {
-        free(s);
+    s = new_show(call, names);
+    if (!s)
         return hd_error_set(err, HD_ENOMEM, "no memory to ask the history");
-    }
     s->self = self;
     s->result = call->result;
     s->grain = grain_for(range, step ? step : range / POINTS);
@@ -148,8 +174,7 @@ int32_t mon_show_history(void *arg, const struct hd_call *call, struct hd_error 
     code = mon_history_ask(self, read_history, finish, s, err);
     if (code == HD_OK)
         return HD_PENDING;
-    free(s->name);
-    free(s);
+    free_show(s);
     return code;
 }
 
@@ -158,28 +183,35 @@ int32_t mon_show_history(void *arg, const struct hd_call *call, struct hd_error 
 
 struct list {
     struct mon *self;
-    hd_result *result;
-    const char *part;
+    const struct hd_call *call;
 };
+
+/* No parts ask for all. */
+static int is_asked_for(const struct hd_call *call, const char *key)
+{
+    for (uint32_t i = 0; i < call->arg_count; i++)
+        if (strstr(key, call->args[i].ptr))
+            return 1;
+    return !call->arg_count;
+}
 
 static void show_latest(void *arg, const struct mon_latest *l)
 {
     struct list *s = arg;
 
-    if (s->part && !strstr(l->key, s->part))
+    if (!is_asked_for(s->call, l->key))
         return;
-    mon_text(s->self, s->result, l->key);
-    mon_text(s->self, s->result, l->unit);
-    mon_real(s->self, s->result, l->value);
+    mon_text(s->self, s->call->result, l->key);
+    mon_text(s->self, s->call->result, l->unit);
+    mon_real(s->self, s->call->result, l->value);
 }
 
 int32_t mon_show_series(void *arg, const struct hd_call *call, struct hd_error *err)
 {
-    struct list s = {arg, call->result, call->arg_count ? call->args[0].ptr : NULL};
+    struct list s = {arg, call};
 
-    if (call->arg_count > 1)
-        return hd_error_set(err, HD_EINVAL, "usage: SHOW SERIES [PART OF A NAME]");
-    mon_columns(s.self, s.result, "series", HD_COL_TEXT, "unit", HD_COL_TEXT, "value", HD_COL_REAL, NULL);
+    (void)err;
+    mon_columns(s.self, call->result, "series", HD_COL_TEXT, "unit", HD_COL_TEXT, "value", HD_COL_REAL, NULL);
     mon_series_each(s.self->series, NULL, show_latest, &s);
     return HD_OK;
 }

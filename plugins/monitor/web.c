@@ -22,12 +22,16 @@ ASSET(mon_web_style, MON_WEB "/style.css");
 ASSET(mon_web_icon, MON_WEB "/icon.svg");
 ASSET(mon_web_theme, MON_WEB "/theme.js");
 ASSET(mon_web_app, MON_WEB "/app.js");
+ASSET(mon_web_alerts, MON_WEB "/alerts.js");
 ASSET(mon_web_api, MON_WEB "/api.js");
+ASSET(mon_web_charts, MON_WEB "/charts.js");
 ASSET(mon_web_figures, MON_WEB "/figures.js");
 ASSET(mon_web_format, MON_WEB "/format.js");
 ASSET(mon_web_history, MON_WEB "/history.js");
 ASSET(mon_web_plots, MON_WEB "/plots.js");
 ASSET(mon_web_sections, MON_WEB "/sections.js");
+ASSET(mon_web_servers, MON_WEB "/servers.js");
+ASSET(mon_web_statements, MON_WEB "/statements.js");
 ASSET(mon_web_tables, MON_WEB "/tables.js");
 ASSET(mon_web_dygraph_js, MON_DYGRAPHS "/dygraph.min.js");
 ASSET(mon_web_dygraph_css, MON_DYGRAPHS "/dygraph.min.css");
@@ -47,12 +51,16 @@ static const struct file {
     {"icon.svg", "image/svg+xml", mon_web_icon, mon_web_icon_end},
     {"theme.js", JS, mon_web_theme, mon_web_theme_end},
     {"app.js", JS, mon_web_app, mon_web_app_end},
+    {"alerts.js", JS, mon_web_alerts, mon_web_alerts_end},
     {"api.js", JS, mon_web_api, mon_web_api_end},
+    {"charts.js", JS, mon_web_charts, mon_web_charts_end},
     {"figures.js", JS, mon_web_figures, mon_web_figures_end},
     {"format.js", JS, mon_web_format, mon_web_format_end},
     {"history.js", JS, mon_web_history, mon_web_history_end},
     {"plots.js", JS, mon_web_plots, mon_web_plots_end},
     {"sections.js", JS, mon_web_sections, mon_web_sections_end},
+    {"servers.js", JS, mon_web_servers, mon_web_servers_end},
+    {"statements.js", JS, mon_web_statements, mon_web_statements_end},
     {"tables.js", JS, mon_web_tables, mon_web_tables_end},
     {"dygraph.js", JS, mon_web_dygraph_js, mon_web_dygraph_js_end},
     {"dygraph.css", CSS, mon_web_dygraph_css, mon_web_dygraph_css_end},

@@ -1,118 +1,17 @@
 """The dashboard in a real browser: figures, ranges, colours, keyboard, hostile names, tokens, a host that is gone."""
 
-import calendar
-import contextlib
-import http.client
 import json
 import os
 import re
 import sqlite3
 import struct
 import time
-import urllib.parse
 
-import psycopg
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from browser import Browser
-from harness import Host, Postgres, equal, free_port, main, temp_dir, test, wait_for
-
-HOSTILE = "<img src=x onerror=document.title='taken'>"
-
-pg = Postgres()
-pg.execute('CREATE DATABASE "%s" OWNER app' % HOSTILE, "postgres")
-with pg.connect(user="app", password="secret") as _c:
-    _c.execute("CREATE TABLE item (id int PRIMARY KEY, name text)")
-    _c.execute("INSERT INTO item SELECT g, 'item ' || g FROM generate_series(1, 1000) g")
-
-browser = Browser()
-
-
-def configured(port, changes=None, **http):
-    return {
-        "http": {"listen": "127.0.0.1:%d" % port, **http},
-        "plugin statements": {},
-        "plugin monitor": {
-            "history": os.path.join(temp_dir(), "history.db"),
-            "flush_interval": "1s",
-            "template_interval": "1s",
-        },
-        **(changes or {}),
-    }
-
-
-@contextlib.contextmanager
-def shown(changes=None, **http):
-    """A host with its dashboard, not opened yet: host.url."""
-    port = free_port()
-    with Host(pg, configured(port, changes, **http)) as host:
-        host.http_port = port
-        host.url = "http://127.0.0.1:%d/" % port
-        yield host
-    browser.open("about:blank")
-    browser.complaints()
-
-
-def ask(host, path, token=None, headers=None):
-    """One request: (status, headers, body as text)."""
-    c = http.client.HTTPConnection("127.0.0.1", host.http_port, timeout=20)
-    try:
-        c.request("GET", path, headers={**({"Authorization": "Bearer " + token} if token else {}), **(headers or {})})
-        r = c.getresponse()
-        return r.status, r.headers, r.read().decode()
-    finally:
-        c.close()
-
-
-def rows(host, name, *args):
-    query = "&".join("arg=" + urllib.parse.quote(a) for a in args)
-    status, _, body = ask(host, "/api/v1/%s?%s" % (name, query))
-    equal(status, 200)
-    return json.loads(body)["rows"]
-
-
-def cells_of(selector):
-    """The cells of the table in there, row by row."""
-    return browser.run(
-        "return [...document.querySelectorAll(arguments[0] + ' tbody tr')].map(r => [...r.cells].map(c => c.textContent))",
-        selector,
-    )
-
-
-def table(section):
-    return cells_of("#" + section)
-
-
-def clock(moment):
-    """A time of the API as the page shows one of today."""
-    return time.strftime("%H:%M:%S", time.localtime(calendar.timegm(time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S"))))
-
-
-def tile(name):
-    return browser.text('[data-figure="%s"]' % name)
-
-
-def plot(title):
-    """The plot's number among all, from 1 on, for selectors."""
-    titles = browser.run("return [...document.querySelectorAll('.plot h3')].map(h => h.textContent)")
-    return ".plot:nth-of-type(%d)" % (titles.index(title) + 1)
-
-
-def load(host, calls, dbname="shop", literal=None):
-    with host.connect(dbname=dbname) as c:
-        cursor = psycopg.ClientCursor(c)
-        for i in range(calls):
-            cursor.execute("SELECT name FROM item WHERE name = %s OR id = %s", (literal or "x", i))
-
-
-def plotted(title="Throughput"):
-    browser.until(lambda: browser.run("return document.querySelector(arguments[0] + ' canvas')?.width > 0", plot(title)), title + " is drawn")
-
-
-def number(text):
-    return float(re.match(r"[\d.,]+", text).group().replace(",", ""))
-
+from dashboardworld import HOSTILE, VIEWS, ask, browser, cells_of, clock, go, load, number, plot, plotted, rows, shown, table, tile
+from harness import SRCDIR, equal, main, temp_dir, test, wait_for
 
 # --- figures ------------------------------------------------------------------------------------------------------
 
@@ -122,7 +21,7 @@ def figures():
     with shown({"plugin cache-memory": {}, "plugin cache": {"stores": "memory", "mode": "ttl", "ttl": "1m"}}) as host:
         held = [host.connect() for _ in range(3)]
         load(host, 137, literal="a secret word")
-        browser.open(host.url)
+        browser.open(host.url + "#statements")
         calls = lambda: [r for r in table("statements") if "where name = $1 or id = $2" in r[0]]
         browser.until(lambda: calls() and calls()[0][3] == "137", "the statement's calls")
         api = [r for r in rows(host, "templates") if "where name = $1" in r["statement"]][0]
@@ -131,6 +30,7 @@ def figures():
         equal(shown_row[4], str(api["errors"]))
         mean = number(shown_row[5]) / (1000 if "µs" in shown_row[5] else 1)
         assert abs(mean - api["mean_ms"]) < 0.02 * api["mean_ms"] + 0.001, (shown_row, api)
+        go("overview")
         browser.until(lambda: tile("clients") == "3", "as many clients as there are")
         equal(rows(host, "series", "howdah_clients")[0]["value"], 3)
         # Only normalized texts: nothing of what was asked for is anywhere in the page.
@@ -138,6 +38,10 @@ def figures():
         nodes, pools = rows(host, "nodes"), rows(host, "pools")
         browser.until(lambda: table("nodes") and table("nodes")[0][1] == "up", "the node is up")
         equal([r[0] for r in table("nodes")], [n["node"] for n in nodes])
+        plotted()
+        browser.screenshot("dashboard-light.png")
+        go("host")
+        browser.until(lambda: table("pools") and table("events"), "pools and events")
         equal([(r[0], r[1], r[7]) for r in table("pools")], [(p["database"], p["user"], "0 of 10") for p in pools])
         states = {r[0]: r[1] for r in table("plugins")}
         for p in rows(host, "plugins"):
@@ -146,8 +50,6 @@ def figures():
         health = json.loads(ask(host, "/health")[2])
         assert browser.text("#host-state").startswith("%d of %d parts work" % (health["active"], health["total"]))
         browser.until(lambda: any("plugin monitor is running" in r[2] for r in table("events")), "events")
-        plotted()
-        browser.screenshot("dashboard-light.png")
         equal(browser.complaints(), [])
         for c in held:
             c.close()
@@ -209,15 +111,18 @@ def hostile():
     with shown() as host:
         with host.connect(dbname=HOSTILE, application_name=HOSTILE) as c:
             c.execute('SELECT 1 AS "<script>document.title=2</script>"')
-            browser.open(host.url)
+            browser.open(host.url + "#statements")
             browser.until(lambda: any(r[1] == HOSTILE for r in table("statements")), "the statement's database")
+            go("host")
             browser.until(lambda: any(r[0] == HOSTILE for r in table("pools")), "the pool's database")
             browser.find("#all-events").click()
             browser.until(lambda: any(HOSTILE in r[2] for r in table("events")), "the session's event")
             assert any('"<script>document.title=2</script>"' in r[0] for r in table("statements"))
-            equal(browser.run("return document.images.length"), 0)
-            equal(browser.run("return document.scripts.length"), 3)
-            equal(browser.driver.title, "Howdah")
+            for view in VIEWS:
+                go(view)
+                equal(browser.run("return [document.images.length, document.scripts.length]"), [0, 3])
+            equal(browser.driver.title, "Howdah: Reports")
+            go("statements")
             # Its course over time is found under that name.
             words = "return [...document.querySelectorAll('#statements tbody tr')].filter(r => r.cells[1].textContent === arguments[0])[0].querySelector('canvas').ariaLabel"
             browser.until(lambda: browser.run(words, HOSTILE).startswith("time spent"), "its sparkline")
@@ -255,9 +160,9 @@ def ranges():
         equal(values, list(steps))
         for name, (span, step) in steps.items():
             Select(browser.find("#range")).select_by_value(name)
-            what = "arg=howdah_clients&arg=%ds&arg=STEP&arg=%ds" % (span, step)
-            browser.until(lambda: any(what in a for a in asked_spans()), what)
-        equal(browser.text("#range-name"), "13 months")
+            what = "arg=%ds&arg=STEP&arg=%ds" % (span, step)
+            browser.until(lambda: any("arg=howdah_clients&" in a and what in a for a in asked_spans()), what)
+        equal(browser.text(".range-name"), "13 months")
         plotted("Connections")
         browser.until(lambda: browser.text(plot("Connections") + " .value") == "7", "a year's clients")
         browser.find(plot("Connections") + " summary").click()
@@ -335,8 +240,13 @@ def narrow():
         browser.resize(340, 800)
         browser.open(host.url)
         plotted()
-        browser.until(lambda: table("statements") and table("pools"), "tables")
-        assert browser.run("return document.documentElement.scrollWidth") <= 340
+        for view in VIEWS:
+            go(view)
+            section = {"overview": "nodes", "statements": "statements", "servers": "activity", "host": "pools"}.get(view)
+            browser.until(lambda: not section or table(section) or browser.text("#%s .note" % section), view)
+            wide = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
+            equal((view, wide), (view, [340, 340]))
+        go("overview")
         browser.screenshot("dashboard-narrow.png")
         browser.resize(1400, 1000)
 
@@ -366,12 +276,24 @@ def keyboard():
                     equal(browser.text(reading), "")
                 if focus[0] == "A" and focus[2] == "licence":
                     break
-            names = [f[1] or f[2] for f in reached]
-            for wanted in ("order-by", "all-events", "Nodes", "Plugins"):
-                assert wanted in names, (wanted, names)
+            assert "Nodes" in [f[2] for f in reached], reached
             equal(reached[-1][2], "licence")
+            # From view to view, and to what each has.
+            for view, wanted in (("statements", "order-by"), ("host", "all-events"), ("reports", "The last day, as a page")):
+                browser.find('nav a[href="#%s"]' % view).send_keys(Keys.ENTER)
+                browser.until(lambda: browser.text("#said").lower() == view, "screen readers are told of the view")
+                equal(browser.text('nav [aria-current="page"]').lower(), view)
+                names = []
+                while "licence" not in names:
+                    browser.keys(Keys.TAB)
+                    focus = browser.focus()
+                    names.append(focus[1] or focus[2])
+                    shown_outline = "return getComputedStyle(document.activeElement).outlineStyle"
+                    assert browser.run(shown_outline) != "none", focus
+                assert wanted in names, (wanted, names)
+            go("overview")
             browser.find("#range").send_keys("15")
-            equal(browser.text("#range-name"), "15 minutes")
+            equal(browser.text(".range-name"), "15 minutes")
             equal(browser.text("#said"), "The last 15 minutes")
             browser.find("#pause").send_keys(Keys.SPACE)
             equal(browser.find("#pause").get_attribute("aria-pressed"), "true")
@@ -404,8 +326,11 @@ def gone():
 def off():
     changes = {"plugin statements": None, "plugin monitor": {"history": ""}, "plugin broken": {"library": "/nowhere.so"}}
     with shown(changes) as host:
-        browser.open(host.url)
+        browser.open(host.url + "#statements")
         browser.until(lambda: "plugin statements" in browser.text("#statements .note"), "who counts statements")
+        go("alerts")
+        browser.until(lambda: "The plugin alerts is off." in browser.text("#rules .note"), "who watches")
+        go("overview")
         browser.until(lambda: "No history: " in browser.text(plot("Throughput") + " .note"), "why there is no history")
         browser.until(lambda: "The plugin cache is off." in browser.text("#tiles"), "why there is no hit ratio")
         equal(tile("p95"), "no data")
@@ -413,6 +338,10 @@ def off():
         browser.until(lambda: table("health"), "the part that does not work")
         equal(table("health")[0][0], "broken")
         assert "nowhere.so" in table("health")[0][3], table("health")
+        go("host")
+        broken = lambda: [r for r in table("plugins") if r[0] == "broken"]
+        browser.until(broken, "the plugin that does not work")
+        assert broken()[0][1] == "refused" and "nowhere.so" in broken()[0][6], broken()
 
 
 @test("slow statements are listed, the newest first, without their values")
@@ -422,7 +351,7 @@ def slow():
         with host.connect() as c:
             for name in ("first", "second"):
                 c.execute("SELECT pg_sleep(0.1), 'a value' AS %s" % name)
-        browser.open(host.url)
+        browser.open(host.url + "#statements")
         browser.until(lambda: len(table("slow")) == 2, "both")
         shown_rows = table("slow")
         assert "as second" in shown_rows[0][1] and "as first" in shown_rows[1][1], shown_rows
@@ -449,16 +378,24 @@ def alerts():
         "alert absent": {"expr": "howdah_nothing_of_the_kind", "above": "1"},
     }
     with shown(changes) as host:
-        row = lambda name: ([r for r in table("alerts") if r[0] == name] or [[""] * 10])[0]
-        browser.open(host.url)
-        browser.until(lambda: row("absent")[1] == "no data", "a rule without data")
+        row = lambda name, section="wrong": ([r for r in table(section) if r[0] == name] or [[""] * 11])[0]
+        browser.open(host.url + "#alerts")
+        browser.until(lambda: row("absent", "all-alerts")[1] == "no data", "a rule without data")
+        go("overview")
+        browser.until(lambda: "Of 1 rule there is no data." in browser.text("#wrong .note"), "nothing is wrong")
         equal(row("busy")[1], "")
         held = [host.connect() for _ in range(3)]
         browser.until(lambda: row("busy")[1] == "firing", "it fires")
         equal((row("busy")[2], row("busy")[4:6], row("busy")[9]), ("page", ["3", "2.5"], "<b>3</b> clients"))
         browser.until(lambda: browser.text("#host-state").endswith(", 1 alert fires"), "the header says so")
         browser.until(lambda: browser.text("#said").endswith(", 1 alert fires"), "screen readers are told")
+        equal(browser.driver.title, "(1) Howdah")
         equal(browser.axe(), [])
+        go("alerts")
+        browser.until(lambda: ["busy", "firing"] in [r[:2] for r in table("rules")], "its rule")
+        browser.until(lambda: table("sinks") and table("sinks")[0][0] == "log", "who is told")
+        equal(browser.axe(), [])
+        go("overview")
         for c in held:
             c.close()
         browser.until(lambda: row("busy")[1] != "firing", "it is over")
@@ -506,10 +443,17 @@ def files():
         for path in ["/"] + ["/" + p for p in re.findall(r'(?:href|src)="([^"]+)"', page) if not p.startswith("#")]:
             status, headers, body = ask(host, path)
             equal((path, status), (path, 200))
-            if path in ("/health", "/metrics", "/api/v1/openapi.json"):
+            if path.startswith("/reports/") or path in ("/health", "/metrics", "/api/v1/openapi.json"):
                 continue
             assert body, path
             equal(ask(host, path, headers={"If-None-Match": headers["ETag"]})[0], 304)
+        listed = re.findall(r"web/([a-z]+\.(?:js|css|svg|html))", open(os.path.join(SRCDIR, "plugins/monitor/Makefile.inc")).read())
+        assert len(listed) > 12, listed
+        for name in listed:
+            status, _, text = ask(host, "/" + name)
+            equal((name, status), (name, 200))
+            text = text.replace("http://www.w3.org/2000/svg", "")
+            assert not re.search(r"(?:https?:|wss?:|[\"'(])//[a-z]", text), name
         assert "Permission is hereby granted" in ask(host, "/dygraphs-licence.txt")[2]
         assert not re.search(r'(?:href|src)="(?:https?:)?//', page)
         assert not re.search(r"<script>|<style|style=|onclick=", page)

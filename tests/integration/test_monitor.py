@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import struct
 import threading
@@ -58,6 +59,24 @@ def seconds():
         assert all(v >= 0 for v in values(host, "howdah_statement_seconds_p95", "1m"))
         equal({r["unit"] for r in history(host, "howdah_statement_seconds_p95", "1m")}, {"s"})
         assert max(values(host, "howdah_clients", "1m")) >= 1
+
+
+@test("several series in one question, by name or by part of a name")
+def together():
+    with Host(pg, configured()) as host:
+        with host.connect() as c:
+            c.execute("SELECT 1")
+            wait_for(lambda: history(host, "howdah_clients", "1m"), what="a first second")
+            both = history(host, "howdah_servers_idle", "howdah_clients", "1m", "STEP", "5s")
+            equal([r["series"] for r in both if r["series"] not in ("howdah_clients", "howdah_servers_idle")], [])
+            apart = history(host, "howdah_servers_idle", "1m", "STEP", "5s") + history(host, "howdah_clients", "1m", "STEP", "5s")
+            seen = {(r["series"], r["time"]) for r in both}
+            assert seen and seen <= {(r["series"], r["time"]) for r in apart}, (both, apart)
+            names = {r["series"] for r in host.console("SHOW SERIES howdah_servers_ howdah_clients")}
+            equal(names, {r["series"] for r in host.console("SHOW SERIES") if re.match("howdah_(servers_|clients)", r["series"])})
+        for wrong in ("howdah_clients", "howdah_clients howdah_pools", "howdah_clients 1m STEP", "a " * 33 + "1m"):
+            with expect_error(match="usage: SHOW HISTORY"):
+                history(host, wrong)
 
 
 @test("percentiles of a second are within 1 % of what clients were given")

@@ -29,14 +29,17 @@ async function wordsOf(response) {
 }
 
 // Browsers' own credentials stay out of it: their dialog would come before ours.
-async function ask(path, accepted) {
+async function ask(path, { accepted, body } = {}) {
   const headers = { Accept: "application/json" };
+  if (body) headers["Content-Type"] = "application/json";
   const used = token;
   if (used) headers.Authorization = `Bearer ${used}`;
   let response;
   try {
     response = await fetch(path, {
+      method: body ? "POST" : "GET",
       headers,
+      body,
       credentials: "omit",
       cache: "no-store",
       signal: AbortSignal.timeout(LIMIT_MS),
@@ -46,7 +49,7 @@ async function ask(path, accepted) {
   }
   // Whoever asked before the token came asks again.
   if (response.status === 401 && (used !== token || (!declined && (await login(Boolean(used))))))
-    return ask(path, accepted);
+    return ask(path, { accepted, body });
   if (!response.ok && response.status !== accepted)
     throw new ApiError(await wordsOf(response), { status: response.status });
   try {
@@ -94,5 +97,10 @@ export function command(name, ...args) {
   return ask(`api/v1/${name}${query ? `?${query}` : ""}`);
 }
 
+// What changes something: post("unsilence", id). Its message is returned.
+export const post = async (name, ...args) => (await ask(`api/v1/${name}`, { body: JSON.stringify({ args }) })).message;
+
 // A host that is not well says so with 503.
-export const health = () => ask("health", 503);
+export const health = () => ask("health", { accepted: 503 });
+
+export const hasToken = () => Boolean(token);

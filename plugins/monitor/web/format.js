@@ -23,7 +23,7 @@ export const perSecond = (v) => (isNumber(v) ? `${number(v)}/s` : NONE);
 
 export function milliseconds(v) {
   if (!isNumber(v)) return NONE;
-  if (v >= 10000) return `${number(v / 1000)} s`;
+  if (v >= 1000) return `${number(v / 1000)} s`;
   return v !== 0 && v < 0.1 ? `${number(v * 1000)} µs` : `${number(v)} ms`;
 }
 
@@ -35,6 +35,21 @@ export function bytes(v) {
   let unit = 0;
   for (; Math.abs(v) >= 1024 && unit < units.length - 1; unit++) v /= 1024;
   return `${number(v)} ${units[unit]}`;
+}
+
+export const bytesPerSecond = (v) => (isNumber(v) ? `${bytes(v)}/s` : NONE);
+
+// A span of time in its two greatest units: "3 h 20 min".
+export function span(v) {
+  if (!isNumber(v)) return NONE;
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const parts = [];
+  let left = Math.round(v);
+  for (const [unit, size] of units) {
+    if (left >= size && parts.length < 2) parts.push(`${Math.floor(left / size)} ${unit}`);
+    left %= size;
+  }
+  return parts.join(" ") || "0 s";
 }
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });

@@ -16,70 +16,106 @@ export class Range {
     const [, n, unit] = /^(\d+)(m|h|d|mo)$/.exec(name);
     this.name = name;
     this.seconds = Number(n) * UNITS[unit];
+  }
+  // From point to point, in seconds, where so many are wanted.
+  step(points = POINTS) {
     const grain = GRAINS.find(([reach]) => this.seconds <= reach)[1];
-    this.step = Math.max(1, Math.ceil(this.seconds / POINTS / grain)) * grain;
+    return Math.max(1, Math.ceil(this.seconds / points / grain)) * grain;
   }
   // How often it is worth to ask.
   get interval() {
-    return Math.min(Math.max(this.step * 1000, 2000), 60000);
+    return Math.min(Math.max(this.step() * 1000, 2000), 60000);
   }
 }
 
-// One name with all its labels: key of the series -> Map of time (ms) -> value.
-class Named {
-  constructor(name, range) {
-    this.name = name;
+// "name{a=b,c=d}", as the host writes series, in its parts.
+function parse(key) {
+  const brace = key.indexOf("{");
+  if (brace < 0) return { name: key, labels: {} };
+  const labels = {};
+  for (const [, label, value] of key.slice(brace + 1, -1).matchAll(/(?:^|,)([a-z_]+)=([^]*?)(?=,[a-z_]+=|$)/g))
+    labels[label] = value;
+  return { name: key.slice(0, brace), labels };
+}
+
+// A source is written like a series; labels that it does not name may be anything.
+function matches(series, source, more) {
+  if (series.name !== source.name) return false;
+  const agree = (labels) => Object.entries(labels).every(([name, value]) => series.labels[name] === value);
+  return agree(source.labels) && agree(more);
+}
+
+// Names with all their labels over one range, in one question: key of the series -> {name, labels, points}, with
+// points as a Map of time (ms) -> value.
+export class Track {
+  constructor(names, range, points) {
+    this.names = names;
     this.range = range;
+    this.step = range.step(points);
     this.series = new Map();
-    this.unit = "";
     this.until = 0; // ms; the last time that is there
   }
 
-  async update(now) {
-    const { seconds, step } = this.range;
+  async update(now = Date.now()) {
+    const { seconds } = this.range;
     const missing = Math.ceil((now - this.until) / 1000);
-    const all = !this.until || missing + 3 * step >= seconds;
+    const all = !this.until || missing < 0 || missing + 3 * this.step >= seconds;
     // The last span was not over when it was asked for; the first of an answer may be cut.
-    const span = all ? Math.ceil(seconds) : missing + 3 * step;
-    const answer = await command("history", this.name, `${span}s`, "STEP", `${step}s`);
-    const cut = all ? -Infinity : now - span * 1000 + step * 1000;
+    const span = all ? Math.ceil(seconds) : missing + 3 * this.step;
+    const answer = await command("history", ...this.names, `${span}s`, "STEP", `${this.step}s`);
+    const cut = all ? -Infinity : now - span * 1000 + this.step * 1000;
     if (all) this.series.clear();
     for (const row of answer.rows) this.#take(row, cut);
-    for (const points of this.series.values())
+    for (const { points } of this.series.values())
       for (const time of points.keys()) if (time < now - seconds * 1000) points.delete(time);
   }
 
   #take(row, cut) {
     const time = Date.parse(row.time);
     if (!(time >= cut) || row.value === null) return;
-    let points = this.series.get(row.series);
-    if (!points) this.series.set(row.series, (points = new Map()));
-    points.set(time, row.value);
-    this.unit = row.unit;
+    let series = this.series.get(row.series);
+    if (!series) this.series.set(row.series, (series = { ...parse(row.series), points: new Map() }));
+    series.points.set(time, row.value);
     if (time > this.until) this.until = time;
   }
 
-  // All labels together: time -> sum.
-  sum() {
-    const sums = new Map();
-    for (const points of this.series.values())
-      for (const [time, value] of points) sums.set(time, (sums.get(time) ?? 0) + value);
-    return sums;
+  // One series by its key: [time, value], the oldest first.
+  course(key) {
+    return [...(this.series.get(key)?.points ?? [])].sort(([a], [b]) => a - b);
+  }
+
+  // All series that match, each changed by `change` and put together by `join`: time -> value. `labels`: what they must
+  // have beyond what the source says.
+  all(source, join, labels, change = (points) => points) {
+    const wanted = parse(source);
+    const out = new Map();
+    for (const series of this.series.values()) {
+      if (!matches(series, wanted, labels)) continue;
+      for (const [time, value] of change(series.points)) out.set(time, out.has(time) ? join(out.get(time), value) : value);
+    }
+    return out;
   }
 }
 
-export class History {
-  constructor(range) {
-    this.range = range;
-    this.names = new Map();
-  }
+export const nameOf = (source) => parse(source).name;
 
-  async update(name) {
-    let named = this.names.get(name);
-    if (!named) this.names.set(name, (named = new Named(name, this.range)));
-    await named.update(Date.now());
-    return named;
+// What a collector counts comes at once for all the time since its last look, with zeros in between: spread over that
+// time, `reach` seconds at most. What has been since its last look is not known yet.
+export function spread(points, step, reach) {
+  const times = [...points.keys()].sort((a, b) => a - b);
+  const out = new Map(points);
+  let from = 0;
+  let gap = 0;
+  if (step >= reach) return points;
+  for (const [i, time] of times.entries()) {
+    if (!points.get(time)) continue;
+    while (time - times[from] >= reach * 1000) from++;
+    for (let k = from; k <= i; k++) out.set(times[k], points.get(time) / (i - from + 1));
+    gap = i - from + 1;
+    from = i + 1;
   }
+  if (times.length - from < 3 * gap) for (const time of times.slice(from)) out.delete(time);
+  return out;
 }
 
 // Lines of one plot as rows [Date, a, b, …]. A line without a value at a time is null there; where nothing is known

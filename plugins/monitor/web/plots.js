@@ -1,7 +1,7 @@
 // A plot: lines over time by dygraphs, with a legend that reads the newest or the chosen values, and the same as a
 // table. By keyboard the arrows walk along the points.
 
-import { NONE, moment } from "./format.js";
+import { NONE, bytes, bytesPerSecond, moment } from "./format.js";
 import { rowsOf } from "./history.js";
 import { element, setText } from "./tables.js";
 
@@ -15,10 +15,11 @@ const withoutLegend = () => {
 };
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const isBinary = (format) => format === bytes || format === bytesPerSecond;
 const isNumber = (v) => typeof v === "number" && Number.isFinite(v);
 
 export class Plot {
-  // lines: [{label, from: [names], make(sums) -> Map}], all shown by `format`.
+  // lines: [{label}], all shown by `format`; most: where the axis ends, else at the greatest value.
   constructor(parent, { title, lines, format, most, missing }) {
     this.lines = lines;
     this.format = format;
@@ -74,24 +75,14 @@ export class Plot {
     const caption = element("figcaption", {}, element("h3", { id }, this.title), this.when);
     this.figure = element("figure", { className: "plot" }, caption, legend, this.note, this.area, this.reading, this.details);
     this.figure.setAttribute("aria-labelledby", id);
+    this.figure.dataset.plot = this.title;
     this.details.hidden = true;
     parent.append(this.figure);
   }
 
-  // Brings it up to date from the history; what cannot be had is said.
-  async update(history) {
-    this.asked = history; // another range may be chosen before this one's answer
-    try {
-      const sums = new Map();
-      for (const name of new Set(this.lines.flatMap((l) => l.from)))
-        sums.set(name, (await history.update(name)).sum());
-      if (this.asked !== history) return;
-      const maps = this.lines.map((l) => l.make(...l.from.map((name) => sums.get(name))));
-      this.#show(rowsOf(maps, history.range.step), history.range);
-    } catch (e) {
-      if (!e.unreachable) this.say(e.status === 401 ? "The host wants its token." : `No history: ${e.message}`);
-      throw e;
-    }
+  // lines: a Map of time -> value each.
+  show(lines, { range, step }) {
+    this.#show(rowsOf(lines, step), range);
   }
 
   say(words) {
@@ -139,13 +130,18 @@ export class Plot {
       valueRange: [0, this.most ?? null],
       dateWindow: this.window,
       axes: {
-        y: { axisLabelFormatter: (v) => this.format(v), axisLabelWidth: 64, pixelsPerLabel: 36 },
+        y: { axisLabelFormatter: (v) => this.format(v), axisLabelWidth: 64, pixelsPerLabel: 36, labelsKMG2: isBinary(this.format) },
         x: { pixelsPerLabel: 70 },
       },
       highlightCallback: (_e, _x, _points, row) => this.#choose(row, true),
       unhighlightCallback: () => this.#choose(null, true),
       ...this.#options(),
     });
+  }
+
+  // To the room that there is.
+  fit() {
+    if (this.canvas.clientWidth) this.graph?.resize();
   }
 
   // Other colours.
@@ -213,18 +209,23 @@ export class Plot {
   }
 }
 
-// A small line without axes beside a figure; the words say what it shows.
-export function fillSpark(cell, points, words) {
-  const width = 120;
-  const height = 24;
+// A canvas in a cell, twice as fine as it is large; the words say what it shows.
+function canvasOf(cell, words) {
   let canvas = cell.querySelector("canvas");
   if (!canvas) {
-    canvas = element("canvas", { className: "spark", width: width * 2, height: height * 2, role: "img" });
-    cell.append(canvas, element("span", { className: "unseen" }));
+    canvas = element("canvas", { className: "spark", width: 240, height: 48, role: "img" });
+    cell.append(canvas);
   }
-  canvas.setAttribute("aria-label", words);
+  if (canvas.getAttribute("aria-label") !== words) canvas.setAttribute("aria-label", words);
+  canvas.title = words;
   const pen = canvas.getContext("2d");
   pen.clearRect(0, 0, canvas.width, canvas.height);
+  return [canvas, pen];
+}
+
+// A small line without axes beside a figure.
+export function fillSpark(cell, points, words) {
+  const [canvas, pen] = canvasOf(cell, words);
   if (points.length < 2) return;
   const most = points.reduce((m, [, v]) => Math.max(m, v), 0) || 1;
   const [from, to] = [points[0][0], points.at(-1)[0]];
@@ -235,4 +236,17 @@ export function fillSpark(cell, points, words) {
   for (const [time, value] of points)
     pen.lineTo(((time - from) / (to - from || 1)) * (canvas.width - 6) + 3, canvas.height - 3 - (value / most) * (canvas.height - 6));
   pen.stroke();
+}
+
+// When something was up, over a range: a bar for each point, low and of another colour where it was not.
+export function fillStrip(cell, points, { range, step }, words) {
+  const [canvas, pen] = canvasOf(cell, words);
+  const from = Date.now() - range.seconds * 1000;
+  const width = Math.max(2, (step / range.seconds) * canvas.width);
+  const [good, bad] = [colour("--good"), colour("--bad")];
+  for (const [time, up] of points) {
+    const height = up >= 1 ? canvas.height * 0.75 : canvas.height;
+    pen.fillStyle = up >= 1 ? good : bad;
+    pen.fillRect(((time - from) / (range.seconds * 1000)) * canvas.width, canvas.height - height, width + 0.5, height);
+  }
 }

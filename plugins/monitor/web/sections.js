@@ -1,28 +1,33 @@
-// The tables: statements with sparklines, nodes, pools, plugins, parts that do not work, alerts, events.
+// A section of the page with a table that is asked for again and again, and the tables of the host's own parts: nodes,
+// pools, plugins, parts that do not work, events.
 
 import { command, health } from "./api.js";
-import { offWords } from "./figures.js";
-import { count, milliseconds, moment, percent, seconds, text } from "./format.js";
-import { fillSpark } from "./plots.js";
+import { count, moment, milliseconds, seconds, span, text } from "./format.js";
+import { Track } from "./history.js";
+import { fillStrip } from "./plots.js";
 import { Table, element, fillState, setText } from "./tables.js";
 
-const TOP = 20;
 const EVENTS = 50;
 const NOISE = /^(session|statement)\./;
 
-const column = (name, field, format = text, more = {}) => ({ name, of: (row) => format(row[field]), ...more });
-const figure = (name, field, format = count) => column(name, field, format, { number: true });
-const head = (name, field) => column(name, field, text, { head: true });
+// Columns: of a row's field, written by `format`.
+export const column = (name, field, format = text, more = {}) => ({ name, of: (row) => format(row[field]), ...more });
+export const figure = (name, field, format = count) => column(name, field, format, { number: true });
+export const when = (name, field, format = moment) => column(name, field, format, { kind: "short" });
+export const words = (name, field) => column(name, field, text, { kind: "wide" });
+export const head = (name, field) => column(name, field, text, { head: true });
 
-// A moment that need not have come.
-const maybe = (v) => (v === null ? "" : moment(v));
+// What need not be there.
+export const maybe = (format) => (v) => (v === null ? "" : format(v));
 
 const PLUGIN_KINDS = { running: "good", observing: "good", available: "off", stopped: "off" };
 
-class Section {
-  constructor(id, caption, columns, key, empty) {
+export class Section {
+  // every: ms from one question to the next; what is asked of the PostgreSQL servers is asked less often.
+  constructor(id, caption, columns, key, empty, every = 3000) {
     this.id = id;
     this.empty = empty;
+    this.every = every;
     this.table = new Table(document.getElementById(id), caption, columns, key);
     this.turn = 0;
   }
@@ -41,91 +46,6 @@ class Section {
   }
 }
 
-// --- statements ---------------------------------------------------------------------------------------------------
-
-const templateKey = (row) => `${row.fingerprint ?? ""}\n${row.database}\n${row.user}`;
-// As the host writes the labels of a series.
-const seriesKey = (name, row) => `${name}{database=${row.database},fingerprint=${row.fingerprint},user=${row.user}}`;
-const SPENT = "howdah_template_seconds_total";
-
-export class Statements extends Section {
-  constructor() {
-    const spark = { name: "Time spent", fill: (cell, row) => this.#fillSpark(cell, row) };
-    super(
-      "statements",
-      "Statements, costliest first",
-      [
-        column("Statement", "statement", (v) => v || "(all others)", { head: true }),
-        column("Database", "database"),
-        column("User", "user"),
-        figure("Calls", "calls"),
-        figure("Errors", "errors"),
-        figure("Mean", "mean_ms", milliseconds),
-        figure("95 %", "p95_ms", milliseconds),
-        figure("Waited", "queue_ms", milliseconds),
-        figure("Rows", "rows"),
-        spark,
-      ],
-      templateKey,
-      "No statement has been counted yet.",
-    );
-    this.spent = new Map();
-  }
-
-  async update(order, history, plugins) {
-    await this.show(async () => {
-      const off = offWords(plugins, "statements");
-      if (off) throw new Error(off);
-      const answer = await command("templates", "TOP", TOP, "ORDER", "BY", order);
-      try {
-        this.spent = (await history.update(SPENT)).series;
-      } catch (e) {
-        if (e.unreachable) throw e;
-        this.spent = new Map(); // the history cannot be read, which the plots say
-      }
-      return answer.rows;
-    });
-  }
-
-  #fillSpark(cell, row) {
-    const points = [...(this.spent.get(seriesKey(SPENT, row)) ?? [])].sort(([a], [b]) => a - b);
-    const share = (v) => percent(v * 100);
-    const words = points.length
-      ? `time spent in it: ${share(points[0][1])} of one connection's time at first, ${share(points.at(-1)[1])} at last`
-      : "no course over time: it is not among the costliest";
-    fillSpark(cell, points, words);
-  }
-}
-
-export class Slow extends Section {
-  constructor() {
-    super(
-      "slow",
-      "Slow statements, newest first",
-      [
-        column("Time", "time", moment),
-        head("Statement", "statement"),
-        column("Database", "database"),
-        column("User", "user"),
-        column("Application", "application"),
-        figure("Took", "total_ms", milliseconds),
-        figure("Usually", "usual_ms", (v) => (v === null ? "" : milliseconds(v))),
-        figure("Waited", "queue_ms", milliseconds),
-        figure("Rows", "rows"),
-        column("Error", "sqlstate"),
-      ],
-      (row) => String(row.number),
-      "None of late.",
-    );
-  }
-
-  update() {
-    return this.show(async () => (await command("slow", "TOP", TOP)).rows);
-  }
-}
-
-// --- the rest -----------------------------------------------------------------------------------------------------
-
 export class Nodes extends Section {
   constructor() {
     super(
@@ -134,20 +54,42 @@ export class Nodes extends Section {
       [
         head("Node", "node"),
         { name: "State", fill: (cell, row) => fillState(cell, row.state, row.state === "up" ? "good" : "bad") },
+        { name: "Up over the range", fill: (cell, row) => this.#fillCourse(cell, row) },
         column("Role", "role"),
         column("Version", "version"),
-        figure("Answers in", "latency_ms", milliseconds),
-        figure("Lag", "lag_seconds", (v) => (v === null ? "" : seconds(v))),
-        column("Since", "since", moment),
-        column("Reason", "reason"),
+        figure("Answers in", "latency_ms", maybe(milliseconds)),
+        figure("Lag", "lag_seconds", maybe(seconds)),
+        when("Since", "since"),
+        words("Reason", "reason"),
       ],
       (row) => row.node,
       "No node is configured.",
     );
+    this.track = null;
   }
 
-  update() {
-    return this.show(async () => (await command("nodes")).rows);
+  update({ range }) {
+    return this.show(async () => {
+      const { rows } = await command("nodes");
+      if (this.track?.range !== range) this.track = new Track(["howdah_node_up"], range, 120);
+      try {
+        await this.track.update();
+      } catch (e) {
+        if (e.unreachable || e.status === 401) throw e;
+        this.track = null; // the history cannot be read, which the plots say
+      }
+      return rows;
+    });
+  }
+
+  #fillCourse(cell, row) {
+    const points = this.track?.course(`howdah_node_up{node=${row.node}}`) ?? [];
+    const mean = points.reduce((sum, [, up]) => sum + up, 0) / points.length;
+    // Never "100 %" where it was down for a moment.
+    const share = points.length ? `${mean < 1 ? Math.min(99.9, 100 * mean).toFixed(1) : 100} %` : "no history";
+    if (!cell.firstChild) cell.append(element("span"), " ");
+    setText(cell.firstChild, share);
+    if (points.length) fillStrip(cell, points, this.track, `up ${share} of the time for which there is history`);
   }
 }
 
@@ -166,6 +108,7 @@ export class Pools extends Section {
         figure("Longest wait", "longest_wait", seconds),
         { name: "At work", fill: fillUse },
         figure("Idle", "idle"),
+        figure("Full in", "full_in", (v) => (v === null || v === undefined ? "" : span(v))),
         { name: "State", fill: fillPoolState },
       ],
       (row) => `${row.database}\n${row.user}\n${row.node}`,
@@ -174,17 +117,21 @@ export class Pools extends Section {
   }
 
   update() {
-    return this.show(async () => (await command("pools")).rows);
+    const key = (row) => JSON.stringify([row.database, row.user, row.node]);
+    return this.show(async () => {
+      const use = new Map((await command("pool/use")).rows.map((row) => [key(row), row]));
+      return (await command("pools")).rows.map((row) => ({ ...row, full_in: use.get(key(row))?.full_in }));
+    });
   }
 }
 
 // A meter, with its figures as text beside it.
 function fillUse(cell, row) {
   if (!cell.firstChild) cell.append(element("meter", { min: 0, ariaLabel: "Server connections at work" }), element("span"));
-  const [meter, words] = cell.children;
+  const [meter, figures] = cell.children;
   meter.max = row.pool_size;
   meter.value = row.busy;
-  setText(words, `${count(row.busy)} of ${count(row.pool_size)}`);
+  setText(figures, `${count(row.busy)} of ${count(row.pool_size)}`);
 }
 
 function fillPoolState(cell, row) {
@@ -208,7 +155,7 @@ export class Plugins extends Section {
         figure("Acted", "acted"),
         figure("Observed", "observed"),
         figure("Failures", "failures"),
-        column("What for, and why not", "reason", text),
+        words("What for, and why not", "reason"),
       ],
       (row) => row.name,
       "No plugin is installed.",
@@ -234,7 +181,7 @@ export class Health extends Section {
         head("Part", "name"),
         column("Kind", "kind"),
         { name: "State", fill: (cell, row) => fillState(cell, row.state, "bad") },
-        column("Reason", "reason"),
+        words("Reason", "reason"),
       ],
       (row) => `${row.kind}\n${row.name}`,
       "All parts work.",
@@ -250,57 +197,22 @@ export class Health extends Section {
   }
 }
 
-export class Alerts extends Section {
-  constructor() {
-    const kinds = { firing: "bad", pending: "warn", resolved: "good" };
-    super(
-      "alerts",
-      "Alerts",
-      [
-        head("Alert", "rule"),
-        { name: "State", fill: (cell, row) => fillState(cell, row.state, kinds[row.state] ?? "off") },
-        column("Severity", "severity"),
-        column("Of", "labels"),
-        figure("Value", "value", text),
-        figure("Threshold", "threshold", text),
-        column("Since", "since", maybe),
-        column("Until", "until", maybe),
-        column("Note", "note"),
-        column("What", "summary"),
-      ],
-      (row) => `${row.id}\n${row.rule}\n${row.labels}`,
-      "Nothing is wrong.",
-    );
-    this.firing = null;
-  }
-
-  update(plugins) {
-    return this.show(async () => {
-      this.firing = null;
-      const off = offWords(plugins, "alerts");
-      if (off) throw new Error(`${off} Nothing watches these figures.`);
-      const { rows } = await command("alerts");
-      this.firing = rows.filter((row) => row.state === "firing").length;
-      return rows;
-    });
-  }
-}
-
 export class Events extends Section {
-  constructor() {
+  constructor(isAll) {
     super(
       "events",
       "Events, newest first",
-      [column("Time", "time", moment), column("Topic", "topic"), column("Event", "event", text)],
+      [when("Time", "time"), column("Topic", "topic"), words("Event", "event")],
       (row) => `${row.time}\n${row.topic}\n${row.event}`,
       "Nothing has happened yet.",
     );
+    this.isAll = isAll;
   }
 
-  update(all) {
+  update() {
     return this.show(async () => {
       const { rows } = await command("events");
-      return rows.filter((row) => all || !NOISE.test(row.topic)).slice(-EVENTS).reverse();
+      return rows.filter((row) => this.isAll() || !NOISE.test(row.topic)).slice(-EVENTS).reverse();
     });
   }
 }

@@ -16,7 +16,7 @@ export function setText(e, text) {
   if (e.textContent !== text) e.textContent = text;
 }
 
-// columns: [{name, of(row), number, head, fill(cell, row)}]; `fill` draws what is more than text. key(row) tells rows apart.
+// columns: [{name, of(row), number, head, kind, fill(cell, row)}]; `fill` draws what is more than text, `kind` is a class. key(row) tells rows apart.
 export class Table {
   constructor(section, caption, columns, key) {
     this.columns = columns;
@@ -35,7 +35,8 @@ export class Table {
     // What scrolls must be reachable by keyboard.
     this.frame = element("div", { className: "frame", tabIndex: 0, role: "group" }, this.table);
     this.frame.setAttribute("aria-label", caption);
-    section.append(this.note, this.frame);
+    this.rest = element("p", { className: "note", hidden: true });
+    section.append(this.note, this.frame, this.rest);
     this.say("Asking the host…");
   }
 
@@ -44,10 +45,17 @@ export class Table {
     setText(this.note, words);
     this.note.hidden = !words;
     this.frame.hidden = Boolean(words);
+    if (words) this.more(0);
     if (words) {
       this.body.replaceChildren();
       this.rows.clear();
     }
+  }
+
+  // So many rows are not shown.
+  more(count) {
+    this.rest.hidden = !(count > 0);
+    setText(this.rest, count > 0 ? `And ${count} more.` : "");
   }
 
   update(data, empty) {
@@ -76,7 +84,7 @@ export class Table {
       "tr",
       {},
       ...this.columns.map((c) =>
-        c.head ? element("th", { scope: "row" }) : element("td", { className: c.number ? "number" : "" }),
+        c.head ? element("th", { scope: "row" }) : element("td", { className: c.number ? "number" : (c.kind ?? "") }),
       ),
     );
   }
@@ -87,6 +95,17 @@ export class Table {
       else setText(tr.children[i], c.of(row));
     }
   }
+}
+
+const LONG = 140;
+
+// A long text begins with a part of it, and is opened by whoever wants all; what was opened stays so.
+export function fillLong(cell, text) {
+  const shown = cell.firstElementChild?.lastElementChild ?? cell;
+  if (cell.firstChild && shown.textContent === text) return;
+  if (text.length <= LONG) return cell.replaceChildren(text);
+  const begin = element("summary", {}, `${text.slice(0, LONG)}…`);
+  cell.replaceChildren(element("details", { className: "long" }, begin, element("p", {}, text)));
 }
 
 // A state as a word with a mark; good, bad or neither.
