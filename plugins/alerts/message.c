@@ -134,12 +134,25 @@ static void add_text(char *text, size_t *len, const char *format, ...)
         *len = TEXT_MAX - 1;
 }
 
+/* Names may have line feeds in them, and make a line look like another's. */
+static char *one_line(char *s)
+{
+    for (char *c = s; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = ' ';
+    return s;
+}
+
 static void add_line(char *text, size_t *len, const struct hd_alert *a)
 {
+    size_t from = *len;
+
     add_text(text, len, "%s%s", a->firing ? "" : "over: ", a->rule);
     for (uint32_t i = 0; i < a->label_count; i++)
         add_text(text, len, "%s%s=%s", i ? ", " : " {", a->labels[i].name, a->labels[i].value);
-    add_text(text, len, "%s: %s\n", a->label_count ? "}" : "", a->summary);
+    add_text(text, len, "%s: %s", a->label_count ? "}" : "", a->summary);
+    one_line(text + from);
+    add_text(text, len, "\n");
 }
 
 /* Counts, the title and the text, from the alerts. */
@@ -169,7 +182,7 @@ static void describe(struct al_message *m, const char *title, int repeat)
                  title, m->m.firing);
     else
         snprintf(head, sizeof(head), "over: %s (%u)", title, m->m.alert_count);
-    m->m.title = copy(m, head);
+    m->m.title = copy(m, one_line(head));
     m->m.text = copy(m, text);
 }
 

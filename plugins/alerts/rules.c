@@ -131,13 +131,49 @@ static int32_t read_type(struct al_rule *r, struct hd_error *err)
     return HD_OK;
 }
 
-static int names_rule(const struct hd_conf *conf, struct hd_str name)
+/* Its place among the sections; the count of them where there is none. */
+static uint32_t find_rule(const struct hd_conf *conf, struct hd_str name)
 {
-    for (uint32_t i = 0; i < conf->section_count; i++)
-        if (!strcmp(conf->sections[i].kind, "alert") && strlen(conf->sections[i].name) == name.len &&
-            !memcmp(conf->sections[i].name, name.ptr, name.len))
-            return 1;
-    return 0;
+    uint32_t i = 0;
+
+    while (i < conf->section_count &&
+           (strcmp(conf->sections[i].kind, "alert") != 0 || strlen(conf->sections[i].name) != name.len ||
+            memcmp(conf->sections[i].name, name.ptr, name.len) != 0))
+        i++;
+    return i;
+}
+
+/* Marks all rules that make this one unnecessary, and those that make them. */
+static void mark_inhibitors(const struct hd_conf *conf, uint32_t rule, char *marks)
+{
+    const struct al_rule_conf *c = conf->sections[rule].conf;
+
+    for (uint64_t i = 0; i < c->inhibited_by.count; i++) {
+        uint32_t other = find_rule(conf, c->inhibited_by.items[i]);
+
+        if (other == conf->section_count || marks[other])
+            continue;
+        marks[other] = 1;
+        mark_inhibitors(conf, other, marks);
+    }
+}
+
+/* Rules that keep each other quiet: nobody would hear of either. */
+static int32_t check_circle(const struct hd_conf *conf, uint32_t rule, struct hd_error *err)
+{
+    char *marks = calloc(conf->section_count, 1);
+    int circle;
+
+    if (!marks)
+        return hd_error_set(err, HD_ENOMEM, "no memory for the rules");
+    mark_inhibitors(conf, rule, marks);
+    circle = marks[rule];
+    free(marks);
+    if (!circle)
+        return HD_OK;
+    return hd_error_set(err, HD_EINVAL,
+                        "%s: [alert %s]: inhibited_by leads back to it: nothing would ever be said",
+                        conf->sections[rule].origin, conf->sections[rule].name);
 }
 
 /* SINK or SINK:TARGET: is the sink one of those that the plugin has? Its targets are the sink's own. */
@@ -158,7 +194,7 @@ static int32_t check_names(const struct hd_conf *conf, const struct hd_section *
     const struct al_rule_conf *c = s->conf;
 
     for (uint64_t i = 0; i < c->inhibited_by.count; i++)
-        if (!names_rule(conf, c->inhibited_by.items[i]))
+        if (find_rule(conf, c->inhibited_by.items[i]) == conf->section_count)
             return hd_error_set(err, HD_EINVAL, "%s: [alert %s]: inhibited_by: there is no [alert %.*s]",
                                 s->origin, s->name, (int)c->inhibited_by.items[i].len,
                                 c->inhibited_by.items[i].ptr);
@@ -196,6 +232,8 @@ int32_t al_rules_check(const struct hd_conf *conf, const struct hd_str_list *sin
         if (strcmp(conf->sections[i].kind, "alert") != 0)
             continue;
         code = check_one(conf, &conf->sections[i], sinks, err);
+        if (!code && ((const struct al_rule_conf *)conf->sections[i].conf)->inhibited_by.count)
+            code = check_circle(conf, i, err);
         if (!code && ++count > AL_RULES_MAX)
             code = hd_error_set(err, HD_EINVAL, "%s: more than %d rules", conf->sections[i].origin,
                                 AL_RULES_MAX);

@@ -76,6 +76,23 @@ def names():
             assert "<" not in text and '&lt;!channel&gt; &amp; &lt;https://example.org|"click"&gt;\\' in text, text
 
 
+@test("a name with line feeds makes no line of its own, nor a title of two")
+def line_feeds():
+    name = "x\nover: dead-node: all is well\r"
+    with pg.connect() as c:
+        c.execute('CREATE DATABASE "%s"' % name)
+    with Receiver() as hook:
+        rule = {"alert one": {"expr": 'howdah_statements_total{database="x*"}', "group_by": "database", "summary": "{database}"}}
+        conf = merge(config("webhook", {"webhook team": {"url": hook.url}}), {**rule, "plugin statements": {}, "database *": {}})
+        with Host(pg, conf) as host:
+            with host.connect(dbname=name) as c:
+                c.execute("SELECT 1")
+            message = hook.wait(1)[0]
+            equal(message["text"].count("\n"), 1)
+            assert "\n" not in message["title"] and "\r" not in message["text"], message
+            equal(message["alerts"][0]["labels"]["database"], name)
+
+
 @test("an incident at PagerDuty stays open while one of its alerts fires silently")
 def incident():
     rule = {"alert one": {"expr": "howdah_pool_busy", "above": "0.5", "summary": "{database}"}}

@@ -810,6 +810,10 @@ static void test_checks(void)
         {"expr = g\ntype = burn\nabove = 1\n", "are for type = threshold"},
         {"expr = g\nabove = 1\ninhibited_by = b\n", "there is no [alert b]"},
         {"expr = g\nabove = 1\nsinks = log, webook:team\n", "\"webook:team\" is none of the sinks"},
+        {"expr = g\nabove = 1\ninhibited_by = a\n", "[alert a]: inhibited_by leads back to it"},
+        {"expr = g\nabove = 1\ninhibited_by = b\n[alert b]\nexpr = g\nabove = 1\ninhibited_by = c\n"
+         "[alert c]\nexpr = g\nabove = 1\ninhibited_by = b, a\n",
+         "[alert a]: inhibited_by leads back to it"},
         {"expr = g > 1\nabove = 1\n", "an expression does not: at \"> 1\""},
     };
 
@@ -820,6 +824,10 @@ static void test_checks(void)
     }
     CU_ASSERT_STRING_EQUAL(refused("expr = g\nabove = 1\n"), "");
     CU_ASSERT_STRING_EQUAL(refused("expr = g\nabove = 1\nsinks = log, webhook:team\n"), "");
+    CU_ASSERT_STRING_EQUAL(
+        refused("expr = g\nabove = 1\ninhibited_by = b, c\n[alert b]\nexpr = g\nabove = 1\n"
+                "inhibited_by = c\n[alert c]\nexpr = g\nabove = 1\n"),
+        "");
 }
 
 /* --- burn rates ------------------------------------------------------------------------------------------
