@@ -7,7 +7,9 @@
 #include "commands.h"
 #include "history.h"
 #include "events.h"
+#include "explain.h"
 #include "machine.h"
+#include "plans.h"
 #include "pools.h"
 #include "report_send.h"
 #include "slow.h"
@@ -62,6 +64,15 @@ static const struct hd_option options[] = {
     {"slow_rate", "50", NULL,
      "Slow statements a second that are recorded, the others are only counted; 0: all", 0, 1000000,
      HD_OPT_INT, R, offsetof(struct mon_conf, slow_rate), 0},
+    {"plans", "off", "off|slow|follow",
+     "Asks servers for plans of slow statements; follow: and again later, to see whether they change", 0, 0,
+     HD_OPT_ENUM, R, offsetof(struct mon_conf, plans), 0},
+    {"plan_interval", "10m", NULL, "A statement's plan is asked for so often at most", 1000, 86400000,
+     HD_OPT_DURATION, R, offsetof(struct mon_conf, plan_interval), 0},
+    {"plan_rate", "10", NULL, "Plans a minute that are asked for, of all statements", 1, 60, HD_OPT_INT, R,
+     offsetof(struct mon_conf, plan_rate), 0},
+    {"plan_keep", "200", NULL, "Statements whose plans are kept", 1, 10000, HD_OPT_INT, 0,
+     offsetof(struct mon_conf, plan_keep), 0},
     {"report_folder", NULL, NULL,
      "Folder that each day's report is written to, as text, JSON and HTML; none when empty", 0, 0,
      HD_OPT_STRING, R, offsetof(struct mon_conf, report_folder), 0},
@@ -86,6 +97,7 @@ static void on_timer(void *arg)
     mon_templates_tick(self);
     mon_machine_tick(self->machine);
     mon_collect_tick(self);
+    mon_plans_tick(self);
     mon_report_tick(self);
     mon_history_flush(self, 0);
 }
@@ -180,6 +192,10 @@ static int32_t add_commands(struct mon *self, struct hd_error *err)
          HD_CMDF_READ_ONLY},
         {"SHOW SLOW PLAN", "number", "The generic plan of a slow statement; nothing is run",
          mon_show_slow_plan, HD_CMDF_READ_ONLY},
+        {"SHOW PLANS", "", "Statements whose plans are kept, and when these have changed", mon_show_plans,
+         HD_CMDF_READ_ONLY},
+        {"SHOW PLAN", "fingerprint", "The plan of a statement that is kept, and the one before it",
+         mon_show_plan, HD_CMDF_READ_ONLY},
         {"SHOW POOL USE", "", "Pools: how much is in use, who waits, and in how many seconds each is full",
          mon_show_pool_use, HD_CMDF_READ_ONLY},
         {"REPORT", MON_REPORT_USAGE, "What has happened, and how that differs from the same span before",
@@ -213,9 +229,9 @@ static int32_t start_parts(struct mon *self, struct hd_error *err)
         return hd_error_set(err, HD_ENOMEM, "no memory to look at pools");
     if ((code = mon_history_start(self, err)) || (code = mon_templates_start(self, err)) ||
         (code = mon_collect_start(self, err)) || (code = mon_slow_start(self, err)) ||
-        (code = mon_events_start(self, err)) || (code = mon_views_start(self, err)) ||
-        (code = add_commands(self, err)) || (code = mon_web_start(self->host, err)) ||
-        (code = mon_report_web_start(self, err)))
+        (code = mon_plans_start(self, err)) || (code = mon_events_start(self, err)) ||
+        (code = mon_views_start(self, err)) || (code = add_commands(self, err)) ||
+        (code = mon_web_start(self->host, err)) || (code = mon_report_web_start(self, err)))
         return code;
     self->timer = self->loop->timer(self->host, 1000, 1, on_timer, self);
     return self->timer ? HD_OK : hd_error_set(err, HD_ENOMEM, "no memory for a timer");
@@ -225,6 +241,8 @@ static void free_parts(struct mon *self)
 {
     mon_slow_free(self->slow);
     self->slow = NULL;
+    mon_plans_free(self->plans);
+    self->plans = NULL;
     mon_collect_free(self->collect);
     mon_machine_free(self->machine);
     mon_pools_free(self->pools);

@@ -34,6 +34,10 @@ struct mon_conf {
     int64_t slow_floor; /* ms */
     int64_t slow_keep;
     int64_t slow_rate;
+    int32_t plans;         /* MON_PLANS_… */
+    int64_t plan_interval; /* ms */
+    int64_t plan_rate;
+    int64_t plan_keep;
     struct hd_str report_folder, report_time;
     struct hd_str_list report_sinks;
 };
@@ -43,6 +47,7 @@ struct mon_templates;
 struct mon_collect;
 struct mon_machine;
 struct mon_slow;
+struct mon_plans;
 struct mon_pools;
 struct mon_view;
 struct mon;
@@ -73,6 +78,7 @@ struct mon {
     struct mon_collect *collect;
     struct mon_machine *machine;
     struct mon_slow *slow;
+    struct mon_plans *plans;
     struct mon_pools *pools;
     struct mon_view_of *views;
     uint64_t findings; /* metrics that were found; bound: max_findings */

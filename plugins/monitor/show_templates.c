@@ -2,6 +2,7 @@
  * SHOW TEMPLATES: all that is counted of each template, per database and user.
  */
 #include "commands.h"
+#include "plans.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,6 +95,7 @@ static void show_times(const struct show *s, const struct hd_stats_template *t)
 static void show_row(const struct show *s, const struct hd_stats_template *t)
 {
     const struct hd_commands_v1 *c = s->self->commands;
+    int64_t changed = mon_plans_changed(s->self->plans, t->fingerprint, t->database, t->user);
     char hex[20];
 
     snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)t->fingerprint);
@@ -108,6 +110,10 @@ static void show_row(const struct show *s, const struct hd_stats_template *t)
     c->integer(s->result, (int64_t)t->bytes);
     show_times(s, t);
     c->text(s->result, t->text);
+    if (changed)
+        c->integer(s->result, changed);
+    else
+        c->null(s->result);
 }
 
 static void show_head(const struct show *s)
@@ -116,7 +122,8 @@ static void show_head(const struct show *s)
                 "calls", HD_COL_INT, "errors", HD_COL_INT, "sqlstates", HD_COL_TEXT, "answered", HD_COL_INT,
                 "rows", HD_COL_INT, "bytes", HD_COL_INT, "mean_ms", HD_COL_REAL, "queue_ms", HD_COL_REAL,
                 "server_ms", HD_COL_REAL, "first_ms", HD_COL_REAL, "p50_ms", HD_COL_REAL, "p95_ms",
-                HD_COL_REAL, "p99_ms", HD_COL_REAL, "max_ms", HD_COL_REAL, "statement", HD_COL_TEXT, NULL);
+                HD_COL_REAL, "p99_ms", HD_COL_REAL, "max_ms", HD_COL_REAL, "statement", HD_COL_TEXT,
+                "plan_changed", HD_COL_TIME, NULL);
 }
 
 static int32_t answer(const struct show *s, const hd_stats *stats, uint64_t rows)

@@ -1,28 +1,17 @@
 /* Slow statements; see slow.h. The ring is shared by all workers, under a lock that only slow ones take. */
 #include "slow.h"
 
+#include "plans.h"
+#include "slow_parts.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define TEXT_MAX   2000
 #define PAST_LEAST 20 /* executions that make a past */
 #define SECOND     UINT64_C(1000000000)
-
-struct record {
-    uint64_t number; /* 0: empty */
-    int64_t time_us;
-    uint64_t fingerprint, total_ns, queue_ns, first_ns, rows, bytes, usual_ns;
-    uint32_t kind, statements, params, answered;
-    uint64_t facts;
-    char database[HD_EVENT_NAME], user[HD_EVENT_NAME], application[HD_EVENT_NAME], node[HD_EVENT_NAME],
-        dbname[HD_EVENT_NAME], sqlstate[8];
-    char search_path[256]; /* empty: not known */
-    uint32_t text_len;     /* of all of it; TEXT_MAX are kept */
-    char text[TEXT_MAX];
-};
 
 struct mon_slow {
     struct mon *self;
@@ -34,7 +23,7 @@ struct mon_slow {
         spent_ns;   /* until when the records of a second are used up, were there no more of them */
     uint64_t count; /* ever recorded */
     uint32_t room;
-    struct record *ring;
+    struct mon_slow_record *ring;
     int64_t seen, recorded; /* metrics */
 };
 
@@ -47,14 +36,13 @@ static void copy(char *to, size_t room, struct hd_str from)
     to[n] = 0;
 }
 
-static void fill(const struct mon_slow *s, struct record *r, const struct hd_statement *st,
+static void fill(const struct mon_slow *s, struct mon_slow_record *r, const struct hd_statement *st,
                  const struct hd_outcome *o, const struct hd_stats_past *past)
 {
     struct hd_template_info info = {.size = sizeof(info)};
     struct timespec ts;
-    const char *path;
 
-    memset(r, 0, offsetof(struct record, text));
+    memset(r, 0, offsetof(struct mon_slow_record, text));
     clock_gettime(CLOCK_REALTIME, &ts);
     r->time_us = ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
     r->fingerprint = past->fingerprint;
@@ -71,9 +59,7 @@ static void fill(const struct mon_slow *s, struct record *r, const struct hd_sta
     copy(r->node, sizeof(r->node), st->node);
     copy(r->dbname, sizeof(r->dbname), st->dbname);
     memcpy(r->sqlstate, o->sqlstate, sizeof(r->sqlstate));
-    path = st->flags & HD_STMT_SETTINGS_UNSURE ? NULL : hd_statement_setting(st, "search_path");
-    if (path && strlen(path) < sizeof(r->search_path) && !strchr(path, 0x5c)) /* no backslash: see quote */
-        copy(r->search_path, sizeof(r->search_path), (struct hd_str){path, strlen(path)});
+    mon_slow_context(r, st);
     if (s->self->template->info(st->tmpl, &info) != HD_OK)
         return;
     r->kind = info.kind;
@@ -240,10 +226,11 @@ static double ms(uint64_t ns)
     return (double)(int64_t)((double)ns / 1e3 + 0.5) / 1e3;
 }
 
-static void show_record(const struct mon *self, hd_result *out, const struct record *r)
+static void show_record(const struct mon *self, hd_result *out, const struct mon_slow_record *r)
 {
     const struct hd_commands_v1 *c = self->commands;
     char hex[20];
+    int64_t changed;
 
     snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)r->fingerprint);
     c->integer(out, (int64_t)r->number);
@@ -264,6 +251,13 @@ static void show_record(const struct mon *self, hd_result *out, const struct rec
     c->integer(out, (int64_t)r->bytes);
     mon_text(self, out, r->sqlstate);
     mon_text(self, out, r->text);
+    changed =
+        mon_plans_changed(self->plans, r->fingerprint, (struct hd_str){r->database, strlen(r->database)},
+                          (struct hd_str){r->user, strlen(r->user)});
+    if (changed)
+        c->integer(out, changed);
+    else
+        c->null(out);
 }
 
 int32_t mon_show_slow(void *arg, const struct hd_call *call, struct hd_error *err)
@@ -282,10 +276,10 @@ int32_t mon_show_slow(void *arg, const struct hd_call *call, struct hd_error *er
                 "database", HD_COL_TEXT, "user", HD_COL_TEXT, "application", HD_COL_TEXT, "node", HD_COL_TEXT,
                 "total_ms", HD_COL_REAL, "queue_ms", HD_COL_REAL, "first_ms", HD_COL_REAL, "usual_ms",
                 HD_COL_REAL, "rows", HD_COL_INT, "bytes", HD_COL_INT, "sqlstate", HD_COL_TEXT, "statement",
-                HD_COL_TEXT, NULL);
+                HD_COL_TEXT, "plan_changed", HD_COL_TIME, NULL);
     pthread_mutex_lock(&s->lock);
     for (uint64_t i = 0; i < s->room && i < s->count && i < top; i++) {
-        const struct record *r = &s->ring[(s->count - 1 - i) % s->room];
+        const struct mon_slow_record *r = &s->ring[(s->count - 1 - i) % s->room];
 
         if (r->number)
             show_record(self, call->result, r);
@@ -307,131 +301,12 @@ int32_t mon_slow_reset(void *arg, const struct hd_call *call, struct hd_error *e
     return HD_OK;
 }
 
-/* --- SHOW SLOW PLAN
- * ------------------------------------------------------------------------------------------------ */
-
-struct plan {
-    struct mon *self;
-    hd_result *result;
-};
-
-static void planned(void *arg, const struct hd_sql_result *r)
+void mon_slow_each(struct mon_slow *s, uint64_t after, void (*fn)(void *arg, const struct mon_slow_record *r),
+                   void *arg)
 {
-    struct plan *p = arg;
-    struct mon *self = p->self;
-    struct hd_error err = HD_ERROR_INIT;
-
-    if (r->code) {
-        hd_error_set(&err, r->code, "it cannot be explained: %.*s", (int)r->message.len,
-                     r->message.len ? r->message.ptr : "");
-    } else {
-        mon_columns(self, p->result, "plan", HD_COL_TEXT, NULL);
-        for (uint32_t i = 0; i < r->rows && r->columns == 1; i++)
-            self->commands->text(p->result, r->cells[i]);
-    }
-    self->commands->finish(p->result, r->code, r->code ? &err : NULL);
-    free(p);
-    mon_errand_end(self);
-}
-
-/* Why there is no plan of a statement; NULL: there can be one. */
-static const char *why_not(const struct record *r)
-{
-    const uint64_t kinds = HD_KIND_BIT(SELECT) | HD_KIND_BIT(INSERT) | HD_KIND_BIT(UPDATE) |
-                           HD_KIND_BIT(DELETE) | HD_KIND_BIT(MERGE);
-
-    if (!(kinds >> r->kind & 1) || r->statements != 1 || r->facts & HD_FACT_UNSURE)
-        return "only a single SELECT, INSERT, UPDATE, DELETE or MERGE has a plan";
-    if (r->text_len >= TEXT_MAX)
-        return "its text was too long to be kept whole";
-    if (!r->node[0])
-        return "it did not reach a server";
-    return NULL;
-}
-
-/* A name or a string in quotes of that kind. */
-static void quote(char *to, const char *text, char with)
-{
-    *to++ = with;
-    for (; *text; text++) {
-        if (*text == with)
-            *to++ = with;
-        *to++ = *text;
-    }
-    *to++ = with;
-    *to = 0;
-}
-
-/* PREPARE and EXPLAIN EXECUTE with a generic plan, which needs no values and runs nothing. */
-static char *plan_text(const struct record *r)
-{
-    size_t room = 2 * HD_EVENT_NAME + 2 * sizeof(r->search_path) + r->text_len + 6 * (size_t)r->params + 400;
-    char *sql = malloc(room), role[2 * HD_EVENT_NAME + 3], path[2 * sizeof(r->search_path) + 3];
-    size_t n;
-
-    if (!sql)
-        return NULL;
-    quote(role, r->user, '"');
-    quote(path, r->search_path[0] ? r->search_path : "\"$user\", public", '\'');
-    n = (size_t)snprintf(sql, room,
-                         "SET LOCAL transaction_read_only = on; SELECT set_config('search_path', %s, true);"
-                         " SET LOCAL ROLE %s; SET LOCAL plan_cache_mode = force_generic_plan;"
-                         " DEALLOCATE ALL; PREPARE howdah_slow AS %s; EXPLAIN EXECUTE howdah_slow",
-                         path, role, r->text);
-    for (uint32_t i = 0; i < r->params; i++)
-        n += (size_t)snprintf(sql + n, room - n, "%sNULL", i ? ", " : " (");
-    snprintf(sql + n, room - n, "%s", r->params ? ")" : "");
-    return sql;
-}
-
-static int find_record(struct mon_slow *s, uint64_t number, struct record *out)
-{
-    int found = 0;
-
     pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; number && i < s->room && !found; i++)
-        if (s->ring[i].number == number) {
-            *out = s->ring[i];
-            found = 1;
-        }
+    for (uint64_t i = s->count > after + s->room ? s->count - s->room : after; i < s->count; i++)
+        if (s->ring[i % s->room].number > after)
+            fn(arg, &s->ring[i % s->room]);
     pthread_mutex_unlock(&s->lock);
-    return found;
-}
-
-static int32_t ask_plan(struct mon *self, const struct record *r, hd_result *result, struct hd_error *err)
-{
-    struct plan *p = calloc(1, sizeof(*p));
-    char *sql = plan_text(r);
-    struct hd_sql ask = {.size = sizeof(ask), .node = r->node, .database = r->dbname, .text = sql};
-    int64_t handle;
-
-    ask.statement_timeout_ms = (uint64_t)self->conf->collect_timeout;
-    if (!p || !sql) {
-        free(p);
-        free(sql);
-        return hd_error_set(err, HD_ENOMEM, "no memory to ask for a plan");
-    }
-    *p = (struct plan){self, result};
-    mon_errand_begin(self);
-    handle = self->jobs->sql(self->host, &ask, planned, p);
-    free(sql);
-    if (handle > 0)
-        return HD_PENDING;
-    free(p);
-    mon_errand_end(self);
-    return hd_error_set(err, HD_EFULL, "too many jobs wait; ask again");
-}
-
-int32_t mon_show_slow_plan(void *arg, const struct hd_call *call, struct hd_error *err)
-{
-    struct mon *self = arg;
-    struct record r;
-    const char *why;
-
-    if (call->arg_count != 1)
-        return hd_error_set(err, HD_EINVAL, "usage: SHOW SLOW PLAN number");
-    if (!find_record(self->slow, hd_str_number(call->args[0]), &r))
-        return hd_error_set(err, HD_ENOENT, "there is no slow statement of that number (any more)");
-    why = why_not(&r);
-    return why ? hd_error_set(err, HD_EUNSUPP, "%s", why) : ask_plan(self, &r, call->result, err);
 }

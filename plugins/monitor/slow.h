@@ -1,11 +1,7 @@
 /*
  * Slow statements: a ring of records of executions that took long, by a fixed threshold or compared with the
  * template's own past. A record has the template's text, in which literals and parameters are $n, and never a
- * value. SHOW SLOW, SHOW SLOW PLAN, SLOW RESET.
- *
- * A plan is asked for on demand: EXPLAIN of a generic plan, for no values are kept; nothing is run. It is
- * asked as the user who ran the statement (SET LOCAL ROLE), in a transaction that is read-only and rolled
- * back.
+ * value. SHOW SLOW, SLOW RESET.
  */
 #ifndef MONITOR_SLOW_H
 #define MONITOR_SLOW_H
@@ -18,7 +14,6 @@ void mon_slow_reload(struct mon *self);
 void mon_slow_stop(struct mon *self);
 void mon_slow_free(struct mon_slow *s); /* NULL is allowed */
 int32_t mon_show_slow(void *arg, const struct hd_call *call, struct hd_error *err);
-int32_t mon_show_slow_plan(void *arg, const struct hd_call *call, struct hd_error *err);
 int32_t mon_slow_reset(void *arg, const struct hd_call *call, struct hd_error *err);
 
 #endif
