@@ -310,7 +310,9 @@ void mon_history_flush(struct mon *self, int end)
 
     if (!end && now - h->sent_ns < (uint64_t)self->conf->flush_interval * 1000000)
         return;
-    if (h->busy) { /* the disk hangs, perhaps: what comes meanwhile has its bound, too */
+    if (end)
+        h->ended = 0; /* a job that runs is followed by another */
+    if (h->busy) {    /* the disk hangs, perhaps: what comes meanwhile has its bound, too */
         h->sent_ns = now;
         close_batch(h);
         return;

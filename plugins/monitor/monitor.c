@@ -299,7 +299,6 @@ static int32_t stop(void *arg)
     self->loop->untimer(self->timer);
     mon_slow_stop(self);
     mon_templates_stop(self);
-    mon_history_flush(self, 1);
     return atomic_fetch_sub_explicit(&self->errands, 1, memory_order_acq_rel) == 1 ? HD_OK : HD_PENDING;
 }
 

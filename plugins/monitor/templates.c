@@ -50,6 +50,7 @@ struct mon_templates {
     uint64_t round, at_ns;
     uint32_t members;
     int busy, primed;
+    int last; /* the plugin stops, and what this gathering brings goes into the history yet */
     int64_t other[COUNTERS], gauge;
 };
 
@@ -378,7 +379,9 @@ static void end(void *arg)
 
     t->busy = 0;
     serve(t);
-    if (t->waiting)
+    if (t->last)
+        mon_history_flush(self, 1);
+    else if (t->waiting)
         mon_templates_tick(self);
     mon_errand_end(self);
 }
@@ -390,7 +393,7 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
     struct mon *self = t->self;
     struct hd_stats_template row = {.size = sizeof(row)};
 
-    if (code == HD_OK && !self->stopping) {
+    if (code == HD_OK && (!self->stopping || t->last)) {
         t->round++;
         for (uint64_t i = 0; i < rows; i++) {
             struct known *k;
@@ -415,10 +418,24 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
     }
 }
 
+/* 0: it could not be begun. */
+static int begin(struct mon_templates *t)
+{
+    struct mon *self = t->self;
+    struct hd_error err = HD_ERROR_INIT;
+
+    t->busy = 1;
+    mon_errand_begin(self);
+    if (self->stats->gather(self->stats_self, gathered, t, &err) == HD_OK)
+        return 1;
+    t->busy = 0;
+    mon_errand_end(self);
+    return 0;
+}
+
 void mon_templates_tick(struct mon *self)
 {
     struct mon_templates *t = self->templates;
-    struct hd_error err = HD_ERROR_INIT;
     uint64_t now = mon_now_ns();
 
     if (!self->stats || t->busy)
@@ -428,13 +445,8 @@ void mon_templates_tick(struct mon *self)
         return;
     take_waiters(t);
     t->at_ns = now;
-    t->busy = 1;
-    mon_errand_begin(self);
-    if (self->stats->gather(self->stats_self, gathered, t, &err) == HD_OK)
-        return;
-    t->busy = 0;
-    serve(t);
-    mon_errand_end(self);
+    if (!begin(t))
+        serve(t);
 }
 
 int32_t mon_templates_fresh(struct mon *self, void (*fn)(void *arg), void *arg)
@@ -466,12 +478,14 @@ void mon_templates_stop(struct mon *self)
     if (!t->busy) {
         take_waiters(t);
         serve(t);
-        return;
     }
     while (*end)
         end = &(*end)->next;
     *end = t->waiting; /* the gathering that is under way ends soon, and serves all */
     t->waiting = NULL;
+    t->last = self->stats != NULL;
+    if (!t->last || (!t->busy && !begin(t)))
+        mon_history_flush(self, 1);
 }
 
 int32_t mon_templates_start(struct mon *self, struct hd_error *err)

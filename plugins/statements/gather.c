@@ -94,7 +94,7 @@ static int32_t copy_slice(struct stmts_part *p, struct stmts_table *t)
     return HD_OK;
 }
 
-/* One worker's turn. A worker that runs no part of the plugin (any more) has nothing to give. [worker] */
+/* One worker's turn. A worker that runs no part of the plugin has nothing to give. [worker] */
 static void visit(void *arg)
 {
     struct stmts_part *p = arg;
@@ -103,7 +103,8 @@ static void visit(void *arg)
     int32_t code = HD_OK;
 
     if (w && p->gather->reset) {
-        self->metrics->add(self->host, self->templates, -(int64_t)w->table.count);
+        if (!w->ended)
+            self->metrics->add(self->host, self->templates, -(int64_t)w->table.count);
         stmts_table_reset(&w->table);
     } else if (w) {
         code = copy_slice(p, &w->table);

@@ -108,9 +108,8 @@ static void adopt_conf(struct stmts_worker *w)
 
 /* --- the filter ----------------------------------------------------------------------------------------- */
 
-static void *worker_start(void *arg, uint32_t worker)
+static struct stmts_worker *worker_new(struct stmts *self, uint32_t number)
 {
-    struct stmts *self = arg;
     struct stmts_worker *w = calloc(1, sizeof(*w));
 
     if (!w || stmts_table_init(&w->table, atomic_load(&self->max_templates), atomic_load(&self->max_users)) !=
@@ -120,11 +119,25 @@ static void *worker_start(void *arg, uint32_t worker)
         return NULL;
     }
     w->self = self;
-    w->number = worker;
+    w->number = number;
     memcpy(w->class[STMTS_CLASSES].code, "xx", 3);
+    return w;
+}
+
+static void *worker_start(void *arg, uint32_t worker)
+{
+    struct stmts *self = arg;
+    struct stmts_worker *w = self->workers[worker];
+
+    if (!w)
+        w = self->workers[worker] = worker_new(self, worker);
+    if (!w)
+        return NULL;
+    w->ended = 0;
     w->interval = atomic_load(&self->interval);
     w->timer = self->loop->timer(self->host, w->interval, 1, on_timer, w);
-    self->workers[worker] = w;
+    self->metrics->add(self->host, self->templates, w->table.count);
+    adopt_conf(w); /* of a table that was there */
     return w;
 }
 
@@ -135,13 +148,12 @@ static void worker_stop(void *arg, void *ws)
 
     if (!w)
         return;
-    self->workers[w->number] = NULL;
     if (w->timer)
         self->loop->untimer(w->timer);
+    w->timer = NULL;
+    w->ended = 1;
     publish_news(w);
     self->metrics->add(self->host, self->templates, -(int64_t)w->table.count);
-    stmts_table_free(&w->table);
-    free(w);
 }
 
 /* Every template is counted. */
@@ -292,6 +304,7 @@ static int32_t create(hd_host *host, void **out, struct hd_error *err)
     if (!self)
         return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     self->host = host;
+    self->worker_count = workers;
     atomic_init(&self->slow_ns, UINT64_MAX);
     *out = self;
     return HD_OK;
@@ -382,7 +395,7 @@ static void reload_worker(void *arg)
     struct reload_errand *e = arg;
     struct stmts *self = e->self;
 
-    if (self->workers[e->worker])
+    if (self->workers[e->worker] && !self->workers[e->worker]->ended)
         adopt_conf(self->workers[e->worker]);
     free(e);
     stmts_errand_end(self);
@@ -421,9 +434,17 @@ static int32_t stop(void *arg)
     return atomic_fetch_sub_explicit(&self->errands, 1, memory_order_acq_rel) == 1 ? HD_OK : HD_PENDING;
 }
 
+/* Workers have let go of it. */
 static void destroy(void *arg)
 {
-    free(arg);
+    struct stmts *self = arg;
+
+    for (uint32_t i = 0; i < self->worker_count; i++) {
+        if (self->workers[i])
+            stmts_table_free(&self->workers[i]->table);
+        free(self->workers[i]);
+    }
+    free(self);
 }
 
 static const void *capability(const char *name)

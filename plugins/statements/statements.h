@@ -28,10 +28,12 @@ struct stmts_class {
 
 struct stmts;
 
-/* One worker's part; only that worker's thread touches it. */
+/* One worker's part; only that worker's thread touches it. It stays when the worker lets go of the plugin:
+ * who stops later, and uses what was counted, can gather until the end. */
 struct stmts_worker {
     struct stmts *self;
     uint32_t number;
+    int ended; /* it counts no more, for now */
     uint32_t classes;
     hd_timer *timer;
     uint64_t interval; /* what the timer runs at */
@@ -58,7 +60,9 @@ struct stmts {
     /* Who hears of slow executions, and from how many nanoseconds on: UINT64_MAX when nobody does. */
     _Atomic(const struct hd_stats_watch *) watch;
     _Atomic uint64_t slow_ns;
-    struct stmts_worker *workers[]; /* host's count; NULL: not started. Each read and set by its own worker */
+    uint32_t worker_count;
+    uint32_t reserved;
+    struct stmts_worker *workers[]; /* NULL: not started. Each read and set by its own worker */
 };
 
 /* Capability "howdah.statement-stats/1". */

@@ -3,7 +3,9 @@
 # Runs under TSan too.
 
 import collections
+import contextlib
 import os
+import sqlite3
 import threading
 
 import psycopg
@@ -299,6 +301,48 @@ def bounded_names():
         equal(metrics["database=other"], 3)
         equal(metrics["database=db99"], 1)
         equal(len(metrics), 101)
+
+
+def kept(path, mark):
+    """Calls, errors and rows in the history on disk, by the hour."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return db.execute(
+            "SELECT coalesce(sum(calls), 0), coalesce(sum(errors), 0), coalesce(sum(rows), 0) FROM template"
+            " JOIN text USING (fingerprint) WHERE grain = 2 AND instr(text, ?1)",
+            (mark,),
+        ).fetchone()
+
+
+@test("what was counted is in the history when the host ends, is upgraded, or the plugin is switched off", timeout=120)
+def until_the_end():
+    path = os.path.join(temp_dir(), "history.db")
+    conf = configured(history=path, template_interval="1h")
+    done = 0
+
+    def run(host, n):
+        nonlocal done
+        with host.connect() as c:
+            for _ in range(n):
+                simple(c, "SELECT id AS m_kept FROM item WHERE id <= 3")
+            with expect_error("22012"):
+                simple(c, "SELECT 1 / 0 AS m_kept")
+        done += n
+
+    with Host(pg, conf) as host:
+        run(host, 4)
+        equal(host.control("plugin", "monitor", "disable").returncode, 0)
+        wait_for(lambda: kept(path, "m_kept") == (done + 1, 1, 3 * done), what="what was counted before it was switched off")
+        run(host, 2)  # is counted, but nobody looks
+        done -= 2
+        equal(host.control("plugin", "monitor", "enable").returncode, 0)
+        wait_for(lambda: host.console("SHOW TEMPLATES"), what="the plugin running again")
+        run(host, 5)
+        old = host.host_pid()
+        equal(host.control("upgrade").returncode, 0)
+        wait_for(lambda: host.host_pids() != [old] and old not in host.host_pids(), what="the old host's end", timeout=30)
+        equal(kept(path, "m_kept"), (done + 2, 2, 3 * done))
+        run(host, 6)
+    equal(kept(path, "m_kept"), (done + 3, 3, 3 * done))
 
 
 @test("an answer from the cache is a call with its rows and bytes, and takes no time of a server")
