@@ -12,6 +12,7 @@
 #include "host/host_metrics.h"
 #include "host/http.h"
 #include "host/upgrade.h"
+#include "plug/bus.h"
 #include "plug/commands.h"
 #include "plug/plugins.h"
 #include "session/handover.h"
@@ -307,12 +308,14 @@ static void on_retire_timeout(struct hd_loop_timer *t)
 /* Another host serves. */
 static void retire(void *arg)
 {
+    const struct hd_event_retiring ev = {.size = sizeof(ev)};
     struct hd_runtime *rt = arg;
 
     if (rt->state != HD_RUNNING || rt->retiring)
         return;
     hd_log(HD_LOG_INFO, "another host serves");
     rt->retiring = 1;
+    hd_bus_publish(rt->parts.bus, HD_BUS_HOST_RETIRING, &ev, sizeof(ev));
     hd_control_leave(rt->control);
     hd_http_leave(rt->http);
     hd_loop_timer_init(&rt->parts.loop, &rt->retire_timer, on_retire_timeout);

@@ -20,7 +20,7 @@
 
 #define MAX_TOPICS   256
 #define HISTORY      32 /* events kept of each of the host's topics */
-#define HOST_TOPICS  HD_BUS_PLUGIN_STATE
+#define HOST_TOPICS  HD_BUS_HOST_RETIRING
 #define SMALLEST     8 /* slots of a ring */
 #define SHARED_SLOTS 1024
 
@@ -311,6 +311,7 @@ static int add_host_topics(struct hd_bus *bus)
         {HD_TOPIC_NODE_HEALTH, sizeof(struct hd_event_node), HD_TOPIC_LOSSY},
         {HD_TOPIC_CONFIG_RELOADED, sizeof(struct hd_event_reload), HD_TOPIC_LOSSY},
         {HD_TOPIC_PLUGIN_STATE, sizeof(struct hd_event_plugin), HD_TOPIC_LOSSY},
+        {HD_TOPIC_HOST_RETIRING, sizeof(struct hd_event_retiring), HD_TOPIC_LOSSY},
     };
     int code = HD_OK;
 

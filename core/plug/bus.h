@@ -28,6 +28,7 @@ enum hd_bus_topic {
     HD_BUS_NODE_HEALTH,
     HD_BUS_CONFIG_RELOADED,
     HD_BUS_PLUGIN_STATE,
+    HD_BUS_HOST_RETIRING,
 };
 
 /* `queue` events fit into each ring. NULL: no memory. [control] */

@@ -88,6 +88,9 @@ void hd_bus_event_text(struct hd_strbuf *out, int topic, const void *data)
     case HD_BUS_PLUGIN_STATE:
         plugin_text(out, data);
         break;
+    case HD_BUS_HOST_RETIRING:
+        hd_strbuf_puts(out, "another host serves");
+        break;
     }
 }
 

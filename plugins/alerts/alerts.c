@@ -14,7 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DAY_MS 86400000.0
+#define DAY_MS     86400000.0
+#define STANDBY_MS 1000
 /* What the clock of the engine is ahead of the machine's: so that no moment that matters is before its 0. */
 #define CLOCK_OFFSET_MS (400ull * 86400000)
 
@@ -215,32 +216,14 @@ static void tell(void *arg, const struct al_group *g, struct al_alert *const *al
         al_log(self, HD_LEVEL_ERROR, "no memory for a message about alerts", "group", g->title, NULL, NULL);
 }
 
-static void measure(struct al *self, uint64_t ns)
-{
-    const struct hd_metrics_v1 *m = self->metrics;
-    const struct al_engine *e = &self->engine;
-    int64_t pending = 0, firing = 0, no_data = 0;
-    uint64_t refused = e->refused + e->budget.refused;
-
-    for (const struct al_alert *a = e->alerts; a; a = a->next) {
-        pending += a->state == AL_PENDING;
-        firing += a->state == AL_FIRING;
-    }
-    for (uint32_t i = 0; i < e->rule_count; i++)
-        no_data += e->rules[i].conf->enabled && !e->rules[i].values;
-    m->set(self->host, self->metric_pending, pending);
-    m->set(self->host, self->metric_firing, firing);
-    m->set(self->host, self->metric_no_data, no_data);
-    m->set(self->host, self->metric_waiting, self->outbox_count);
-    m->set(self->host, self->metric_pages, (int64_t)self->outbox_bytes);
-    m->set(self->host, self->metric_series, e->budget.series);
-    m->add(self->host, self->metric_refused, (int64_t)(refused - self->refused_told));
-    m->observe(self->host, self->metric_seconds, ns);
-    self->refused_told = refused;
-}
-
 /* --- ticks -----------------------------------------------------------------------------------------------
  */
+
+/* Whoever waits for the alerts looks for them often: meanwhile nobody has them. */
+static uint64_t tick_ms(const struct al *self)
+{
+    return self->standby && self->conf->interval > STANDBY_MS ? STANDBY_MS : (uint64_t)self->conf->interval;
+}
 
 /* Where a host before this one still runs, it has the alerts. */
 static int have_state(struct al *self)
@@ -252,6 +235,7 @@ static int have_state(struct al *self)
     if (al_save_open(self))
         return 0;
     self->standby = 0;
+    self->loop->retime(self->timer, tick_ms(self));
     al_log(self, HD_LEVEL_INFO, "the alerts are this host's now", NULL, NULL, NULL, NULL);
     al_outbox_resume(self);
     return 1;
@@ -301,8 +285,8 @@ static void tick(void *arg)
     clock_gettime(CLOCK_MONOTONIC, &to);
     al_outbox_reports(self);
     tell_health(self);
-    measure(self,
-            (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000 + (uint64_t)to.tv_nsec - (uint64_t)from.tv_nsec);
+    al_meters_set(self, (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000 + (uint64_t)to.tv_nsec -
+                            (uint64_t)from.tv_nsec);
     al_save_tick(self);
 }
 
@@ -311,7 +295,7 @@ static void reports(void *arg)
     struct al *self = arg;
 
     al_outbox_reports(self);
-    if (self->stopping)
+    if (self->stopping || self->leaving)
         al_finish_stop(self);
     else if (!self->standby)
         al_save_tick(self);
@@ -403,33 +387,39 @@ static int32_t find_services(struct al *self, struct hd_error *err)
     return HD_OK;
 }
 
-static void find_metrics(struct al *self)
+void al_finish_stop(struct al *self)
 {
-    const struct {
-        int64_t *id;
-        uint32_t type;
-        const char *name, *help;
-    } all[] = {
-        {&self->metric_pending, HD_METRIC_GAUGE, "howdah_alerts_pending", "Alerts that may fire soon"},
-        {&self->metric_firing, HD_METRIC_GAUGE, "howdah_alerts_firing", "Alerts that fire"},
-        {&self->metric_waiting, HD_METRIC_GAUGE, "howdah_alert_messages_waiting",
-         "Messages that some target has not taken yet; bound: max_messages"},
-        {&self->metric_pages, HD_METRIC_GAUGE, "howdah_alert_page_bytes",
-         "What messages that wait say at length, in reports and pages; bound: max_pages"},
-        {&self->metric_series, HD_METRIC_GAUGE, "howdah_alert_series",
-         "Series that rules look at; bound: max_series"},
-        {&self->metric_no_data, HD_METRIC_GAUGE, "howdah_alert_rules_without_data",
-         "Rules whose metrics are not there"},
-        {&self->metric_refused, HD_METRIC_COUNTER, "howdah_alert_refused_total",
-         "Series and alerts past max_series, max_baselines or max_alerts, each time that they are met"},
-        {&self->metric_save_failures, HD_METRIC_COUNTER, "howdah_alert_state_failures_total",
-         "Times that the state file could not be written"},
-        {&self->metric_seconds, HD_METRIC_SKETCH, "howdah_alert_evaluation_seconds",
-         "Time that looking at all rules has taken"},
-    };
+    if (self->stopping == 2 || self->saving || al_lanes_live(&self->lanes))
+        return;
+    al_save_close(self);
+    if (!self->stopping)
+        return;
+    self->stopping = 2;
+    hd_host_api(self->host)->stopped(self->host);
+}
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        *all[i].id = self->metrics->get(self->host, all[i].type, all[i].name, all[i].help, NULL, 0);
+/* Looks at nothing any more, and lets what is being delivered end. */
+static void leave(struct al *self)
+{
+    if (self->timer)
+        self->loop->untimer(self->timer);
+    self->timer = NULL;
+    al_lanes_stop(&self->lanes);
+}
+
+/* The host that serves in this one's place has seen the alerts in standby; it takes them over with their
+ * file.
+ */
+static void on_retiring(void *arg, const struct hd_event *ev)
+{
+    struct al *self = arg;
+
+    if (!ev->data || ev->remote || self->stopping)
+        return;
+    al_log(self, HD_LEVEL_INFO, "the alerts are the other host's now", NULL, NULL, NULL, NULL);
+    self->leaving = 1;
+    leave(self);
+    al_finish_stop(self);
 }
 
 static int32_t find_topics(struct al *self, struct hd_error *err)
@@ -440,6 +430,8 @@ static int32_t find_topics(struct al *self, struct hd_error *err)
     if (code == HD_OK)
         code = self->bus->declare(self->host, HD_TOPIC_ALERT_CLEARED, sizeof(struct hd_event_alert),
                                   HD_TOPIC_LOSSY, err);
+    if (code == HD_OK && self->bus->subscribe(self->host, HD_TOPIC_HOST_RETIRING, on_retiring, self, err) < 0)
+        al_log(self, HD_LEVEL_DEBUG, "this host does not tell when another serves", NULL, NULL, NULL, NULL);
     self->raised = self->bus->topic(self->host, HD_TOPIC_ALERT_RAISED);
     self->cleared = self->bus->topic(self->host, HD_TOPIC_ALERT_CLEARED);
     return code;
@@ -519,9 +511,9 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
         code = al_show_start(self, err);
     if (code)
         return code;
-    find_metrics(self);
+    al_meters_find(self);
     open_state(self);
-    self->timer = self->loop->timer(self->host, (uint64_t)self->conf->interval, 1, tick, self);
+    self->timer = self->loop->timer(self->host, tick_ms(self), 1, tick, self);
     if (!self->timer)
         return hd_error_set(err, HD_ENOMEM, "no memory for a timer");
     look_at_sinks(self);
@@ -538,28 +530,16 @@ static void reload(void *arg, const struct hd_conf *conf)
     take_conf(self, conf);
     if (al_engine_rules(&self->engine, conf, &err))
         al_log(self, HD_LEVEL_ERROR, "the rules could not be taken over", "reason", err.text, NULL, NULL);
-    if (self->conf->interval != interval)
-        self->loop->retime(self->timer, (uint64_t)self->conf->interval);
-}
-
-void al_finish_stop(struct al *self)
-{
-    if (self->stopping == 2 || self->saving || al_lanes_live(&self->lanes))
-        return;
-    self->stopping = 2;
-    al_save_close(self);
-    hd_host_api(self->host)->stopped(self->host);
+    if (self->conf->interval != interval && self->timer)
+        self->loop->retime(self->timer, tick_ms(self));
 }
 
 static int32_t stop(void *arg)
 {
     struct al *self = arg;
 
-    if (self->timer)
-        self->loop->untimer(self->timer);
-    self->timer = NULL;
     self->stopping = 1;
-    al_lanes_stop(&self->lanes);
+    leave(self);
     if (self->saving || al_lanes_live(&self->lanes))
         return HD_PENDING;
     self->stopping = 2;

@@ -58,6 +58,7 @@ struct al {
     hd_timer *timer;
     int32_t raised, cleared; /* topics */
     int started, stopping;
+    int leaving;       /* another host serves: the alerts are its */
     uint64_t sequence; /* of messages */
     uint64_t random;   /* this start's own */
     /* The state file. */
@@ -100,8 +101,15 @@ void al_outbox_reports(struct al *self);
 /* Says, once for each configuration, which rules name targets that are not there. */
 void al_outbox_check_rules(struct al *self);
 void al_outbox_free(struct al *self);
+
 /* ALERT TEST [TARGET] */
 int32_t al_outbox_test(struct al *self, const struct hd_call *call, struct hd_error *err);
+
+/* meters.c: */
+
+void al_meters_find(struct al *self);
+/* After a look at all rules, which took so long. */
+void al_meters_set(struct al *self, uint64_t ns);
 
 /* save.c: */
 

@@ -189,6 +189,8 @@ int32_t al_outbox_say(void *arg, const char *sinks, const struct hd_alert_words 
     struct al *self = arg;
     struct al_message *m;
 
+    if (self->leaving)
+        return hd_error_set(err, HD_EBUSY, "another host has the alerts");
     if (!al_outbox_targets(self, sinks) || self->stopping)
         return hd_error_set(err, HD_ENOENT, "no target is called \"%.100s\"", sinks);
     m = al_message_words(words, has_room(self, words), self->name, al_wall_us(),

@@ -175,7 +175,7 @@ static void saved(void *arg, int32_t code)
     else
         note_failure(self, *self->job.error ? self->job.error : "its job was given up");
     forget(&self->job);
-    if (self->stopping)
+    if (self->stopping || self->leaving)
         al_finish_stop(self);
 }
 
@@ -204,7 +204,7 @@ void al_save_tick(struct al *self)
 
     self->save_wanted |= self->engine.changed || history;
     self->engine.changed = 0;
-    if (!self->save_wanted || self->saving || !self->conf->state_file.len || self->standby)
+    if (!self->save_wanted || self->saving || !self->conf->state_file.len || self->standby || self->leaving)
         return;
     if (self->lock_fd < 0 && take_lock(self)) /* its folder was not there when the host started */
         return;

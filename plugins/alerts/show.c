@@ -270,6 +270,15 @@ static int32_t too_long(struct hd_error *err)
     return hd_error_set(err, HD_EINVAL, "matchers and comment have at most %d bytes each", MATCHERS_MAX - 1);
 }
 
+/* What is changed here would be lost. */
+static int32_t check_ours(const struct al *self, struct hd_error *err)
+{
+    if (!self->standby && !self->leaving)
+        return HD_OK;
+    return hd_error_set(err, HD_EBUSY,
+                        "another host has the alerts, and their state file; silences are made there");
+}
+
 /* MATCHER … FOR DURATION [COMMENT …] */
 static int32_t silence(void *arg, const struct hd_call *call, struct hd_error *err)
 {
@@ -279,6 +288,8 @@ static int32_t silence(void *arg, const struct hd_call *call, struct hd_error *e
     const char *id;
     uint32_t i = 0;
 
+    if (check_ours(self, err))
+        return err->code;
     while (i < call->arg_count && strcasecmp(call->args[i].ptr, "for") != 0)
         if (!join(matchers, &call->args[i++]))
             return too_long(err);
@@ -305,6 +316,8 @@ static int32_t unsilence(void *arg, const struct hd_call *call, struct hd_error 
 {
     struct al *self = arg;
 
+    if (check_ours(self, err))
+        return err->code;
     if (call->arg_count != 1)
         return hd_error_set(err, HD_EINVAL, "which one: UNSILENCE ID; SHOW SILENCES lists them");
     if (al_silence_end(&self->engine, call->args[0].ptr))

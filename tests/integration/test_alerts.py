@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import subprocess
+import threading
 import time
 
 import psycopg
 
 from alertworld import FAST, Receiver
-from harness import Host, Postgres, equal, main, merge, test, wait_for
+from harness import Host, Postgres, equal, expect_error, main, merge, test, wait_for
+from upgrading import upgrade
 
 pg = Postgres()
 
@@ -279,6 +281,46 @@ def broken_state():
             host.stop()
 
 
+@test("an upgrade: the new host has the alerts at once, though the old one goes on; nothing is lost or told twice")
+def upgraded():
+    accept = threading.Event()
+    rules = {
+        "always": {"expr": "1", "above": "0", "for": "0s"},
+        "later": {"expr": "howdah_clients", "above": "2.5", "clear": "1.5", "for": "0s", "clear_for": "0s"},
+        "quiet": {"expr": "1", "above": "0", "for": "0s"},
+    }
+    make = kept(rules, interval="200ms")
+    with Receiver(lambda _: 200 if accept.is_set() else 503) as hook, Host(pg, start=False) as host:
+        host.configure(make(hook, host))
+        host.start()
+        host.console("SILENCE rule=quiet FOR 1h COMMENT it is known")
+        ids = lambda: [m["id"] for m in hook.messages()]
+        waiting = lambda: sum(s["waiting"] for s in host.console("SHOW ALERT SINKS"))
+        wait_for(lambda: ids() and waiting() == 1, what="a message that cannot be delivered")
+        with host.connect() as stays, stays.transaction():
+            stays.execute("SELECT 1")
+            upgrade(host)
+            wait_state(host, "always", "firing")
+            equal(len(host.host_pids()), 2)
+            equal([(s["matchers"], s["comment"]) for s in host.console("SHOW SILENCES")], [("rule=quiet", "it is known")])
+            equal(alert(host, "quiet")["note"], "silenced")
+            accept.set()
+            wait_for(lambda: waiting() == 0, what="its delivery")
+            equal(set(ids()), {ids()[0]})  # tried by both hosts, and taken once
+            tried = len(ids())
+            with clients(host, 3):
+                told = hook.wait(tried + 1)[-1]
+                equal([(a["rule"], a["state"]) for a in told["alerts"]], [("later", "firing")])
+            told = hook.wait(tried + 2)[-1]
+            equal([(a["rule"], a["state"]) for a in told["alerts"]], [("later", "resolved")])
+            equal(len(host.host_pids()), 2)
+            stays.execute("SELECT 1")
+        wait_for(lambda: len(host.host_pids()) == 1, what="the old host's end")
+        equal(len(ids()), tried + 2)
+        host.stop()
+        equal(len(ids()), tried + 2)
+
+
 @test("two hosts with one state file: the second waits for the first")
 def standby():
     make = kept()
@@ -290,6 +332,9 @@ def standby():
         hook.wait(1)
         second.wait_log("another host has the alerts")
         equal(second.console("SHOW ALERTS"), [])
+        for late in ("SILENCE rule=x FOR 1h", "UNSILENCE 1"):
+            with expect_error(match="another host has the alerts"):
+                second.console(late)
         first.stop()
         second.wait_log("the alerts are this host's now")
         wait_state(second, "always", "firing")

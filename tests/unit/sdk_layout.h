@@ -935,6 +935,10 @@ AT(hd_event_reload, size, 0, uint32_t)
 AT(hd_event_reload, ok, 4, uint32_t)
 AT(hd_event_reload, reason, 8, char[256])
 
+SIZE(hd_event_retiring, 8)
+AT(hd_event_retiring, size, 0, uint32_t)
+AT(hd_event_retiring, reserved, 4, uint32_t)
+
 SIZE(hd_event_plugin, 264)
 AT(hd_event_plugin, size, 0, uint32_t)
 AT(hd_event_plugin, mode, 4, uint32_t)

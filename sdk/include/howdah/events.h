@@ -36,6 +36,7 @@ extern "C" {
 #define HD_TOPIC_NODE_HEALTH       "node.health/1"       /* lossy; struct hd_event_node */
 #define HD_TOPIC_CONFIG_RELOADED   "config.reloaded/1"   /* lossy; struct hd_event_reload */
 #define HD_TOPIC_PLUGIN_STATE      "plugin.state/1"      /* lossy; struct hd_event_plugin */
+#define HD_TOPIC_HOST_RETIRING     "host.retiring/1"     /* lossy; struct hd_event_retiring */
 #define HD_TOPIC_ROW_CHANGED       "row.changed/1"       /* must-know; struct hd_event_row */
 #define HD_TOPIC_BUS_LINK          "bus.link/1"          /* must-know; struct hd_event_link */
 #define HD_TOPIC_TABLE_WRITTEN     "table.written/1"     /* must-know; struct hd_event_written */
@@ -102,6 +103,13 @@ struct hd_event_reload {
     uint32_t size;
     uint32_t ok;      /* 1: in force; 0: refused, the old one stays */
     char reason[256]; /* the first problem; empty when it is in force */
+};
+
+/* Another host serves in this one's place, which goes on for the clients that it still has: what only one
+ * host may do is the other's from now on. Since ABI 0.1. */
+struct hd_event_retiring {
+    uint32_t size;
+    uint32_t reserved;
 };
 
 /* A plugin has come into another state. Since ABI 0.1. */
