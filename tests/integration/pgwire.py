@@ -64,13 +64,17 @@ class Message(collections.namedtuple("Message", "type body")):
 
     def columns(self):
         """The column names of a RowDescription."""
+        return [name for name, _ in self.described()]
+
+    def described(self):
+        """The names of a RowDescription's columns and the OIDs of their types."""
         (count,) = struct.unpack_from("!H", self.body)
-        names, at = [], 2
+        columns, at = [], 2
         for _ in range(count):
             end = self.body.index(b"\0", at)
-            names.append(self.body[at:end].decode())
+            columns.append((self.body[at:end].decode(), struct.unpack_from("!I", self.body, end + 7)[0]))
             at = end + 19
-        return names
+        return columns
 
     def text(self):
         """The body up to its first NUL: a CommandComplete's tag, a ParameterStatus's name."""
