@@ -631,6 +631,10 @@ class Host:
             timeout=timeout,
         )
 
+    def switch(self, plugin, mode):
+        """Switches a plugin; what is still stopping is first waited for."""
+        wait_for(lambda: self.control("plugin", plugin, mode).returncode == 0, what="%s of plugin %s" % (mode, plugin))
+
     def dsn(self, dbname="shop", user="app", password="secret", **more):
         where = {"host": "127.0.0.1", "port": self.port, "sslmode": "disable"}
         return psycopg.conninfo.make_conninfo(

@@ -230,12 +230,12 @@ def host_killed():
 @test("a topic that is declared later, and plugins that come and go")
 def later():
     with hosts(2) as (a, b):
-        equal(b.control("plugin", "radio", "disable").returncode, 0)
+        b.switch("radio", "disable")
         send(a)
-        equal(b.control("plugin", "radio", "enable").returncode, 0)
+        b.switch("radio", "enable")
         wait_for(lambda: (send(a), radio(b)["remote"])[1] > 0, what="it is heard again")
         for command in ("disable", "enable"):
-            equal(b.control("plugin", "bus-redis", command).returncode, 0)
+            b.switch("bus-redis", command)
         wait_here(b)
         heard = radio(b)["remote"]
         wait_for(lambda: (send(a), radio(b)["remote"])[1] > heard, what="it is heard again")

@@ -441,7 +441,7 @@ def switching():
                 ("cache-redis", "enable"),
                 ("shelf", "enable"),
             ):
-                wait_for(lambda: host.control("plugin", plugin, mode).returncode == 0, what=mode + " " + plugin)
+                host.switch(plugin, mode)
             wait_up(host)
         stop.set()
         for t in threads:

@@ -3,6 +3,8 @@ What contrib has for other products, with these products: Kubernetes' objects ag
 Grafana dashboard's queries asked of a real Prometheus.
 """
 
+# Runs without sanitizers alone.
+
 import contextlib
 import glob
 import json

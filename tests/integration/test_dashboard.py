@@ -1,5 +1,7 @@
 """The dashboard in a real browser: figures, ranges, colours, keyboard, hostile names, tokens, a host that is gone."""
 
+# Runs without sanitizers alone.
+
 import json
 import os
 import re

@@ -1,5 +1,7 @@
 """The dashboard's views of servers, the machine, alerts and reports; silences, plans; what an open page asks for."""
 
+# Runs without sanitizers alone.
+
 import contextlib
 import re
 import threading

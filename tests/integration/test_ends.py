@@ -231,7 +231,7 @@ def switched_off():
         host.control("plugin", "ends", "disable")
         equal(kinds(w.recv_until("Z")), "CZ")
         w.query(INSERT)
-        wait_for(lambda: host.control("plugin", "ends", "enable").returncode == 0, what="it has stopped, and starts anew")
+        host.switch("ends", "enable")
 
         def told():  # the worker takes the plugin a moment later
             w.query(INSERT)

@@ -1,5 +1,7 @@
 """The harness itself, on PostgreSQL alone: what the other tests lean on must not lie."""
 
+# Runs without sanitizers alone.
+
 import os
 import signal
 import socket

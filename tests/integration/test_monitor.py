@@ -299,10 +299,16 @@ def alone():
         with expect_error(match="statements does not run"):
             host.console("SHOW TEMPLATES")
         wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample")
-        host.control("plugin", "monitor", "disable")
-        with expect_error():
-            history(host, "howdah_clients", "5m")
-        host.control("plugin", "monitor", "enable")
+        host.switch("monitor", "disable")
+
+        def refused():  # once it has stopped
+            try:
+                history(host, "howdah_clients", "5m")
+            except psycopg.Error:
+                return True
+
+        wait_for(refused, what="nobody knows a history")
+        host.switch("monitor", "enable")
         wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample after it")
 
 

@@ -271,7 +271,7 @@ def no_slot_left():
         equal(slots(), 2)
         host.control("plugin", "follow", "disable")
         wait_for(lambda: slots() == 0, what="the slots to go")
-        host.control("plugin", "follow", "enable")
+        host.switch("follow", "enable")
         Stream(host).running()
     wait_for(lambda: slots() == 0, what="the slot to go with the host")
     host = Host(pg, config())
