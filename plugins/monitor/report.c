@@ -387,6 +387,8 @@ json_t *mon_report_build(struct mon_store *store, const struct hd_statement_stat
     if (!code)
         code = list_series(store, span, to, report);
     if (!code)
+        code = mon_report_plans(store, span, to, report);
+    if (!code)
         code = mon_report_pools(store, span, to, report);
     if (!code)
         code = mon_store_read_events(store, to - span->seconds, to + 1, EVENTS_MAX, take_event, events);

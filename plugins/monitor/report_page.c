@@ -35,6 +35,18 @@ static void cell(FILE *f, const char *text)
     fputs("</td>", f);
 }
 
+/* Below a statement: that the server does something else. */
+static void page_plan(FILE *f, const json_t *change)
+{
+    char when[32];
+
+    if (!change)
+        return;
+    mon_report_when((int64_t)mon_num(change, "time"), when, sizeof(when));
+    fprintf(f, "<br>Its plan has changed, %s: ", when);
+    escape(f, mon_str(change, "text"));
+}
+
 static void page_templates(FILE *f, const json_t *list, const char *title)
 {
     const json_t *e;
@@ -63,7 +75,9 @@ static void page_templates(FILE *f, const json_t *list, const char *title)
         cell(f, mon_str(e, "database"));
         fputs("<td><code>", f);
         escape(f, mon_str(e, "statement"));
-        fputs("</code></td></tr>\n", f);
+        fputs("</code>", f);
+        page_plan(f, json_object_get(e, "plan_changed"));
+        fputs("</td></tr>\n", f);
     }
     fputs("</tbody></table>\n", f);
 }

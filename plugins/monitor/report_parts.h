@@ -10,6 +10,10 @@
 int32_t mon_report_pools(struct mon_store *store, const struct mon_report_span *span, int64_t to,
                          json_t *report);
 
+/* "plan_changed" of the statements listed so far, where that is in the history: their likely reason. [job] */
+int32_t mon_report_plans(struct mon_store *store, const struct mon_report_span *span, int64_t to,
+                         json_t *report);
+
 /* A title with the totals, and a few lines for those who read no more. The caller frees them; NULL: no
  * memory. [any] */
 char *mon_report_title(const json_t *report);

@@ -92,6 +92,17 @@ static int begin(FILE *f, const json_t *list, const char *title)
     return 0;
 }
 
+/* Below a statement: that the server does something else. */
+static void plan(FILE *f, const json_t *change)
+{
+    char when[32];
+
+    if (!change)
+        return;
+    mon_report_when((int64_t)mon_num(change, "time"), when, sizeof(when));
+    fprintf(f, "             its plan has changed, %s: %s\n", when, mon_str(change, "text"));
+}
+
 static void templates(FILE *f, const json_t *list, const char *title)
 {
     const json_t *e;
@@ -108,6 +119,7 @@ static void templates(FILE *f, const json_t *list, const char *title)
                 mon_percent(json_object_get(e, "total_change_percent"), a, sizeof(a)), mon_num(now, "p95_ms"),
                 mon_percent(json_object_get(e, "p95_change_percent"), b, sizeof(b)), mon_str(e, "user"),
                 mon_str(e, "database"), mon_str(e, "statement"));
+        plan(f, json_object_get(e, "plan_changed"));
     }
 }
 

@@ -1,6 +1,7 @@
 """The plugin monitor keeps plans of slow statements: whose, which, how many, and that they have changed."""
 
 import glob
+import json
 import os
 import threading
 
@@ -132,7 +133,18 @@ def changes():
             equal(template["plan_changed"], row["changed"])
             report = lambda: host.console("REPORT REALTIME TEXT")[0]["report"]
             wait_for(lambda: "plan.changed" in report(), what="the event in the report", timeout=20)
-            assert "Bitmap Heap Scan on item -> Seq Scan on item" in report(), report()
+            difference = "Bitmap Heap Scan on item -> Seq Scan on item"
+            assert difference in report(), report()
+            run(c, SLOW, "k2")
+
+            def in_report():
+                found = json.loads(host.console("REPORT REALTIME JSON")[0]["report"])["slowest"]
+                return [t["plan_changed"] for t in found if t["fingerprint"] == row["fingerprint"] and "plan_changed" in t]
+
+            [told] = wait_for(in_report, what="the statement in the report", timeout=30)
+            equal((told["text"], told["time"] - row["changed"].timestamp() < 5), (difference, True))
+            assert "its plan has changed" in report() and difference in report(), report()
+            assert difference.replace(">", "&gt;") in host.console("REPORT REALTIME HTML")[0]["report"]
     pg.execute("CREATE INDEX public_kind ON item (kind)")
 
 

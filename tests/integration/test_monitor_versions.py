@@ -2,6 +2,8 @@
 
 import os
 
+import psycopg
+
 from harness import Host, Postgres, equal, main, temp_dir, test, wait_for
 from pgversions import programs
 
@@ -78,6 +80,25 @@ def checkpoints():
                 pg.execute("CHECKPOINT")
             wait_for(lambda: count() == was + 3, what="the server's own count")
             wait_for(lambda: told() == before + 3, what="3 checkpoints of %d" % v, timeout=20)
+
+
+@test("plans are asked for and compared, as the server itself makes them")
+def plans():
+    conf = configured(collect="no", plans="slow", slow_threshold="50ms", plan_rate=60)
+    for v, pg in servers.items():
+        conf["node p%d" % v] = {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"}
+        conf["database shop%d" % v] = {"node": "p%d" % v}
+    with Host(servers[16], conf) as host:
+        for v, pg in servers.items():
+            with host.connect("shop%d" % v) as c:
+                psycopg.ClientCursor(c).execute("SELECT name, pg_sleep(0.1) FROM item WHERE id = 7")
+            [row] = wait_for(lambda: [r for r in host.console("SHOW PLANS") if r["database"] == "shop%d" % v and (r["shape"] or r["error"])],
+                             what="the plan of %d" % v)
+            equal(row["error"], None)
+            lines = [r["plan"].strip() for r in host.console("SHOW PLAN " + row["fingerprint"]) if r["database"] == "shop%d" % v]
+            with pg.connect(user="app", password="secret") as c:
+                truth = c.execute("EXPLAIN (GENERIC_PLAN) SELECT name, pg_sleep($1) FROM item WHERE id = $2", prepare=False)
+                equal(lines, [line.strip() for (line,) in truth])
 
 
 main()
