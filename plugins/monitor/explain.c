@@ -1,6 +1,7 @@
 /* Asking for plans; see explain.h. */
 #include "explain.h"
 
+#include "explain_sql.h"
 #include "plan_text.h"
 #include "slow.h"
 
@@ -107,6 +108,8 @@ const char *mon_explain_why_not(const struct mon_slow_record *r)
         return "only a single SELECT, INSERT, UPDATE, DELETE or MERGE has a plan";
     if (r->text_len >= MON_SLOW_TEXT)
         return "its text was too long to be kept whole";
+    if (mon_sql_counts_columns(r->text))
+        return "it sorts or groups by the number of a column, which is not kept";
     if (!r->node[0])
         return "it did not reach a server";
     return NULL;
@@ -179,7 +182,9 @@ static char *plan_text(const struct mon_slow_record *r)
         set(f, "search_path", 11, r->search_path, strlen(r->search_path));
     fputs("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL ROLE ", f);
     quoted(f, r->role, strlen(r->role), '"');
-    fprintf(f, "; DEALLOCATE ALL; PREPARE howdah_slow AS %s; EXPLAIN EXECUTE howdah_slow", r->text);
+    fputs("; DEALLOCATE ALL; PREPARE howdah_slow AS ", f);
+    mon_sql_prepared(f, r->text);
+    fputs("; EXPLAIN EXECUTE howdah_slow", f);
     for (uint32_t i = 0; i < r->params; i++)
         fputs(i ? ", NULL" : " (NULL", f);
     fputs(r->params ? ")" : "", f);

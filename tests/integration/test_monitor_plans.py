@@ -219,6 +219,26 @@ def same_as_client_of(host):
     return expected
 
 
+@test("a plan is that of the text, or there is none: literals behind a type, numbers of columns, what is no plan's")
+def texts():
+    with Host(pg, configured(plans="off")) as host:
+        with host.connect() as c:
+            def slow(sql):
+                run(c, sql)
+                return host.console("SHOW SLOW TOP 1")[0]["number"]
+
+            number = slow("SELECT slowly(), count(*) FROM item WHERE now() - interval '1 day' < date '2020-01-01' AND kind = 'k1'")
+            lines = str([r["plan"] for r in host.console("SHOW SLOW PLAN %d" % number)])
+            assert "((now() - $1) < $2)" in lines and "Index Cond: (kind = $3)" in lines, lines
+            for sql in ("SELECT slowly(), kind FROM item WHERE id < 3 ORDER BY 2", "SELECT slowly(), count(*) FROM item GROUP BY 1"):
+                number = slow(sql)
+                with expect_error(match="number of a column"):
+                    host.console("SHOW SLOW PLAN %d" % number)
+            number = slow("DO $$BEGIN PERFORM slowly(); END$$")
+            with expect_error(match="has a plan"):
+                host.console("SHOW SLOW PLAN %d" % number)
+
+
 @test("what is asked and what is kept is bounded; what cannot be explained says why; a lock holds nobody up", timeout=60)
 def bounds():
     pg.execute("CREATE TABLE passing AS SELECT 1 AS id")

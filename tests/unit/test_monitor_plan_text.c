@@ -1,8 +1,9 @@
 /*
  * Plans as text: literals are masked wherever they stand, and the shape is another only where the server does
- * something else.
+ * something else. And normalized texts as they can be prepared.
  */
 #include "unit.h"
+#include "monitor/explain_sql.h"
 #include "monitor/plan_text.h"
 
 #include <stdio.h>
@@ -99,6 +100,43 @@ static void test_difference(void)
     CU_ASSERT_STRING_EQUAL(out, "nothing -> Seq Scan on t");
 }
 
+static void check_prepared(const char *text, const char *expected)
+{
+    char *got = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&got, &size);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    mon_sql_prepared(f, text);
+    fclose(f);
+    CU_ASSERT_STRING_EQUAL(got, expected);
+    free(got);
+}
+
+static void test_prepared(void)
+{
+    check_prepared("select now() - interval $1, date $2+$3", "select now() - $1::interval, $2::date+$3");
+    check_prepared("select timestamp with time zone $12, interval $3 day",
+                   "select $12::timestamp with time zone, $3::interval day");
+    check_prepared("select x::interval, \"interval $1\", my_interval, interval",
+                   "select x::interval, \"interval $1\", my_interval, interval");
+    check_prepared("select \"a\"\"b\" from t where date = $1", "select \"a\"\"b\" from t where date = $1");
+    check_prepared("", "");
+}
+
+static void test_columns(void)
+{
+    CU_ASSERT_TRUE(mon_sql_counts_columns("select a from t order by $1"));
+    CU_ASSERT_TRUE(mon_sql_counts_columns("select a from t group by lower(a, $1), $2 having b"));
+    CU_ASSERT_TRUE(mon_sql_counts_columns("select * from (select a from t order by a, $1 desc) x"));
+    CU_ASSERT_FALSE(
+        mon_sql_counts_columns("select a from t where by = $1 order by a, b + $2, f($3, $4) limit $5"));
+    CU_ASSERT_FALSE(mon_sql_counts_columns("select a from t order by a) , $1"));
+    CU_ASSERT_FALSE(mon_sql_counts_columns("select \"order by $1\" from t"));
+    CU_ASSERT_FALSE(mon_sql_counts_columns("order by"));
+}
+
 UNIT_MAIN("monitor_plan_text", {"literals are masked, names and costs are not", test_mask},
           {"a long one is cut", test_cut}, {"the shape", test_shape},
-          {"the first difference", test_difference})
+          {"the first difference", test_difference}, {"literals behind a type", test_prepared},
+          {"numbers of columns", test_columns})
