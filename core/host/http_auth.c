@@ -5,7 +5,8 @@
  * password of basic authentication, which browsers know. Without one the server listens on loopback alone; a
  * page of the web could still make a browser on this machine send requests here, so that these must name a
  * host of this machine, and what changes anything must be JSON, which no page may send elsewhere without
- * being asked about it.
+ * being asked about it. With a token or without, what a browser says to come from a page of somebody else
+ * changes nothing: browsers send along the password that they know.
  */
 #include "base/error.h"
 #include "base/log.h"
@@ -183,6 +184,38 @@ static int check_method(struct http_request *rq)
     return 0;
 }
 
+struct framing {
+    unsigned hosts, lengths, codings, blanks;
+};
+
+static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct framing *f = arg;
+
+    (void)kind;
+    (void)value;
+    f->hosts += !strcasecmp(name, MHD_HTTP_HEADER_HOST);
+    f->lengths += !strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    f->codings += !strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    f->blanks += strpbrk(name, " \t") != NULL;
+    return MHD_YES;
+}
+
+/* What says in two ways for whom it is or where it ends is read otherwise by a proxy, perhaps. */
+static int check_framing(struct http_request *rq)
+{
+    struct framing f = {0};
+
+    MHD_get_connection_values(rq->connection, MHD_HEADER_KIND, count_header, &f);
+    if (f.hosts <= 1 && f.lengths + f.codings <= 1 && !f.blanks)
+        return 1;
+    hd_http_problem(rq, MHD_HTTP_BAD_REQUEST,
+                    "where the request ends or for whom it is can be read in two ways: Host, Content-Length "
+                    "and Transfer-Encoding come once, not both of the latter, and names without blanks");
+    hd_http_set_header(rq, MHD_HTTP_HEADER_CONNECTION, "close");
+    return 0;
+}
+
 static int check_body(struct http_request *rq)
 {
     const char *type = hd_http_header(rq, MHD_HTTP_HEADER_CONTENT_TYPE);
@@ -199,6 +232,27 @@ static int check_body(struct http_request *rq)
     if (type && !strncasecmp(type, "application/json", 16) && (!type[16] || strchr("; \t", type[16])))
         return 1;
     hd_http_problem(rq, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "what is posted must be of type application/json");
+    return 0;
+}
+
+/* Does a page of this server ask? Browsers say which page does; programs say nothing. */
+static int is_own_page(const struct http_request *rq)
+{
+    const char *site = hd_http_header(rq, "Sec-Fetch-Site");
+    const char *origin = hd_http_header(rq, MHD_HTTP_HEADER_ORIGIN);
+    const char *host = hd_http_header(rq, MHD_HTTP_HEADER_HOST);
+    const char *name = origin ? strstr(origin, "://") : NULL;
+
+    if (site)
+        return !strcmp(site, "same-origin") || !strcmp(site, "none");
+    return !origin || (name && host && !strcasecmp(name + 3, host));
+}
+
+static int check_page(struct http_request *rq)
+{
+    if (!rq->is_post || is_own_page(rq))
+        return 1;
+    hd_http_problem(rq, MHD_HTTP_FORBIDDEN, "pages of other servers may not post here");
     return 0;
 }
 
@@ -219,9 +273,9 @@ static int check_right(struct http_request *rq, const char *token)
 
 int hd_http_admit(struct http_request *rq)
 {
-    if (!check_method(rq))
+    if (!check_framing(rq) || !check_method(rq))
         return 0;
     if (!is_probe(rq->path) && (!check_rate(rq) || !check_right(rq, rq->engine->conf->token)))
         return 0;
-    return check_body(rq);
+    return check_page(rq) && check_body(rq);
 }

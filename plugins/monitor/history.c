@@ -78,13 +78,15 @@ static int32_t open_store(struct mon_history *h, struct hd_error *err)
     return HD_EIO;
 }
 
-/* One batch; room is made once where there is none. */
+/* One batch; room is made once where there is none. The log comes first: on a disk that was full it may have
+ * all the space there is. */
 static int32_t write_batch(struct mon_history *h, const struct mon_batch *b)
 {
     int32_t code = mon_batch_write(b, h->store, &h->lost_now);
-
     int32_t room;
 
+    if (code == HD_EFULL && mon_store_empty_log(h->store) == HD_OK)
+        code = mon_batch_write(b, h->store, &h->lost_now);
     if (code != HD_EFULL)
         return code;
     room = mon_store_make_room(h->store, h->now);

@@ -103,6 +103,9 @@ int32_t mon_store_prune(struct mon_store *s, int64_t now);
  * disk that has no room; nothing is deleted. */
 int32_t mon_store_make_room(struct mon_store *s, int64_t now);
 
+/* Moves what is in the write-ahead log into the file, and gives the log's space back. */
+int32_t mon_store_empty_log(struct mon_store *s);
+
 /* When the last block begins; 0: there is none. */
 int64_t mon_store_newest(struct mon_store *s);
 int64_t mon_store_bytes(struct mon_store *s); /* of the file */

@@ -19,7 +19,9 @@
 static const char schema[] =
     "PRAGMA journal_mode = WAL;"
     "PRAGMA synchronous = NORMAL;"
-    "PRAGMA journal_size_limit = 8388608;"
+    /* The log is small, for as much must be free on the disk when it is moved into the file. */
+    "PRAGMA wal_autocheckpoint = 256;"
+    "PRAGMA journal_size_limit = 1048576;"
     "CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, unit TEXT NOT "
     "NULL);"
     "CREATE TABLE IF NOT EXISTS block (grain INTEGER, series INTEGER, start INTEGER, data BLOB,"

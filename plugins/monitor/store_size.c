@@ -174,6 +174,14 @@ int32_t mon_store_make_room(struct mon_store *s, int64_t now)
     return code ? code : drop_names(s, number_with(s, spans[TEMPLATE_HOURS].first, MON_HOUR));
 }
 
+int32_t mon_store_empty_log(struct mon_store *s)
+{
+    int rc =
+        s->db ? sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) : SQLITE_ERROR;
+
+    return rc == SQLITE_OK ? HD_OK : mon_store_code(rc);
+}
+
 int64_t mon_store_bytes(struct mon_store *s)
 {
     return !s->db ? 0 : mon_store_number(s, "PRAGMA page_count") * mon_store_number(s, "PRAGMA page_size");

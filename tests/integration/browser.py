@@ -29,7 +29,7 @@ def _listens(port):
 class Browser:
     """One window. What the page writes on its console is an error of the test, unless it is `allowed`."""
 
-    def __init__(self, width=1400, height=1000):
+    def __init__(self, width=1400, height=1000, arguments=()):
         port = free_port()
         folder = temp_dir()
         log = open(os.path.join(folder, "chromedriver.log"), "wb")
@@ -44,6 +44,7 @@ class Browser:
             "--disable-dev-shm-usage",
             "--user-data-dir=" + os.path.join(folder, "profile"),
             "--window-size=%d,%d" % (width, height),
+            *arguments,
         ):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -514,7 +514,7 @@ class Host:
     Leaving the block stops it and fails when it does not end well (a sanitizer's report does that).
     """
 
-    def __init__(self, pg, changes=None, args=(), env=None, server_port=None, start=True):
+    def __init__(self, pg, changes=None, args=(), env=None, server_port=None, start=True, under=()):
         self.pg = pg
         self.dir = temp_dir()
         self.port = free_port()
@@ -522,6 +522,7 @@ class Host:
         self.log_path = os.path.join(self.dir, "log")
         self.control_path = os.path.join(self.dir, "control.sock")
         self.args = list(args)
+        self.under = list(under)  # a program that becomes howdahd, and its arguments
         self.env = env or {}
         self.process = None
         os.mkdir(self.conf_dir)
@@ -555,7 +556,7 @@ class Host:
     def start(self):
         with open(self.log_path, "ab") as log:
             self.process = spawn(
-                [HOWDAHD, "-c", self.conf_dir, *self.args],
+                [*self.under, HOWDAHD, "-c", self.conf_dir, *self.args],
                 stdout=log,
                 stderr=log,
                 cwd=self.dir,
