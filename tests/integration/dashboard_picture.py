@@ -54,7 +54,7 @@ def load(host, end):
 
 
 with Host(pg, changes) as host, Browser() as browser:
-    browser.resize(1120, 940)
+    browser.resize(1280, 900)
     end = time.monotonic() + SECONDS
     threads = [threading.Thread(target=load, args=(host, end)) for _ in range(4)]
     for t in threads:

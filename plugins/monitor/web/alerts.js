@@ -30,7 +30,7 @@ export class Alerts extends OfAlerts {
       head("Alert", "rule"),
       state,
       column("Severity", "severity"),
-      words("Of", "labels"),
+      { ...words("Of", "labels"), of: (row) => row.labels.replaceAll('",', '", ') },
       figure("Value", "value", numbers),
       figure("Threshold", "threshold", numbers),
       when("Since", "since", moments),

@@ -175,6 +175,16 @@ const SERVERS = [
     ],
   },
   {
+    title: "Transactions since the oldest that holds rows back",
+    format: number,
+    lines: [
+      highest("Sessions", "howdah_pg_xmin_age{holder=session}"),
+      highest("Standbys", "howdah_pg_xmin_age{holder=standby}"),
+      highest("Slots", "howdah_pg_xmin_age{holder=slot}"),
+      highest("Prepared", "howdah_pg_xmin_age{holder=prepared}"),
+    ],
+  },
+  {
     title: "Age of what standbys have replayed",
     format: seconds,
     lines: [

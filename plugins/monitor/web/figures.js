@@ -20,7 +20,7 @@ const empty = "No data in this range.";
 // key: where a test, or a script of somebody's own, finds the figure.
 const TILES = [
   { key: "statements", name: "Statements", format: perSecond, of: (s) => add(s("howdah_forwarded_total"), s("howdah_answered_total")) },
-  { key: "p95", name: "95 % take up to", plugin: "statements", format: milliseconds, of: (s) => scale(s(`${SECONDS}_p95`), 1000) },
+  { key: "p95", name: "95 % within", plugin: "statements", format: milliseconds, of: (s) => scale(s(`${SECONDS}_p95`), 1000) },
   { key: "hits", name: "Cache hits", plugin: "cache", format: percent, of: (s) => share(s(HITS) ?? 0, s(MISSES) ?? 0) },
   { key: "clients", name: "Clients", format: count, of: (s) => s("howdah_clients") },
   { key: "busy", name: "Servers at work", format: count, of: (s) => s("howdah_servers_busy") },

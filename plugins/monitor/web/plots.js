@@ -42,9 +42,9 @@ export class Plot {
     this.area.addEventListener("blur", () => this.#choose(null));
     this.when = element("span", { className: "when" });
     this.values = this.lines.map(() => element("span", { className: "value" }, NONE));
-    const legend = element(
+    this.legend = element(
       "ul",
-      { className: "legend" },
+      { className: "legend", hidden: true },
       ...this.lines.map((line, i) =>
         element("li", {}, element("span", { className: `key line-${i + 1}`, ariaHidden: "true" }), `${line.label} `, this.values[i]),
       ),
@@ -73,7 +73,7 @@ export class Plot {
     );
     this.details.addEventListener("toggle", () => this.#fillTable());
     const caption = element("figcaption", {}, element("h3", { id }, this.title), this.when);
-    this.figure = element("figure", { className: "plot" }, caption, legend, this.note, this.area, this.reading, this.details);
+    this.figure = element("figure", { className: "plot" }, caption, this.legend, this.note, this.area, this.reading, this.details);
     this.figure.setAttribute("aria-labelledby", id);
     this.figure.dataset.plot = this.title;
     this.details.hidden = true;
@@ -88,7 +88,7 @@ export class Plot {
   say(words) {
     setText(this.note, words);
     this.note.hidden = !words;
-    this.area.hidden = this.details.hidden = Boolean(words);
+    this.area.hidden = this.details.hidden = this.legend.hidden = Boolean(words);
     if (words) {
       this.rows = [];
       this.#read();

@@ -216,6 +216,8 @@ const wraparound = () =>
     SELDOM,
   );
 
+const COLLECTORS = { ok: "good", absent: "off", waiting: "off", failing: "bad" };
+
 const collectors = () =>
   new (class extends Section {
     constructor() {
@@ -226,7 +228,7 @@ const collectors = () =>
           head("Question", "collector"),
           node,
           column("Database", "database"),
-          { name: "State", fill: (cell, row) => fillState(cell, row.state, row.error ? "bad" : row.state === "ok" ? "good" : "off") },
+          { name: "State", fill: (cell, row) => fillState(cell, row.state, COLLECTORS[row.state] ?? "warn") },
           figure("Every", "interval_ms", milliseconds),
           figure("Took", "last_ms", maybe(milliseconds)),
           figure("Rows", "rows", maybe(count)),
