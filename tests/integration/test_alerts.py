@@ -174,6 +174,72 @@ def restart():
         equal(alert(host, "always")["since"], since)
 
 
+def kept_states(host):
+    with contextlib.suppress(OSError, ValueError):
+        with open(os.path.join(host.dir, "state.json")) as f:
+            return {a["rule"]: a["state"] for a in json.load(f)["alerts"]}
+    return {}
+
+
+@test("a kill in every state: pending, told, ended and not told yet, silenced; each change is told once")
+def kill_in_every_state():
+    rule = {"expr": "howdah_clients", "above": "1.5", "for": "0s", "clear_for": "2s"}
+    rules = {
+        "told": rule,
+        "ended": {**rule, "above": "3.5", "clear_for": "0s"},  # the console is a client, too
+        "waits": {**rule, "for": "3s"},
+        "quiet": rule,
+    }
+    make = kept(rules, group_interval="3s")
+
+    def told(hook):  # what was on its way at the kill may come twice, with the same id
+        messages = {m["id"]: m for m in hook.messages()}
+        return sorted((a["rule"], a["state"]) for m in messages.values() for a in m["alerts"])
+
+    with Receiver() as hook, Host(pg, start=False) as host:
+        host.configure(make(hook, host))
+        host.start()
+        host.console("SILENCE rule=quiet FOR 4s")
+        with contextlib.suppress(psycopg.Error), clients(host, 2):
+            with clients(host, 2):
+                wait_for(lambda: {("told", "firing"), ("ended", "firing")} <= set(told(hook)), 20, "two are told")
+            wait_state(host, "ended", "resolved")
+            wait_for(lambda: kept_states(host).get("ended") == 2, what="that is kept")
+            host.kill()
+        host.start()
+        with clients(host, 2):
+            begun = {(name, "firing") for name in rules} | {("ended", "resolved")}
+            wait_for(lambda: set(told(hook)) == begun, 20, "all that was not told yet is")
+        wait_for(lambda: len(set(told(hook))) == 8, 20, "all ends are told")
+        equal(told(hook), sorted((name, state) for name in rules for state in ("firing", "resolved")))
+
+
+@test("burn rates, means and quantiles are those of the statements that were run")
+def truth():
+    slow = "howdah_statement_seconds"
+    rules = {
+        "burn": {"expr": "1 - below(50ms, %s)" % slow, "type": "burn", "objective": "99", "window": "1m"},
+        "mean": {"expr": "mean(%s[5m]) * increase(howdah_statements_total[5m])" % slow, "above": "1e9"},
+        "p50": {"expr": "quantile(0.5, %s[5m])" % slow, "above": "1e9"},
+        "p95": {"expr": "quantile(0.95, %s[5m])" % slow, "above": "1e9"},
+    }
+    with Receiver() as hook, Host(pg, merge(config(hook, rules), {"plugin statements": {}})) as host:
+
+        def shown():
+            return {r["rule"]: r["worst"] for r in host.console("SHOW ALERT RULES")}
+
+        wait_for(lambda: host.console("SHOW METRICS howdah_alert_evaluation")[0]["count"] > 2, what="the first reading")
+        with host.connect() as c:
+            for _ in range(90):
+                c.execute("SELECT 1")
+            for _ in range(10):
+                c.execute("SELECT pg_sleep(0.06)")
+        wait_for(lambda: abs((shown()["burn"] or 0) - 10) < 0.001, what="a tenth is slow: ten times the budget of 1 %")
+        found = shown()
+        assert 0.6 < found["mean"] < 1.5, found  # ten times 0.06 s, and ninety that take little
+        assert found["p50"] < 0.03 and 0.0594 < found["p95"] < 0.12, found
+
+
 @test("what could not be delivered is delivered after a restart, once, with the same id")
 def undelivered():
     make = kept()
