@@ -1,8 +1,10 @@
 /*
  * Metrics as Prometheus reads them: its text format 0.0.4, or OpenMetrics 1.0 for whoever asks for that.
  *
- * A sketch is a summary. Names of metrics say their unit at the end; those that count milli- or nanoseconds
- * are shown in seconds, as the convention wants it.
+ * A sketch is a summary, whose quantiles are those of all values ever, and, where it holds seconds, a
+ * histogram besides: from that Prometheus can tell the quantiles of any time, and of several hosts together.
+ * Names of metrics say their unit at the end; those that count milli- or nanoseconds are shown in seconds, as
+ * the convention wants it.
  */
 #include "base/check.h"
 #include "base/error.h"
@@ -19,6 +21,7 @@
 #define TYPE_TEXT "text/plain; version=0.0.4; charset=utf-8"
 #define TYPE_OPEN "application/openmetrics-text; version=1.0.0; charset=utf-8"
 #define NAME_MOST 200
+#define HISTOGRAM 4 /* beside HD_METRIC_… */
 
 /* A name as it is shown. */
 struct shown {
@@ -46,7 +49,7 @@ static void show_name(const struct hd_metric_view *v, struct shown *out)
     } small[] = {{"_nanoseconds", 1e-9}, {"_microseconds", 1e-6}, {"_milliseconds", 1e-3}};
     static const char *const units[] = {"seconds", "bytes", "ratio"};
 
-    snprintf(out->family, sizeof(out->family) - 8, "%s", v->name);
+    snprintf(out->family, sizeof(out->family) - 24, "%s", v->name);
     out->unit = NULL;
     out->factor = 1;
     out->type = v->type;
@@ -98,7 +101,7 @@ static void put_number(struct hd_strbuf *out, double n)
 }
 
 static void put_sample(struct hd_strbuf *out, const struct shown *s, const char *suffix,
-                       const struct hd_metric_view *v, const char *quantile, double n)
+                       const struct hd_metric_view *v, const char *more, double n)
 {
     const char *sep = "{";
 
@@ -112,9 +115,9 @@ static void put_sample(struct hd_strbuf *out, const struct shown *s, const char 
         hd_strbuf_putc(out, '"');
         sep = ",";
     }
-    if (quantile)
-        hd_strbuf_printf(out, "%squantile=\"%s\"", sep, quantile);
-    if (quantile || v->label_count)
+    if (more)
+        hd_strbuf_printf(out, "%s%s", sep, more);
+    if (more || v->label_count)
         hd_strbuf_putc(out, '}');
     hd_strbuf_putc(out, ' ');
     put_number(out, n);
@@ -122,10 +125,10 @@ static void put_sample(struct hd_strbuf *out, const struct shown *s, const char 
 
 static void put_head(struct hd_strbuf *out, const struct shown *s, const struct hd_metric_view *v, int open)
 {
-    static const char *const types[] = {"", "counter", "gauge", "summary"};
+    static const char *const types[] = {"", "counter", "gauge", "summary", "histogram"};
     const char *suffix = !open && v->type == HD_METRIC_COUNTER ? "_total" : "";
 
-    hd_strbuf_printf(out, "# TYPE %s%s %s\n", s->family, suffix, types[v->type]);
+    hd_strbuf_printf(out, "# TYPE %s%s %s\n", s->family, suffix, types[s->type]);
     if (open && s->unit)
         hd_strbuf_printf(out, "# UNIT %s %s\n", s->family, s->unit);
     hd_strbuf_printf(out, "# HELP %s%s ", s->family, suffix);
@@ -139,17 +142,58 @@ static void put_values(struct hd_strbuf *out, const struct shown *s, const struc
         put_sample(out, s, v->type == HD_METRIC_COUNTER ? "_total" : "", v, NULL, v->number * s->factor);
         return;
     }
-    put_sample(out, s, "", v, "0.5", v->count ? v->p50 * s->factor : NAN);
-    put_sample(out, s, "", v, "0.95", v->count ? v->p95 * s->factor : NAN);
-    put_sample(out, s, "", v, "0.99", v->count ? v->p99 * s->factor : NAN);
+    put_sample(out, s, "", v, "quantile=\"0.5\"", v->count ? v->p50 * s->factor : NAN);
+    put_sample(out, s, "", v, "quantile=\"0.95\"", v->count ? v->p95 * s->factor : NAN);
+    put_sample(out, s, "", v, "quantile=\"0.99\"", v->count ? v->p99 * s->factor : NAN);
     put_sample(out, s, "_sum", v, NULL, v->sum * s->factor);
     put_sample(out, s, "_count", v, NULL, (double)v->count);
 }
+
+/* --- histograms -----------------------------------------------------------------------------------------
+ */
+
+static void put_histogram(struct hd_strbuf *out, const struct shown *s, const struct hd_metric_view *v)
+{
+    char le[32];
+
+    for (int i = 0; i < HD_METRIC_BOUNDS; i++) {
+        uint64_t ns = hd_metric_bounds[i], whole = ns / 1000000000;
+
+        if (ns % 1000000000)
+            snprintf(le, sizeof(le), "le=\"%g\"", (double)ns / 1e9);
+        else
+            snprintf(le, sizeof(le), "le=\"%llu.0\"", (unsigned long long)whole);
+        put_sample(out, s, "_bucket", v, le, (double)v->below[i]);
+    }
+    put_sample(out, s, "_bucket", v, "le=\"+Inf\"", (double)v->count);
+    put_sample(out, s, "_sum", v, NULL, v->sum);
+    put_sample(out, s, "_count", v, NULL, (double)v->count);
+}
+
+/* Those of a family of sketches, in a family beside it. */
+static void put_histograms(struct hd_strbuf *out, const struct hd_metric_view *v, size_t count, int open)
+{
+    struct shown s;
+
+    if (!count || !v->below)
+        return;
+    show_name(v, &s);
+    cut_suffix(s.family, "_seconds");
+    strcat(s.family, "_duration_seconds");
+    s.type = HISTOGRAM;
+    put_head(out, &s, v, open);
+    for (size_t i = 0; i < count; i++)
+        put_histogram(out, &s, &v[i]);
+}
+
+/* --- all ------------------------------------------------------------------------------------------------
+ */
 
 int hd_http_metrics_text(struct hd_metrics *m, int open, struct hd_strbuf *out)
 {
     struct hd_metrics_snapshot snapshot;
     struct shown now, last = {.family = ""};
+    size_t first = 0; /* of the family */
 
     if (hd_metrics_snapshot(m, NULL, &snapshot))
         return HD_ENOMEM;
@@ -157,11 +201,15 @@ int hd_http_metrics_text(struct hd_metrics *m, int open, struct hd_strbuf *out)
         const struct hd_metric_view *v = &snapshot.views[i];
 
         show_name(v, &now);
-        if (strcmp(now.family, last.family) || now.type != last.type)
+        if (strcmp(now.family, last.family) || now.type != last.type) {
+            put_histograms(out, &snapshot.views[first], i - first, open);
             put_head(out, &now, v, open);
+            first = i;
+        }
         put_values(out, &now, v);
         last = now;
     }
+    put_histograms(out, &snapshot.views[first], snapshot.count - first, open);
     hd_metrics_snapshot_free(&snapshot);
     if (open)
         hd_strbuf_puts(out, "# EOF\n");

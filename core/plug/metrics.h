@@ -35,6 +35,10 @@ double hd_metrics_quantile(struct hd_metrics *m, int64_t id, double q);
 void hd_metrics_drop(struct hd_metrics *m, int64_t id);
 void hd_metrics_drop_owner(struct hd_metrics *m, const void *owner);
 
+/* Bounds that a reader of histograms is told of, in nanoseconds. */
+#define HD_METRIC_BOUNDS 14
+extern const uint64_t hd_metric_bounds[HD_METRIC_BOUNDS];
+
 /* One metric as it was at one moment. Except `value`, all is in the unit that the name says: what is recorded
  * as nanoseconds for "_seconds" and "_seconds_total" is here in seconds. */
 struct hd_metric_view {
@@ -47,6 +51,8 @@ struct hd_metric_view {
     double number; /* … and in the unit of the name */
     uint64_t count;
     double sum, min, max, p50, p95, p99; /* sketches */
+    const uint64_t
+        *below; /* sketches of seconds: how many were at most each of hd_metric_bounds; else NULL */
 };
 
 struct hd_metrics_snapshot {

@@ -24,6 +24,20 @@ static double unit_of(const char *name)
     return has_suffix(name, "_seconds") || has_suffix(name, "_seconds_total") ? 1e-9 : 1;
 }
 
+const uint64_t hd_metric_bounds[HD_METRIC_BOUNDS] = {100000,    500000,     1000000,    2500000,    5000000,
+                                                     10000000,  25000000,   50000000,   100000000,  250000000,
+                                                     500000000, 1000000000, 5000000000, 30000000000};
+
+/* NULL: no memory. */
+static const uint64_t *count_below(const struct hd_sketch_total *t, struct hd_arena *arena)
+{
+    uint64_t *below = hd_arena_alloc(arena, HD_METRIC_BOUNDS * sizeof(*below));
+
+    for (int i = 0; below && i < HD_METRIC_BOUNDS; i++)
+        below[i] = hd_sketch_below(t, hd_metric_bounds[i]);
+    return below;
+}
+
 static void view_sketch(const struct hd_sketch_total *t, double unit, struct hd_metric_view *v)
 {
     v->count = t->count;
@@ -59,6 +73,7 @@ static int view(struct hd_metrics *m, struct hd_metric *metric, struct hd_arena 
     if (v->type == HD_METRIC_SKETCH) {
         hd_metrics_total_of(m, hd_metric_number(m, metric), hd_metric_generation(tag), &t);
         view_sketch(&t, unit_of(v->name), v);
+        v->below = unit_of(v->name) < 1 ? count_below(&t, arena) : NULL;
     } else {
         v->value = hd_metric_present(m, metric);
         v->number = (double)v->value * unit_of(v->name);

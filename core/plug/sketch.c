@@ -163,6 +163,16 @@ void hd_sketch_total_add(struct hd_sketch_total *t, struct hd_sketch *s)
         t->min = min;
 }
 
+uint64_t hd_sketch_below(const struct hd_sketch_total *t, uint64_t bound)
+{
+    size_t last = bound ? bin_of(bound) : 0;
+    uint64_t below = t->zeros;
+
+    for (size_t i = 0; bound && i <= last && i < HD_SKETCH_BINS; i++)
+        below += t->bins[i];
+    return below;
+}
+
 /* A bin's middle may lie outside of what was ever seen. */
 static double within(const struct hd_sketch_total *t, double value)
 {

@@ -47,5 +47,7 @@ void hd_sketch_total_init(struct hd_sketch_total *t);
 void hd_sketch_total_add(struct hd_sketch_total *t, struct hd_sketch *s);
 /* The q-quantile (0 … 1): the value at rank floor(q × (count - 1)); 0 when there is none. */
 double hd_sketch_quantile(const struct hd_sketch_total *t, double q);
+/* How many values were at most `bound`, within 1 % of the bound. */
+uint64_t hd_sketch_below(const struct hd_sketch_total *t, uint64_t bound);
 
 #endif

@@ -124,7 +124,8 @@ def metrics():
 def openmetrics(text):
     """A strict reading of OpenMetrics 1.0: families in one piece, types before samples, suffixes as the type says."""
     families, seen, now = {}, set(), None
-    allowed = {"counter": ("_total",), "gauge": ("",), "summary": ("", "_sum", "_count")}
+    allowed = {"counter": ("_total",), "gauge": ("",), "summary": ("", "_sum", "_count"),
+               "histogram": ("_bucket", "_sum", "_count")}
     lines = text.split("\n")
     equal(lines[-2:], ["# EOF", ""])
     for line in lines[:-2]:

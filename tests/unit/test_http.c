@@ -94,6 +94,35 @@ static void summaries(void)
     end();
 }
 
+/* Beside a summary of seconds, once for the family; a value that is a bound is in its bucket. */
+static void histograms(void)
+{
+    int64_t a, b;
+
+    begin();
+    a = get(HD_METRIC_SKETCH, "a_took_seconds", "Took", "who", "a");
+    b = get(HD_METRIC_SKETCH, "a_took_seconds", "Took", "who", "b");
+    hd_metrics_observe(metrics, get(HD_METRIC_SKETCH, "b_size_bytes", "Size", NULL, NULL), 7);
+    hd_metrics_observe(metrics, a, 0);
+    hd_metrics_observe(metrics, a, 1000000);
+    hd_metrics_observe(metrics, a, 1030000);
+    hd_metrics_observe(metrics, a, 90000000000);
+    hd_metrics_observe(metrics, b, 50000000);
+    HAS(0, "} 1\n# TYPE a_took_duration_seconds histogram\n# HELP a_took_duration_seconds Took\n"
+           "a_took_duration_seconds_bucket{who=\"a\",le=\"0.0001\"} 1\n"
+           "a_took_duration_seconds_bucket{who=\"a\",le=\"0.0005\"} 1\n"
+           "a_took_duration_seconds_bucket{who=\"a\",le=\"0.001\"} 2\n"
+           "a_took_duration_seconds_bucket{who=\"a\",le=\"0.0025\"} 3\n");
+    HAS(0, "{who=\"a\",le=\"30.0\"} 3\na_took_duration_seconds_bucket{who=\"a\",le=\"+Inf\"} 4\n"
+           "a_took_duration_seconds_sum{who=\"a\"} 90.00203\na_took_duration_seconds_count{who=\"a\"} 4\n");
+    HAS(0, "{who=\"b\",le=\"0.025\"} 0\na_took_duration_seconds_bucket{who=\"b\",le=\"0.05\"} 1\n");
+    HAS(1, "# TYPE a_took_duration_seconds histogram\n# UNIT a_took_duration_seconds seconds\n");
+    CU_ASSERT_PTR_NULL(strstr(shown(0), "b_size_duration"));
+    CU_ASSERT_PTR_NULL(
+        strstr(strstr(shown(0), "duration_seconds histogram") + 1, "duration_seconds histogram"));
+    end();
+}
+
 /* Every family in one piece, with one head. */
 static void families(void)
 {
@@ -190,5 +219,6 @@ static void bodies(void)
     }
 }
 
-UNIT_MAIN("http", {"counters", counters}, {"units", units}, {"summaries", summaries}, {"families", families},
-          {"bytes", bytes}, {"paths", paths}, {"bodies", bodies})
+UNIT_MAIN("http", {"counters", counters}, {"units", units}, {"summaries", summaries},
+          {"histograms", histograms}, {"families", families}, {"bytes", bytes}, {"paths", paths},
+          {"bodies", bodies})
