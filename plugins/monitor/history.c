@@ -329,6 +329,13 @@ void mon_history_flush(struct mon *self, int end)
     h->current = NULL;
 }
 
+int32_t mon_history_is_kept(const struct mon *self, struct hd_error *err)
+{
+    if (self->history->store)
+        return HD_OK;
+    return hd_error_set(err, HD_ENOENT, "there is no history: the key history of [plugin monitor] is empty");
+}
+
 int32_t mon_history_ask(struct mon *self,
                         int32_t (*fn)(struct mon_store *store, void *arg, struct hd_error *err),
                         void (*done)(void *arg, int32_t code, const struct hd_error *err), void *arg,
@@ -337,9 +344,8 @@ int32_t mon_history_ask(struct mon *self,
     struct mon_history *h = self->history;
     struct question *q;
 
-    if (!h->store)
-        return hd_error_set(err, HD_ENOENT,
-                            "there is no history: the key history of [plugin monitor] is empty");
+    if (mon_history_is_kept(self, err))
+        return HD_ENOENT;
     if (h->asked_count == ASK_MAX)
         return hd_error_set(err, HD_EFULL, "%d questions to the history wait already; ask again", ASK_MAX);
     q = calloc(1, sizeof(*q));

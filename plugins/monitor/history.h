@@ -18,6 +18,8 @@ struct mon_batch *mon_history_batch(struct mon *self);
 /* Sends what there is to the file, when the time has come or at the `end`. */
 void mon_history_flush(struct mon *self, int end);
 
+/* HD_ENOENT: it is not. */
+int32_t mon_history_is_kept(const struct mon *self, struct hd_error *err);
 /* Runs fn on a job with the open store, what was sampled so far written to it; then done on the control
  * thread, exactly once. HD_EIO: there is no file. */
 int32_t mon_history_ask(struct mon *self,

@@ -9,54 +9,23 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define LISTED     10  /* templates in each list */
-#define EVENTS_MAX 100 /* told */
-#define POINTS     120 /* of a plot */
-#define LEAST      20  /* executions that a comparison needs */
-
-const struct mon_report_span mon_report_spans[MON_REPORTS] = {
-    {"realtime", 300, MON_MINUTE},
-    {"hourly", 3600, MON_MINUTE},
-    {"daily", 86400, MON_HOUR},
-    {"weekly", 7 * 86400, MON_HOUR},
-};
-
-/* The series that a report compares and plots, where they are there. */
-static const struct {
-    const char *name, *title;
-} plots[] = {
-    {"howdah_statements_total", "Statements"},
-    {"howdah_statement_seconds_p95", "95th percentile of a statement's time"},
-    {"howdah_statement_errors_total", "Failed statements"},
-    {"howdah_clients", "Clients"},
-    {"howdah_clients_waiting", "Clients that wait for a server connection"},
-    {"howdah_servers_busy", "Server connections at work"},
-    {"howdah_cache_hits_total", "Cache hits"},
-    {"howdah_cache_misses_total", "Cache misses"},
-    {"howdah_machine_cpu_percent", "The machine's processors"},
-    {"howdah_process_resident_bytes", "Memory of the host"},
-    {"howdah_pg_sessions", "Sessions of the servers"},
-    {"howdah_pg_cache_hit_percent", "Blocks that servers found in memory"},
-    {"howdah_pg_replication_lag_bytes", "Replication lag"},
-};
-
-/* A span's counts of one template, or of all. */
-struct sums {
-    struct mon_template t; /* its bins are this one's */
-};
+#define LISTED 10 /* templates in each list */
+#define LEAST  20 /* executions that a comparison needs */
 
 struct entry {
     char *key;
     char *text, *database, *user;
     uint64_t fingerprint;
-    struct sums now, before;
+    struct mon_sums now, before;
     UT_hash_handle hh;
 };
 
 struct build {
-    const struct hd_statement_stats_v1 *stats;
+    const struct mon_report_want *want;
+    struct mon_frame frame;
+    struct mon_by_node *nodes;
     struct entry *all;
-    struct sums now, before; /* of everything */
+    struct mon_sums now, before; /* of everything */
     int in_before;
     int failed;
 };
@@ -64,7 +33,7 @@ struct build {
 /* --- templates
  * ---------------------------------------------------------------------------------------------------- */
 
-static void add(struct build *b, struct sums *to, const struct mon_template *t)
+static void add(struct build *b, struct mon_sums *to, const struct mon_template *t)
 {
     to->t.calls += t->calls;
     to->t.errors += t->errors;
@@ -107,12 +76,42 @@ static struct entry *entry_of(struct build *b, const struct mon_template *t)
     return NULL;
 }
 
+/* The node that serves the database; NULL: nobody knows. */
+static const char *node_of(const struct mon_report_want *want, const char *database)
+{
+    for (uint32_t i = 0; i < want->served_count; i++)
+        if (!strcmp(want->served[i].database, database))
+            return want->served[i].node;
+    return *want->only ? want->only : NULL;
+}
+
+static void add_to_node(struct build *b, const struct mon_template *t)
+{
+    const char *node = node_of(b->want, t->database);
+    struct mon_by_node *n = b->nodes;
+
+    while (node && n && strcmp(n->node, node) != 0)
+        n = n->next;
+    if (!node)
+        return;
+    if (!n && (n = calloc(1, sizeof(*n)))) {
+        snprintf(n->node, sizeof(n->node), "%s", node);
+        n->next = b->nodes;
+        b->nodes = n;
+    }
+    if (n)
+        add(b, b->in_before ? &n->before : &n->now, t);
+    else
+        b->failed = 1;
+}
+
 static int32_t take(void *arg, const struct mon_template *t)
 {
     struct build *b = arg;
     struct entry *e;
 
     add(b, b->in_before ? &b->before : &b->now, t);
+    add_to_node(b, t);
     if (!t->fingerprint)
         return HD_OK;
     e = entry_of(b, t);
@@ -121,18 +120,12 @@ static int32_t take(void *arg, const struct mon_template *t)
     return b->failed ? HD_ENOMEM : HD_OK;
 }
 
-/* Three decimals. */
-static json_t *rounded(double v)
+static double p_ms(const struct build *b, const struct mon_sums *s, double q)
 {
-    return isfinite(v) ? json_real(round(v * 1e3) / 1e3) : json_null();
+    return b->want->stats ? b->want->stats->quantile(s->t.bins, s->t.bin_count, q) / 1e6 : 0;
 }
 
-static double p_ms(const struct build *b, const struct sums *s, double q)
-{
-    return b->stats ? b->stats->quantile(s->t.bins, s->t.bin_count, q) / 1e6 : 0;
-}
-
-static json_t *sums_json(const struct build *b, const struct sums *s)
+static json_t *sums_json(const struct build *b, const struct mon_sums *s)
 {
     json_t *o = json_object();
 
@@ -141,19 +134,13 @@ static json_t *sums_json(const struct build *b, const struct sums *s)
     json_object_set_new(o, "answered", json_integer((json_int_t)s->t.answered));
     json_object_set_new(o, "rows", json_integer((json_int_t)s->t.rows));
     json_object_set_new(o, "bytes", json_integer((json_int_t)s->t.bytes));
-    json_object_set_new(o, "total_ms", rounded((double)s->t.total_ns / 1e6));
+    json_object_set_new(o, "total_ms", mon_rounded((double)s->t.total_ns / 1e6));
     json_object_set_new(o, "mean_ms",
-                        rounded(s->t.calls ? (double)s->t.total_ns / 1e6 / (double)s->t.calls : 0));
-    json_object_set_new(o, "p50_ms", rounded(p_ms(b, s, 0.5)));
-    json_object_set_new(o, "p95_ms", rounded(p_ms(b, s, 0.95)));
-    json_object_set_new(o, "p99_ms", rounded(p_ms(b, s, 0.99)));
+                        mon_rounded(s->t.calls ? (double)s->t.total_ns / 1e6 / (double)s->t.calls : 0));
+    json_object_set_new(o, "p50_ms", mon_rounded(p_ms(b, s, 0.5)));
+    json_object_set_new(o, "p95_ms", mon_rounded(p_ms(b, s, 0.95)));
+    json_object_set_new(o, "p99_ms", mon_rounded(p_ms(b, s, 0.99)));
     return o;
-}
-
-/* Percent of what was before; null where there was nothing. */
-static json_t *change(double now, double before)
-{
-    return before != 0 ? rounded(100 * (now - before) / before) : json_null();
 }
 
 static json_t *entry_json(const struct build *b, const struct entry *e)
@@ -168,9 +155,11 @@ static json_t *entry_json(const struct build *b, const struct entry *e)
     json_object_set_new(o, "statement", json_string(e->text));
     json_object_set_new(o, "now", sums_json(b, &e->now));
     json_object_set_new(o, "before", sums_json(b, &e->before));
-    json_object_set_new(o, "total_change_percent",
-                        change((double)e->now.t.total_ns, (double)e->before.t.total_ns));
-    json_object_set_new(o, "p95_change_percent", change(p_ms(b, &e->now, 0.95), p_ms(b, &e->before, 0.95)));
+    json_object_set_new(
+        o, "total_change_percent",
+        mon_change((double)e->now.t.total_ns * mon_frame_scale(&b->frame), (double)e->before.t.total_ns));
+    json_object_set_new(o, "p95_change_percent",
+                        mon_change(p_ms(b, &e->now, 0.95), p_ms(b, &e->before, 0.95)));
     return o;
 }
 
@@ -244,155 +233,90 @@ static void free_build(struct build *b)
         free(e->user);
         free(e);
     }
+    while (b->nodes) {
+        struct mon_by_node *n = b->nodes;
+
+        b->nodes = n->next;
+        free(n->now.t.bins);
+        free(n->before.t.bins);
+        free(n);
+    }
     free(b->now.t.bins);
     free(b->before.t.bins);
-}
-
-/* --- series
- * ------------------------------------------------------------------------------------------------------------
- */
-
-/* One series of a name, both spans. */
-struct line {
-    char *key, *unit;
-    double sum[2];
-    uint64_t n[2];
-    double point[POINTS];
-    uint32_t points[POINTS];
-};
-
-struct lines {
-    json_t *array;
-    const char *title;
-    int64_t from, middle, to;
-    struct line line;
-};
-
-static void end_line(struct lines *l)
-{
-    struct line *line = &l->line;
-    json_t *o, *points;
-    double now = line->n[1] ? line->sum[1] / (double)line->n[1] : NAN;
-    double before = line->n[0] ? line->sum[0] / (double)line->n[0] : NAN;
-
-    if (line->key && line->n[1] && json_array_size(l->array) < 60) {
-        o = json_object();
-        points = json_array();
-        for (int i = 0; i < POINTS; i++)
-            json_array_append_new(points, line->points[i] ? json_real(line->point[i] / line->points[i])
-                                                          : json_null());
-        json_object_set_new(o, "series", json_string(line->key));
-        json_object_set_new(o, "title", json_string(l->title));
-        json_object_set_new(o, "unit", json_string(line->unit));
-        json_object_set_new(o, "mean", json_real(now));
-        json_object_set_new(o, "mean_before", line->n[0] ? json_real(before) : json_null());
-        json_object_set_new(o, "change_percent", line->n[0] ? change(now, before) : json_null());
-        json_object_set_new(o, "points", points);
-        json_array_append_new(l->array, o);
-    }
-    free(line->key);
-    free(line->unit);
-    memset(line, 0, sizeof(*line));
-}
-
-static int32_t take_sample(void *arg, const struct mon_sample *s)
-{
-    struct lines *l = arg;
-    int now = s->time >= l->middle;
-
-    if (l->line.key && strcmp(l->line.key, s->key) != 0)
-        end_line(l);
-    if (!l->line.key) {
-        l->line.key = strdup(s->key);
-        l->line.unit = strdup(s->unit);
-        if (!l->line.key || !l->line.unit)
-            return HD_ENOMEM;
-    }
-    l->line.sum[now] += s->mean;
-    l->line.n[now]++;
-    if (now) {
-        int64_t i = (s->time - l->middle) * POINTS / (l->to - l->middle);
-
-        l->line.point[i < POINTS ? i : POINTS - 1] += s->mean;
-        l->line.points[i < POINTS ? i : POINTS - 1]++;
-    }
-    return HD_OK;
-}
-
-/* Realtime and hourly from seconds and minutes, the longer ones from minutes: hours would be too coarse to
- * plot. */
-static int32_t list_series(struct mon_store *store, const struct mon_report_span *span, int64_t to,
-                           json_t *report)
-{
-    struct lines l = {
-        .array = json_array(), .from = to - 2 * span->seconds, .middle = to - span->seconds, .to = to};
-    int grain = span->seconds <= 300 ? MON_SECOND : 2 * span->seconds <= 7 * 86400 ? MON_MINUTE : MON_HOUR;
-    int32_t code = HD_OK;
-
-    for (unsigned i = 0; !code && i < sizeof(plots) / sizeof(plots[0]); i++) {
-        l.title = plots[i].title;
-        code = mon_store_read(store, plots[i].name, grain, l.from, to, take_sample, &l);
-        end_line(&l);
-    }
-    json_object_set_new(report, "series", l.array);
-    return code;
+    mon_frame_close(&b->frame);
 }
 
 /* --- all of it
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static int32_t take_event(void *arg, const struct mon_event *e)
+/* Rows of minutes, and in long spans of the whole hours within. */
+static int32_t read_templates(struct build *b, int64_t from, int64_t to)
 {
-    json_t *o = json_object();
+    struct mon_store *store = b->frame.store;
+    int64_t first = from + (3600 - from % 3600) % 3600, last = to - to % 3600;
+    int32_t code;
 
-    json_object_set_new(o, "time", json_integer((json_int_t)e->time));
-    json_object_set_new(o, "topic", json_string(e->topic));
-    json_object_set_new(o, "subject", json_string(e->subject));
-    json_object_set_new(o, "text", json_string(e->text));
-    return json_array_append_new(arg, o) ? HD_ENOMEM : HD_OK;
+    if (b->want->kind < MON_DAILY || last <= first)
+        return mon_store_read_templates(store, MON_MINUTE, from, to, take, b);
+    code = mon_store_read_templates(store, MON_MINUTE, from, first, take, b);
+    if (!code)
+        code = mon_store_read_templates(store, MON_HOUR, first, last, take, b);
+    return code ? code : mon_store_read_templates(store, MON_MINUTE, last, to, take, b);
 }
 
 static void set_totals(struct build *b, json_t *report)
 {
+    double scale = mon_frame_scale(&b->frame);
+    const struct mon_template *now = &b->now.t, *before = &b->before.t;
     json_t *o = json_object();
 
     json_object_set_new(report, "now", sums_json(b, &b->now));
     json_object_set_new(report, "before", sums_json(b, &b->before));
-    json_object_set_new(o, "calls_percent", change((double)b->now.t.calls, (double)b->before.t.calls));
-    json_object_set_new(o, "errors_percent", change((double)b->now.t.errors, (double)b->before.t.errors));
-    json_object_set_new(o, "total_percent", change((double)b->now.t.total_ns, (double)b->before.t.total_ns));
-    json_object_set_new(o, "p95_percent", change(p_ms(b, &b->now, 0.95), p_ms(b, &b->before, 0.95)));
+    json_object_set_new(o, "calls_percent", mon_change(scale * (double)now->calls, (double)before->calls));
+    json_object_set_new(o, "errors_percent", mon_change(scale * (double)now->errors, (double)before->errors));
+    json_object_set_new(o, "total_percent",
+                        mon_change(scale * (double)now->total_ns, (double)before->total_ns));
+    json_object_set_new(o, "p95_percent", mon_change(p_ms(b, &b->now, 0.95), p_ms(b, &b->before, 0.95)));
     json_object_set_new(report, "change", o);
+    json_object_set_new(report, "observed",
+                        json_pack("{s:f, s:f}", "now_percent", mon_frame_observed(&b->frame, 1),
+                                  "before_percent", mon_frame_observed(&b->frame, 0)));
 }
 
-json_t *mon_report_build(struct mon_store *store, const struct hd_statement_stats_v1 *stats,
-                         enum mon_report_kind kind, int64_t to)
+static int32_t fill(struct build *b, json_t *report)
 {
-    const struct mon_report_span *span = &mon_report_spans[kind];
-    int64_t step = mon_grains[span->grain].step, end = to - to % step + step, middle = end - span->seconds;
-    struct build b = {.stats = stats};
-    json_t *report = json_object(), *events = json_array();
-    int32_t code;
+    const struct mon_frame *f = &b->frame;
+    int32_t code = read_templates(b, f->from, f->to - f->to % 60 + 60);
 
-    json_object_set_new(report, "report", json_string(span->name));
-    json_object_set_new(report, "from", json_integer((json_int_t)(to - span->seconds)));
-    json_object_set_new(report, "to", json_integer((json_int_t)to));
-    code = mon_store_read_templates(store, span->grain, middle, end, take, &b);
-    b.in_before = 1;
+    b->in_before = 1;
     if (!code)
-        code = mon_store_read_templates(store, span->grain, middle - span->seconds, middle, take, &b);
-    set_totals(&b, report);
-    list_templates(&b, report);
+        code = read_templates(b, f->before, f->from);
+    if (code)
+        return code;
+    set_totals(b, report);
+    list_templates(b, report);
+    for (struct mon_by_node *n = b->nodes; n; n = n->next) {
+        n->p95 = p_ms(b, &n->now, 0.95);
+        n->p95_before = p_ms(b, &n->before, 0.95);
+    }
+    if ((code = mon_report_series(f, report)) || (code = mon_report_plans(f, report)) ||
+        (code = mon_report_pools(f, report)) || (code = mon_report_nodes(f, b->nodes, report)))
+        return code;
+    return mon_report_plugins(f, report);
+}
+
+json_t *mon_report_build(struct mon_store *store, const struct mon_report_want *want)
+{
+    struct build b = {.want = want};
+    json_t *report = json_object();
+    int32_t code = mon_frame_open(&b.frame, store, want->kind, want->to);
+
+    json_object_set_new(report, "report", json_string(mon_report_spans[want->kind].name));
+    json_object_set_new(report, "from", json_integer((json_int_t)b.frame.from));
+    json_object_set_new(report, "to", json_integer((json_int_t)want->to));
     if (!code)
-        code = list_series(store, span, to, report);
-    if (!code)
-        code = mon_report_plans(store, span, to, report);
-    if (!code)
-        code = mon_report_pools(store, span, to, report);
-    if (!code)
-        code = mon_store_read_events(store, to - span->seconds, to + 1, EVENTS_MAX, take_event, events);
-    json_object_set_new(report, "events", events);
+        code = fill(&b, report);
     free_build(&b);
     if (!code)
         return report;

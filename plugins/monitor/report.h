@@ -17,13 +17,26 @@ enum mon_report_kind { MON_REALTIME, MON_HOURLY, MON_DAILY, MON_WEEKLY, MON_REPO
 extern const struct mon_report_span {
     const char *name;
     int64_t seconds;
-    int grain;
+    int64_t align; /* of where it begins */
+    int grain;     /* of its series */
 } mon_report_spans[MON_REPORTS];
 
-/* Builds it from the history; `to` is where the span ends. NULL: no memory, or the history cannot be read.
- * `stats` may be NULL. [job] */
-json_t *mon_report_build(struct mon_store *store, const struct hd_statement_stats_v1 *stats,
-                         enum mon_report_kind kind, int64_t to);
+#define MON_SERVED_MAX 256
+
+/* What is asked for, and what only the control thread knows. */
+struct mon_report_want {
+    const struct hd_statement_stats_v1 *stats; /* may be NULL */
+    enum mon_report_kind kind;
+    int64_t to;    /* where the span ends */
+    char only[64]; /* the node, where there is one alone; else empty */
+    uint32_t served_count;
+    struct mon_served {
+        char database[64], node[64];
+    } served[MON_SERVED_MAX];
+};
+
+/* Builds it from the history. NULL: no memory, or the history cannot be read. [job] */
+json_t *mon_report_build(struct mon_store *store, const struct mon_report_want *want);
 /* The caller frees them; NULL: no memory. [any] */
 char *mon_report_text(const json_t *report);
 char *mon_report_html(const json_t *report);

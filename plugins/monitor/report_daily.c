@@ -81,7 +81,8 @@ static const char *key_of(const struct day *d, const char *where, char to[40])
 }
 
 /* [job] */
-static int32_t build(struct mon_store *store, void *arg, struct hd_error *err)
+static int32_t build(struct mon_store *store, const struct mon_report_want *want, void *arg,
+                     struct hd_error *err)
 {
     struct day *d = arg;
     char key[40];
@@ -93,7 +94,7 @@ static int32_t build(struct mon_store *store, void *arg, struct hd_error *err)
         *d->sinks && d->self->report_sent != d->day && !mon_store_has_note(store, key_of(d, " sent", key));
     if (!d->write && !d->send)
         return HD_OK;
-    report = mon_report_build(store, d->self->stats, MON_DAILY, mon_wall_seconds());
+    report = mon_report_build(store, want);
     if (!report)
         return hd_error_set(err, HD_EIO,
                             "the history could not be read, or there was no memory for the report");
@@ -187,7 +188,7 @@ static int32_t begin(struct mon *self, struct hd_error *err)
     d->day = self->report_day;
     d->folder = hd_str_dup(self->conf->report_folder);
     d->sinks = mon_report_sinks(self);
-    code = d->folder && d->sinks ? mon_report_ask(self, build, done, d, err)
+    code = d->folder && d->sinks ? mon_report_ask(self, MON_DAILY, build, done, d, err)
                                  : hd_error_set(err, HD_ENOMEM, "no memory for the report");
     if (code)
         free_day(d);

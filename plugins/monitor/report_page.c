@@ -110,6 +110,133 @@ static void page_pools(FILE *f, const json_t *list)
     fputs("</tbody></table>\n", f);
 }
 
+static void number_cell(FILE *f, const json_t *o, const char *key)
+{
+    fputs("<td class=n>", f);
+    if (mon_has(o, key))
+        fprintf(f, "%.6g", mon_num(o, key));
+}
+
+struct column {
+    const char *title, *key;
+};
+
+static void page_rows(FILE *f, const json_t *list, const struct column *columns, size_t count)
+{
+    const json_t *e;
+    size_t i;
+
+    if (!json_array_size(list)) {
+        fputs("<p>None.</p>\n", f);
+        return;
+    }
+    fputs("<div class=wide><table><thead><tr>", f);
+    for (size_t c = 0; c < count; c++)
+        fprintf(f, "<th>%s", columns[c].title);
+    fputs("</tr></thead><tbody>\n", f);
+    json_array_foreach(list, i, e)
+    {
+        fputs("<tr>", f);
+        for (size_t c = 0; c < count; c++)
+            if (json_is_string(json_object_get(e, columns[c].key)))
+                cell(f, mon_str(e, columns[c].key));
+            else
+                number_cell(f, e, columns[c].key);
+        fputs("</tr>\n", f);
+    }
+    fputs("</tbody></table></div>\n", f);
+}
+
+static void page_nodes(FILE *f, const json_t *list)
+{
+    static const struct column columns[] = {
+        {"Node", "node"},
+        {"Up, %", "up_percent"},
+        {"Times down", "downs"},
+        {"Statements", "calls"},
+        {"Change, %", "calls_change_percent"},
+        {"Failed", "errors"},
+        {"p95, ms", "p95_ms"},
+        {"Before, ms", "p95_ms_before"},
+        {"Connections in use", "busy"},
+        {"Waits", "waits"},
+        {"Waited, s", "wait_seconds"},
+        {"Commits", "commits"},
+        {"Rollbacks", "rollbacks"},
+        {"Deadlocks", "deadlocks"},
+        {"Blocks in memory, %", "cache_hit_percent"},
+        {"Longest transaction, s", "longest_transaction_seconds"},
+        {"Replication lag at most, B", "replication_lag_bytes"},
+        {"Log kept for slots at most, B", "slot_lag_bytes"},
+        {"Wraparound, %", "wraparound_percent"},
+    };
+
+    fputs("<h2>Nodes</h2>\n", f);
+    page_rows(f, list, columns, sizeof(columns) / sizeof(columns[0]));
+}
+
+static void page_cache(FILE *f, const json_t *c)
+{
+    if (!json_is_object(c))
+        return;
+    fprintf(f,
+            "<h2>Cache</h2>\n<p>%.0f hits and %.0f misses: %.1f %%; before, %.0f hits and %.0f misses. %.0f "
+            "answers kept, %.0f invalidations, %.1f s of servers saved.</p>\n",
+            mon_num(c, "hits"), mon_num(c, "misses"), mon_num(c, "hit_percent"), mon_num(c, "hits_before"),
+            mon_num(c, "misses_before"), mon_num(c, "stored"), mon_num(c, "invalidations"),
+            mon_num(c, "saved_seconds"));
+}
+
+static void page_alerts(FILE *f, const json_t *list)
+{
+    const json_t *e;
+    size_t i;
+    char a[40];
+
+    fprintf(f, "<h2>Alerts</h2>\n%s",
+            json_array_size(list) ? "<table><thead><tr><th>Rule<th>Raised<th>Over"
+                                    "<th>Last<th></tr></thead><tbody>\n"
+                                  : "<p>None.</p>\n");
+    json_array_foreach(list, i, e)
+    {
+        mon_report_when((int64_t)mon_num(e, "last"), a, sizeof(a));
+        fputs("<tr>", f);
+        cell(f, mon_str(e, "rule"));
+        fprintf(f, "<td class=n>%.0f<td class=n>%.0f", mon_num(e, "raised"), mon_num(e, "cleared"));
+        cell(f, a);
+        cell(f, mon_str(e, "text"));
+        fputs("</tr>\n", f);
+    }
+    if (json_array_size(list))
+        fputs("</tbody></table>\n", f);
+}
+
+static void page_plugins(FILE *f, const json_t *list)
+{
+    const json_t *e, *did;
+    size_t i, k;
+
+    fprintf(f, "<h2>Plugins</h2>\n%s",
+            json_array_size(list) ? "<table><thead><tr><th>Plugin<th>What it did"
+                                    "<th>Changes of state<th>The last</tr>"
+                                    "</thead><tbody>\n"
+                                  : "<p>None.</p>\n");
+    json_array_foreach(list, i, e)
+    {
+        fputs("<tr>", f);
+        cell(f, mon_str(e, "plugin"));
+        fputs("<td>", f);
+        json_array_foreach(json_object_get(e, "did"), k, did)
+            fprintf(f, "%s%.0f %s (%.0f before)", k ? "<br>" : "", mon_num(did, "count"),
+                    mon_str(did, "what"), mon_num(did, "before"));
+        number_cell(f, e, "changes");
+        cell(f, mon_str(e, "state"));
+        fputs("</tr>\n", f);
+    }
+    if (json_array_size(list))
+        fputs("</tbody></table>\n", f);
+}
+
 /* The least and greatest point; 0: there is none. */
 static int range_of(const json_t *points, double *low, double *high)
 {
@@ -170,6 +297,7 @@ static void page_plot(FILE *f, const json_t *s)
 
 static void page_head(FILE *f, const json_t *r)
 {
+    const json_t *o = json_object_get(r, "observed");
     char from[40], to[40];
 
     mon_report_when((int64_t)mon_num(r, "from"), from, sizeof(from));
@@ -183,13 +311,17 @@ static void page_head(FILE *f, const json_t *r)
         "1rem}table{border-collapse:collapse;width:100%%;"
         "font-size:13px}th,td{text-align:left;padding:.2rem .5rem;border-bottom:1px solid "
         "#8885;vertical-align:top}"
-        ".n{text-align:right;white-space:nowrap}code{overflow-wrap:anywhere}.plots{display:grid;gap:1rem;"
+        ".n{text-align:right;white-space:nowrap}.wide{overflow-x:auto}code{overflow-wrap:anywhere}.plots{"
+        "display:grid;gap:1rem;"
         "grid-template-columns:repeat(auto-fill,minmax(22rem,1fr))}figure{margin:0}figcaption{font-size:13px}"
         "svg{width:100%%}svg path{fill:none;stroke:#2a7de1;stroke-width:1.5}svg text{font-size:10px;"
         "fill:currentColor}</style></head><body><h1>%s report</h1><p>%s to %s; changes are against the same "
         "span "
         "before.</p>\n",
         mon_str(r, "report"), mon_str(r, "report"), from, to);
+    if (mon_num(o, "now_percent") < 99 || mon_num(o, "before_percent") < 99)
+        fprintf(f, "<p>The host was there for %.0f %% of this span, and for %.0f %% of the one before.</p>\n",
+                mon_num(o, "now_percent"), mon_num(o, "before_percent"));
 }
 
 static void page_totals(FILE *f, const json_t *r)
@@ -250,7 +382,11 @@ char *mon_report_html(const json_t *r)
     page_templates(o.file, json_object_get(r, "changed"), "Statements whose time has changed most");
     page_templates(o.file, json_object_get(r, "regressions"),
                    "Regressions: half as slow again, and of weight");
+    page_cache(o.file, json_object_get(r, "cache"));
     page_pools(o.file, json_object_get(r, "pools"));
+    page_nodes(o.file, json_object_get(r, "nodes"));
+    page_alerts(o.file, json_object_get(r, "alerts"));
+    page_plugins(o.file, json_object_get(r, "plugins"));
     fputs("<h2>Series</h2><div class=plots>\n", o.file);
     json_array_foreach(json_object_get(r, "series"), i, s) page_plot(o.file, s);
     fputs("</div>\n", o.file);

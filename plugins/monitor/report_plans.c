@@ -24,12 +24,11 @@ static int32_t take(void *arg, const struct mon_event *e)
     return json_object_set_new(changes, e->subject, o) ? HD_ENOMEM : HD_OK;
 }
 
-int32_t mon_report_plans(struct mon_store *store, const struct mon_report_span *span, int64_t to,
-                         json_t *report)
+int32_t mon_report_plans(const struct mon_frame *f, json_t *report)
 {
     static const char *const lists[] = {"slowest", "changed", "regressions"};
     json_t *changes = json_object(), *e, *change;
-    int32_t code = mon_store_read_events(store, to - 2 * span->seconds, to + 1, EVENTS_MAX, take, changes);
+    int32_t code = mon_store_read_events(f->store, f->before, f->to + 1, EVENTS_MAX, take, changes);
     size_t i;
 
     for (unsigned k = 0; !code && json_object_size(changes) && k < sizeof(lists) / sizeof(lists[0]); k++)

@@ -14,53 +14,51 @@
 struct use {
     char *labels; /* "database=…,node=…,user=…" */
     double sum[2], most, limit, waits, waited, longest;
-    uint64_t n[2];
+    double n[2]; /* seconds */
 };
 
 struct uses {
     struct use *all;
     uint32_t count;
-    int64_t middle, step;
-    void (*take)(struct use *u, const struct mon_sample *s, int now, int64_t step);
+    void (*take)(struct use *u, const struct mon_sample *s, int now, double seconds);
 };
 
-static void take_use(struct use *u, const struct mon_sample *s, int now, int64_t step)
+static void take_use(struct use *u, const struct mon_sample *s, int now, double seconds)
 {
-    (void)step;
-    u->sum[now] += s->mean;
-    u->n[now]++;
+    u->sum[now] += s->mean * seconds;
+    u->n[now] += seconds;
     if (now)
         u->most = fmax(u->most, s->max);
 }
 
-static void take_limit(struct use *u, const struct mon_sample *s, int now, int64_t step)
+static void take_limit(struct use *u, const struct mon_sample *s, int now, double seconds)
 {
-    (void)now, (void)step;
+    (void)now, (void)seconds;
     u->limit = s->mean; /* the last */
 }
 
-static void take_waits(struct use *u, const struct mon_sample *s, int now, int64_t step)
+static void take_waits(struct use *u, const struct mon_sample *s, int now, double seconds)
 {
     if (now)
-        u->waits += s->mean * (double)step;
+        u->waits += s->mean * seconds;
 }
 
-static void take_waited(struct use *u, const struct mon_sample *s, int now, int64_t step)
+static void take_waited(struct use *u, const struct mon_sample *s, int now, double seconds)
 {
     if (now)
-        u->waited += s->mean * (double)step;
+        u->waited += s->mean * seconds;
 }
 
-static void take_longest(struct use *u, const struct mon_sample *s, int now, int64_t step)
+static void take_longest(struct use *u, const struct mon_sample *s, int now, double seconds)
 {
-    (void)step;
+    (void)seconds;
     if (now)
         u->longest = fmax(u->longest, s->max);
 }
 
 static const struct {
     const char *series;
-    void (*take)(struct use *u, const struct mon_sample *s, int now, int64_t step);
+    void (*take)(struct use *u, const struct mon_sample *s, int now, double seconds);
 } sources[] = {
     {"howdah_pool_use_percent", take_use},
     {"howdah_pool_limit", take_limit},
@@ -83,19 +81,18 @@ static struct use *use_of(struct uses *all, const char *key)
     return &all->all[all->count++];
 }
 
-static int32_t take(void *arg, const struct mon_sample *s)
+static void take(void *arg, const struct mon_sample *s, int now, double seconds)
 {
     struct uses *all = arg;
     struct use *u = use_of(all, s->key);
 
     if (u)
-        all->take(u, s, s->time >= all->middle, all->step);
-    return HD_OK;
+        all->take(u, s, now, seconds);
 }
 
 static double mean(const struct use *u, int now)
 {
-    return u->n[now] ? u->sum[now] / (double)u->n[now] : 0;
+    return u->n[now] > 0 ? u->sum[now] / u->n[now] : 0;
 }
 
 static int by_use(const void *a, const void *b)
@@ -105,45 +102,35 @@ static int by_use(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : strcmp(((const struct use *)a)->labels, ((const struct use *)b)->labels);
 }
 
-static json_t *rounded(double v)
-{
-    return json_real(round(v * 1e3) / 1e3);
-}
-
 static json_t *use_json(const struct use *u)
 {
     json_t *o = json_object();
 
     json_object_set_new(o, "pool", json_string(u->labels));
-    json_object_set_new(o, "limit", rounded(u->limit));
-    json_object_set_new(o, "use_percent", rounded(mean(u, 1)));
-    json_object_set_new(o, "use_percent_before", u->n[0] ? rounded(mean(u, 0)) : json_null());
-    json_object_set_new(o, "most_percent", rounded(u->most));
-    json_object_set_new(o, "waits", rounded(u->waits));
-    json_object_set_new(o, "wait_seconds", rounded(u->waited));
-    json_object_set_new(o, "longest_wait", rounded(u->longest));
+    json_object_set_new(o, "limit", mon_rounded(u->limit));
+    json_object_set_new(o, "use_percent", mon_rounded(mean(u, 1)));
+    json_object_set_new(o, "use_percent_before", u->n[0] > 0 ? mon_rounded(mean(u, 0)) : json_null());
+    json_object_set_new(o, "most_percent", mon_rounded(u->most));
+    json_object_set_new(o, "waits", mon_rounded(u->waits));
+    json_object_set_new(o, "wait_seconds", mon_rounded(u->waited));
+    json_object_set_new(o, "longest_wait", mon_rounded(u->longest));
     return o;
 }
 
-int32_t mon_report_pools(struct mon_store *store, const struct mon_report_span *span, int64_t to,
-                         json_t *report)
+int32_t mon_report_pools(const struct mon_frame *f, json_t *report)
 {
-    int grain = span->seconds <= 300 ? MON_SECOND : 2 * span->seconds <= 7 * 86400 ? MON_MINUTE : MON_HOUR;
-    struct uses all = {.middle = to - span->seconds, .step = mon_grains[grain].step};
+    struct uses all = {.all = calloc(POOLS_MAX, sizeof(*all.all))};
     json_t *array = json_array();
-    int32_t code = HD_OK;
+    int32_t code = all.all ? HD_OK : HD_ENOMEM;
 
-    all.all = calloc(POOLS_MAX, sizeof(*all.all));
-    if (!all.all)
-        code = HD_ENOMEM;
     for (unsigned i = 0; !code && i < sizeof(sources) / sizeof(sources[0]); i++) {
         all.take = sources[i].take;
-        code = mon_store_read(store, sources[i].series, grain, to - 2 * span->seconds, to + 1, take, &all);
+        code = mon_frame_read(f, sources[i].series, take, &all);
     }
     if (all.count)
         qsort(all.all, all.count, sizeof(*all.all), by_use);
     for (uint32_t i = 0; i < all.count; i++) {
-        if (!code && all.all[i].n[1] && json_array_size(array) < LISTED)
+        if (!code && all.all[i].n[1] > 0 && json_array_size(array) < LISTED)
             json_array_append_new(array, use_json(&all.all[i]));
         free(all.all[i].labels);
     }

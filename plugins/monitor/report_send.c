@@ -162,16 +162,16 @@ void mon_report_sinks_tick(struct mon *self)
 struct sending {
     struct mon *self;
     hd_result *result;
-    enum mon_report_kind kind;
     char *sinks;
     struct mon_words words;
 };
 
 /* [job] */
-static int32_t build(struct mon_store *store, void *arg, struct hd_error *err)
+static int32_t build(struct mon_store *store, const struct mon_report_want *want, void *arg,
+                     struct hd_error *err)
 {
     struct sending *s = arg;
-    json_t *report = mon_report_build(store, s->self->stats, s->kind, mon_wall_seconds());
+    json_t *report = mon_report_build(store, want);
     int32_t code;
 
     if (!report)
@@ -227,8 +227,7 @@ int32_t mon_report_send_command(void *arg, const struct hd_call *call, struct hd
     }
     s->self = self;
     s->result = call->result;
-    s->kind = kind;
-    code = mon_report_ask(self, build, done, s, err);
+    code = mon_report_ask(self, kind, build, done, s, err);
     if (!code)
         return HD_PENDING;
     free(s->sinks);

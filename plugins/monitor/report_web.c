@@ -1,8 +1,7 @@
 /* Reports as pages: /reports/daily.html and the like, made when they are asked for; see web.h. */
 #include "web.h"
 
-#include "history.h"
-#include "report.h"
+#include "report_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +20,11 @@ struct page {
 };
 
 /* [job] */
-static int32_t build(struct mon_store *store, void *arg, struct hd_error *err)
+static int32_t build(struct mon_store *store, const struct mon_report_want *want, void *arg,
+                     struct hd_error *err)
 {
     struct page *p = arg;
-    json_t *report = mon_report_build(store, p->self->stats, p->kind, mon_wall_seconds());
+    json_t *report = mon_report_build(store, want);
 
     if (!report)
         return hd_error_set(err, HD_EIO,
@@ -78,7 +78,7 @@ static int32_t on_request(void *arg, const struct hd_http_call *call, struct hd_
     p->request = call->request;
     code = parse(call->path, p, err);
     if (!code)
-        code = mon_history_ask(p->self, build, done, p, err);
+        code = mon_report_ask(p->self, p->kind, build, done, p, err);
     if (!code)
         return HD_PENDING;
     free(p);

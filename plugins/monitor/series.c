@@ -317,6 +317,8 @@ static int32_t see(void *arg, const struct hd_metric_seen *m)
         src->id = m->id;
         src->type = m->type;
         src->scale = scale_of(m->name);
+        src->has_before =
+            m->type == HD_METRIC_COUNTER && set->tick > 1; /* it began at 0 since the last look */
         HASH_ADD(hh, set->sources, id, sizeof(src->id), src);
         if (!src->hh.tbl) {
             free(src);

@@ -12,9 +12,10 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define STANDING 2.0 /* so many times as costly is who takes another's place among the costliest */
-#define WAITERS  32  /* who may wait for a gathering */
-#define KEPT     100 /* templates of one gathering that go into the history by themselves */
+#define STANDING  2.0 /* so many times as costly is who takes another's place among the costliest */
+#define WAITERS   32  /* who may wait for a gathering */
+#define DATABASES 256 /* whose names are remembered */
+#define KEPT      100 /* templates of one gathering that go into the history by themselves */
 
 enum { CALLS, ERRORS, ROWS, SECONDS, COUNTERS };
 
@@ -46,6 +47,8 @@ struct mon_templates {
     struct mon *self;
     struct waiter *waiting, *served; /* for the next gathering; for the one that is under way, or has ended */
     uint32_t waiters;
+    char (*databases)[HD_EVENT_NAME];
+    uint32_t database_count;
     struct known *all;
     uint64_t round, at_ns;
     uint32_t members;
@@ -63,6 +66,27 @@ static void copy_name(char *to, struct hd_str from)
 
     if (n)
         memcpy(to, from.ptr, n);
+}
+
+/* Also of templates that have gone since. */
+static void see_database(struct mon_templates *t, const char *database)
+{
+    uint32_t i = 0;
+
+    if (!t->databases)
+        t->databases = calloc(DATABASES, sizeof(*t->databases));
+    while (t->databases && i < t->database_count && strcmp(t->databases[i], database) != 0)
+        i++;
+    if (t->databases && i == t->database_count && i < DATABASES)
+        memcpy(t->databases[t->database_count++], database, HD_EVENT_NAME);
+}
+
+void mon_templates_databases(struct mon *self, void (*fn)(void *arg, const char *database), void *arg)
+{
+    const struct mon_templates *t = self->templates;
+
+    for (uint32_t i = 0; i < t->database_count; i++)
+        fn(arg, t->databases[i]);
 }
 
 static struct known *known_of(struct mon_templates *t, const struct hd_stats_template *row)
@@ -86,6 +110,7 @@ static struct known *known_of(struct mon_templates *t, const struct hd_stats_tem
         return NULL;
     }
     k->generation = row->generation;
+    see_database(t, k->database);
     HASH_ADD_KEYPTR(hh, t->all, k, KEY_BYTES, k);
     if (k->hh.tbl)
         return k;
@@ -521,5 +546,6 @@ void mon_templates_free(struct mon_templates *t)
         free(k->came.bins);
         free(k);
     }
+    free(t->databases);
     free(t);
 }

@@ -20,6 +20,8 @@ void mon_templates_tick(struct mon *self);
 /* Gathers now, and then calls fn, once, on the control thread: at once where nobody counts, and also when it
  * could not be done. HD_EFULL: too many wait for that; HD_ENOMEM. */
 int32_t mon_templates_fresh(struct mon *self, void (*fn)(void *arg), void *arg);
+/* The databases that templates were seen in since the start, up to a bound. */
+void mon_templates_databases(struct mon *self, void (*fn)(void *arg, const char *database), void *arg);
 /* The plugin stops: nobody waits any longer. What was counted until now goes into the history, which is
  * written then. */
 void mon_templates_stop(struct mon *self);

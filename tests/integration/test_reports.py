@@ -4,8 +4,12 @@ import contextlib
 import email
 import email.policy
 import json
+import math
 import os
+import re
 import sqlite3
+import struct
+import subprocess
 import time
 
 import aiosmtpd.controller
@@ -15,7 +19,8 @@ from alertworld import FAST, Receiver
 from harness import Host, Postgres, equal, expect_error, free_port, main, merge, temp_dir, test, wait_for
 from httphost import ask, served
 
-pg = Postgres()
+pg = Postgres({"shared_preload_libraries": "pg_stat_statements"})
+pg.execute("CREATE EXTENSION pg_stat_statements")
 with pg.connect(user="app", password="secret") as _c:
     _c.execute("CREATE TABLE item (id int PRIMARY KEY, name text)")
     _c.execute("INSERT INTO item SELECT g, 'item ' || g FROM generate_series(1, 100) g")
@@ -200,6 +205,195 @@ def missing():
             wait_for(lambda: health(host, "reports") is None, what="nothing is said any more", timeout=40)
         result = Host(pg, configured(history="", report_sinks="log"), start=False).run("-t")
         assert result.returncode and "need a history" in result.stderr + result.stdout, result
+
+
+# --- totals -----------------------------------------------------------------------------------------------------
+
+KINDS = ("REALTIME", "HOURLY", "DAILY", "WEEKLY")
+
+
+def pgbench(host, script, *options):
+    """Runs it as app, through the host; how many transactions it says that it has made."""
+    path = os.path.join(temp_dir(), "script.sql")
+    with open(path, "w") as f:
+        f.write(script)
+    run = [os.path.join(os.path.dirname(pg.bin("postgres")), "pgbench"), "-n", "-f", path, "-h", "127.0.0.1", "-p", str(host.port), "-U", "app", *options, "shop"]
+    out = subprocess.run(run, env={**os.environ, "PGPASSWORD": "secret"}, check=True, capture_output=True, text=True).stdout
+    return int(re.search(r"actually processed: (\d+)", out)[1])
+
+
+def by_server():
+    """What pg_stat_statements has counted of app's statements, but for what the host asks on new connections: calls and rows."""
+    [row] = pg.execute("SELECT sum(calls)::int8, sum(rows)::int8 FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid"
+                       " WHERE rolname = 'app' AND query NOT LIKE '%pg_catalog.%'")
+    return row
+
+
+@test("every period and form tells what pgbench and the server have counted", timeout=150)
+def truth():
+    script = "\\set i random(1, 100)\nBEGIN;\nSELECT name FROM item WHERE id BETWEEN :i AND :i + 2;\nUPDATE item SET name = 'x' WHERE id = :i;\nEND;\n"
+    with Host(pg, configured(collect="yes", collect_scale="0.1")) as host:
+        with host.connect() as c:
+            psycopg.ClientCursor(c).execute("SELECT 1")
+        before = by_server()
+        done = pgbench(host, script, "-c", "4", "-t", "250")
+        equal(done, 1000)
+        failures = 7
+        with host.connect() as c:
+            for _ in range(failures):
+                with expect_error("22012"):
+                    psycopg.ClientCursor(c).execute("SELECT id / 0 AS failed FROM item")
+        calls, rows = (a - b for a, b in zip(by_server(), before))
+        equal(calls, 4 * done)  # what fails is not among its calls
+        for kind in KINDS:
+            told = figures(host, kind)
+            now = told["now"]
+            equal((now["calls"], now["errors"], now["rows"]), (1 + calls + failures, failures, 1 + rows), kind)
+            equal((told["before"]["calls"], told["change"]["calls_percent"]), (0, None), kind)
+            [node] = told["nodes"]
+            equal((node["node"], node["calls"], node["errors"], node["p95_ms"]), ("main", now["calls"], failures, now["p95_ms"]), kind)
+            by_statement = {t["statement"].split()[0].lower(): t["now"]["calls"] for t in told["slowest"] if "failed" not in t["statement"]}
+            equal([by_statement[w] for w in ("begin", "update", "end")], [done] * 3, kind)
+            # The latencies add up, and lie in each other's order.
+            parts = sum(t["now"]["total_ms"] for t in told["slowest"])
+            assert abs(parts - now["total_ms"]) < 0.01 and len(told["slowest"]) <= 10, (kind, parts, now)
+            assert 0 < now["p50_ms"] <= now["p95_ms"] <= now["p99_ms"] and now["mean_ms"] * now["calls"] - now["total_ms"] < 10, (kind, now)
+            text, page = report(host, kind, "TEXT"), report(host, kind, "HTML")
+            for form in (text, page):
+                assert str(now["calls"]) in form and "main" in form and "update item" in form.lower(), (kind, form[:3000])
+            assert "{0:14d}".format(now["calls"]) in text, text
+            assert "The host was there for" in text and told["observed"]["before_percent"] == 0, told["observed"]
+
+        # The server's own counts come by a collector; what is sampled is a rate, and makes the same total again.
+        def commits():
+            [node] = figures(host, "HOURLY")["nodes"]
+            return node["commits"] is not None and node["commits"] >= 0 and node["up_percent"] == 100 and node
+
+        wait_for(commits, what="the server's counts")
+        [counted] = [d["count"] for p in figures(host, "HOURLY")["plugins"] if p["plugin"] == "statements" for d in p["did"]]
+        assert abs(counted - (1 + calls + failures)) <= 0.01 * calls + 1, counted
+
+
+def blocks(db, key, unit, grain, step, slots, samples):
+    """Puts samples, {time: (mean, least, most)}, into the history as it keeps them."""
+    db.execute("INSERT OR IGNORE INTO series (key, unit) VALUES (?, ?)", (key, unit))
+    [number] = db.execute("SELECT id FROM series WHERE key = ?", (key,)).fetchone()
+    by_block = {}
+    for at, values in samples.items():
+        start = at - at % (step * slots)
+        by_block.setdefault(start, [math.nan] * (3 * slots))[3 * (at - start) // step : 3 * (at - start) // step + 3] = values
+    for start, values in by_block.items():
+        db.execute("INSERT OR REPLACE INTO block VALUES (?, ?, ?, ?)", (grain, number, start, struct.pack("%df" % len(values), *values)))
+
+
+def put_calls(db, at, calls, errors=0):
+    """A template's work in one minute, in the rows of minutes and of hours."""
+    for grain, start in ((1, at - at % 60), (2, at - at % 3600)):
+        bins = struct.pack("IIQ", 1000 if calls < 1000 else 1100, 0, calls)
+        db.execute("INSERT INTO template VALUES (?, ?, 4711, 'shop', 'app', ?, ?, 0, ?, 0, ?, 0, ?, 0, ?) ON CONFLICT DO UPDATE SET"
+                   " calls = calls + excluded.calls, errors = errors + excluded.errors, total = total + excluded.total",
+                   (grain, start, calls, errors, 2 * calls, calls * 1000000, calls * 1000000, bins))  # fmt: skip
+
+
+@test("the span before: what stands at the edges is counted once, on the right side", timeout=150)
+def edges():
+    """Each edge has a number of its own; the minute may end meanwhile, and then it is done again."""
+    spans = {"REALTIME": (300, 60), "HOURLY": (3600, 60), "DAILY": (86400, 60), "WEEKLY": (7 * 86400, 3600)}
+    for kind, (seconds, align) in spans.items():
+        while True:
+            keys = configured()
+            now = int(time.time())
+            start = now - now % align + align - seconds
+            with Host(pg, keys) as host:
+                figures(host, kind)  # the file is there
+            with contextlib.closing(sqlite3.connect(keys["plugin monitor"]["history"])) as db, db:
+                db.execute("DELETE FROM template")
+                db.execute("INSERT INTO text VALUES (4711, 'select made_up', ?)", (now,))
+                put_calls(db, start - seconds - align, 100000)  # too old
+                put_calls(db, start - seconds, 1)
+                put_calls(db, start - align, 20, errors=5)
+                put_calls(db, start, 300)
+                put_calls(db, now, 4000, errors=10)
+            with Host(pg, keys) as host:
+                told = figures(host, kind)
+            if told["from"] == start:
+                break
+        equal((told["before"]["calls"], told["before"]["errors"], told["before"]["rows"]), (21, 5, 42), kind)
+        equal((told["now"]["calls"], told["now"]["errors"], told["now"]["rows"]), (4300, 10, 8600), kind)
+        scale = seconds / (told["to"] - start + 1)
+        equal(told["change"]["calls_percent"], round(100 * (4300 * scale - 21) / 21, 3), kind)
+        equal(told["change"]["errors_percent"], round(100 * (10 * scale - 5) / 5, 3), kind)
+        [one] = told["slowest"]
+        equal((one["statement"], one["now"]["calls"], one["before"]["calls"]), ("select made_up", 4300, 21), kind)
+        equal([t["statement"] for t in told["regressions"]], ["select made_up"], kind)  # a bin that is 100 higher
+        [node] = told["nodes"]
+        equal((node["calls"], node["calls_before"], node["errors"]), (4300, 21, 10), kind)
+
+
+@test("totals of what is sampled as rates: cache, pools, nodes, and a minute in which the host began", timeout=150)
+def rates():
+    while True:
+        keys = configured()
+        now = int(time.time())
+        minute, start = now - now % 60, now - now % 60 + 60 - 3600
+        with Host(pg, keys) as host:
+            figures(host, "HOURLY")
+        after = list(range(start, minute, 60))
+        first = list(range(start - 3600, start, 60))
+        with contextlib.closing(sqlite3.connect(keys["plugin monitor"]["history"])) as db, db:
+            db.execute("DELETE FROM block")
+            db.execute("DELETE FROM event")
+
+            def put(key, unit, rate_before, rate_now):
+                samples = {**{t: (rate_before,) * 3 for t in first[30:]}, **{t: (rate_now,) * 3 for t in after}}
+                blocks(db, key, unit, 1, 60, 60, samples)
+
+            # There from the middle of the hour before; and in the first minute of this one for ten seconds alone.
+            up = {t: (0, 100 + t - start, 159 + t - start) for t in first[30:] + after}
+            up[start] = (0, 0, 9)
+            blocks(db, "howdah_process_uptime_seconds", "s", 1, 60, 60, up)
+            put("howdah_cache_hits_total", "1/s", 1, 3)
+            put("howdah_cache_misses_total", "1/s", 1, 1)
+            put("howdah_guard_refused_total{rule=r}", "1/s", 0.5, 0.5)
+            put("howdah_node_up{node=far}", "1", 1, 0.5)
+            pool = "{database=shop,node=far,user=app}"
+            put("howdah_pool_use_percent" + pool, "%", 10, 40)
+            put("howdah_pool_waits_total" + pool, "1/s", 2, 4)
+            put("howdah_pool_wait_seconds_total" + pool, "s/s", 0.5, 0.5)
+            put("howdah_pg_commits_total{database=shop,node=far}", "1/s", 10, 20)
+            put("howdah_pg_commits_total{database=other,node=far}", "1/s", 1, 1)
+            put("howdah_pg_blocks_hit_total{database=shop,node=far}", "1/s", 1, 9)
+            put("howdah_pg_blocks_read_total{database=shop,node=far}", "1/s", 1, 1)
+            put("howdah_pg_replication_lag_bytes{node=far,standby=s}", "B", 5, 7)
+            events = [(start + 5, "node.health", "far", "down: refused"), (start + 9, "node.health", "far", "up"),
+                      (start + 20, "alert.raised", "slow", "it is slow"), (start + 30, "alert.cleared", "slow", "it was slow"),
+                      (start + 40, "alert.raised", "slow", "it is slow again"), (start + 50, "plugin.state", "guard", "quarantined: failed"),
+                      (start - 1, "alert.raised", "slow", "before"), (start - 1, "node.health", "far", "down: before")]  # fmt: skip
+            db.executemany("INSERT INTO event VALUES (?, ?, ?, ?)", events)
+        with Host(pg, keys) as host:
+            told, text, page = (report(host, "HOURLY", form) for form in ("JSON", "TEXT", "HTML"))
+        told = json.loads(told)
+        if told["from"] == start:
+            break
+    there = 10 + 60 * (len(after) - 1)
+    cache = told["cache"]
+    equal((cache["hits"], cache["hits_before"], cache["misses"], cache["misses_before"]), (3 * there, 1800, there, 1800))
+    equal((cache["hit_percent"], cache["hit_percent_before"]), (75, 50))
+    [guard] = [p for p in told["plugins"] if p["plugin"] == "guard"]
+    equal(guard["did"], [{"what": "statements refused", "count": there // 2, "before": 900}])
+    equal((guard["changes"], guard["state"]), (1, "quarantined: failed"))
+    [far] = [n for n in told["nodes"] if n["node"] == "far"]
+    equal((far["up_percent"], far["up_percent_before"], far["downs"]), (50, 100, 1))
+    equal((far["commits"], far["commits_before"]), (21 * there, 11 * 1800))
+    equal((far["cache_hit_percent"], far["cache_hit_percent_before"], far["replication_lag_bytes"]), (90, 50, 7))
+    equal((far["waits"], far["wait_seconds"]), (4 * there, there / 2))
+    [used] = told["pools"]
+    equal((used["use_percent"], used["use_percent_before"], used["waits"], used["wait_seconds"]), (40, 10, 4 * there, there / 2))
+    equal(told["alerts"], [{"rule": "slow", "raised": 2, "cleared": 1, "last": start + 40, "text": "it is slow again"}])
+    equal(told["observed"]["before_percent"], 50)
+    for form in (text, page):
+        for words in ("far", "it is slow again", "statements refused", str(3 * there) + " hits", "50 % of the one before"):
+            assert words in form, (words, form)
 
 
 main()
