@@ -45,6 +45,8 @@ void hd_build_http(struct hd_build *b)
     h->max_request_size = k->max_request_size;
     h->max_header_size = k->max_header_size;
     h->answer_memory = k->answer_memory;
+    h->compress_from = k->compress_from;
+    h->compress_most = k->compress_most;
     h->request_timeout = k->request_timeout;
     h->idle_timeout = k->idle_timeout;
     h->rate = k->rate;

@@ -78,6 +78,10 @@ static void make_metrics(struct hd_http *h)
     }
     h->counts.connections = hd_metrics_get(m, NULL, HD_METRIC_GAUGE, "howdah_http_connections",
                                            "Connections over HTTP that are open", NULL, 0);
+    h->counts.packed = hd_metrics_get(m, NULL, HD_METRIC_COUNTER, "howdah_http_compressed_total",
+                                      "Answers over HTTP that went out as gzip", NULL, 0);
+    h->counts.saved = hd_metrics_get(m, NULL, HD_METRIC_COUNTER, "howdah_http_compressed_saved_bytes_total",
+                                     "Bytes that this has saved", NULL, 0);
     h->counts.answer_bytes =
         hd_metrics_get(m, NULL, HD_METRIC_GAUGE, "howdah_http_answer_bytes",
                        "Bytes of answers over HTTP that clients have not read yet", NULL, 0);

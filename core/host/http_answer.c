@@ -134,12 +134,31 @@ int hd_http_is_full(struct http_request *rq, size_t len)
     return 1;
 }
 
+void hd_http_tell_packed(struct MHD_Response *r, int may, int packed)
+{
+    if (r && may)
+        MHD_add_response_header(r, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_ACCEPT_ENCODING);
+    if (r && packed)
+        MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
+}
+
 void hd_http_answer(struct http_request *rq, unsigned status, const char *type, struct hd_strbuf *body)
 {
-    if (hd_http_is_full(rq, body->len))
+    int may = !body->failed && hd_http_may_pack(rq, type, body->len);
+    struct hd_strbuf packed = HD_STRBUF_INIT;
+    struct MHD_Response *r;
+    int packs;
+
+    if (hd_http_is_full(rq, body->len)) {
         hd_strbuf_free(body);
-    else
-        hd_http_send(rq, status, with_type(hd_http_response(rq->engine->http, body), type));
+        return;
+    }
+    packs = may && hd_http_packs(rq, type, body->len) && !hd_http_pack(rq, body->data, body->len, &packed);
+    r = with_type(hd_http_response(rq->engine->http, packs ? &packed : body), type);
+    hd_http_tell_packed(r, may, packs);
+    if (packs)
+        hd_strbuf_free(body);
+    hd_http_send(rq, status, r);
 }
 
 static const char *title_of(unsigned status)

@@ -131,24 +131,30 @@ static void keep_text(char *out, size_t cap, const char *text)
     out[n] = 0;
 }
 
-static int has_version(const struct http_request *rq, const char *etag)
+/* The version of what the client gets, quoted: the same page compressed is another one. */
+static void quote_version(const struct hd_http_request *given, int packed, char out[ETAG_BYTES + 16])
 {
-    const char *known = hd_http_header(rq, MHD_HTTP_HEADER_IF_NONE_MATCH);
-    char quoted[ETAG_BYTES + 2];
-
-    snprintf(quoted, sizeof(quoted), "\"%s\"", etag);
-    return known && etag[0] && strstr(known, quoted);
+    snprintf(out, ETAG_BYTES + 16, "\"%s%s\"", given->etag, packed ? "-gzip" : "");
 }
 
-static void add_headers(struct MHD_Response *r, const struct hd_http_request *given)
+static int has_version(const struct hd_http_request *given, int packed)
 {
-    char text[ETAG_BYTES + 40];
+    const char *known = hd_http_header(given->rq, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    char quoted[ETAG_BYTES + 16];
+
+    quote_version(given, packed, quoted);
+    return known && given->etag[0] && strstr(known, quoted);
+}
+
+static void add_headers(struct MHD_Response *r, const struct hd_http_request *given, int packed)
+{
+    char text[ETAG_BYTES + 48];
 
     MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, given->type);
     if (given->flags & HD_HTTP_DOCUMENT)
         MHD_add_response_header(r, "Content-Security-Policy", DOCUMENT_POLICY);
     if (given->etag[0]) {
-        snprintf(text, sizeof(text), "\"%s\"", given->etag);
+        quote_version(given, packed, text);
         MHD_add_response_header(r, MHD_HTTP_HEADER_ETAG, text);
     }
     snprintf(text, sizeof(text), "private, max-age=%u", given->max_age);
@@ -156,10 +162,30 @@ static void add_headers(struct MHD_Response *r, const struct hd_http_request *gi
         MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, given->max_age ? text : "no-cache");
 }
 
+/* The body, compressed where `packs` asks for that; it says whether it is. */
+static struct MHD_Response *body_of(struct hd_http_request *given, int *packs)
+{
+    struct hd_http *h = given->rq->engine->http;
+    struct hd_strbuf packed = HD_STRBUF_INIT;
+    int stays = given->flags & HD_HTTP_STATIC;
+
+    *packs = *packs && !hd_http_pack(given->rq, stays ? given->stays.ptr : given->body.data,
+                                     stays ? given->stays.len : given->body.len, &packed);
+    if (*packs)
+        return hd_http_response(h, &packed);
+    if (!stays)
+        return hd_http_response(h, &given->body);
+    return MHD_create_response_from_buffer(given->stays.len, (void *)(uintptr_t)given->stays.ptr,
+                                           MHD_RESPMEM_PERSISTENT);
+}
+
 static void answer_request(struct hd_http_request *given)
 {
     struct http_request *rq = given->rq;
-    int same = has_version(rq, given->etag);
+    size_t len = given->flags & HD_HTTP_STATIC ? given->stays.len : given->body.len;
+    int may = hd_http_may_pack(rq, given->type, len);
+    int packs = may && hd_http_packs(rq, given->type, len);
+    int same = has_version(given, packs);
     struct MHD_Response *r;
 
     if (given->body.failed) {
@@ -168,14 +194,11 @@ static void answer_request(struct hd_http_request *given)
     }
     if (!same && hd_http_is_full(rq, given->body.len))
         return;
-    if (same || given->flags & HD_HTTP_STATIC) {
-        r = MHD_create_response_from_buffer(same ? 0 : given->stays.len, (void *)(uintptr_t)given->stays.ptr,
-                                            MHD_RESPMEM_PERSISTENT);
-    } else {
-        r = hd_http_response(rq->engine->http, &given->body);
-    }
+    r = same ? MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT)
+             : body_of(given, &packs);
+    hd_http_tell_packed(r, may, packs && !same);
     if (r)
-        add_headers(r, given);
+        add_headers(r, given, packs);
     hd_http_send(rq, same ? MHD_HTTP_NOT_MODIFIED : given->status, r);
 }
 

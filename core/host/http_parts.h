@@ -98,7 +98,7 @@ struct http_bucket {
 
 struct http_counts {
     int64_t answers[6]; /* metric ids, by the first digit of the status */
-    int64_t connections, refused, failures, answer_bytes;
+    int64_t connections, refused, failures, answer_bytes, packed, saved;
 };
 
 struct hd_http {
@@ -179,6 +179,8 @@ void hd_http_cancel(struct http_engine *e);
  */
 void hd_http_answer_static(struct http_request *rq, unsigned status, const char *type, const char *text);
 void hd_http_answer(struct http_request *rq, unsigned status, const char *type, struct hd_strbuf *body);
+/* That its bytes depend on what encodings the client takes; and whether they are gzip. `r` may be NULL. */
+void hd_http_tell_packed(struct MHD_Response *r, int may, int packed);
 /* What `body` holds as a response, counted until it has been read; takes it. NULL: no memory. */
 struct MHD_Response *hd_http_response(struct hd_http *h, struct hd_strbuf *body);
 /* Do too many answers wait to be read for one of so many bytes? Then that has been answered. */
@@ -196,6 +198,16 @@ void hd_http_set_header(struct http_request *rq, const char *name, const char *v
 
 /* Does the plugin not run, or is it quarantined? Then that has been answered. NULL: no. */
 int hd_http_is_down(struct http_request *rq, const char *plugin, int may_say_why);
+
+/* --- http_gzip.c --- */
+
+/* Does an Accept-Encoding (or NULL) take gzip? */
+int hd_http_accepts_gzip(const char *accepted);
+/* Would so many bytes of that type go out as gzip to whoever takes that; and do they to this client? */
+int hd_http_may_pack(const struct http_request *rq, const char *type, size_t len);
+int hd_http_packs(const struct http_request *rq, const char *type, size_t len);
+/* Appends the bytes as a gzip file. HD_OK or HD_ENOMEM, with `out` freed. */
+int hd_http_pack(struct http_request *rq, const void *bytes, size_t len, struct hd_strbuf *out);
 
 /* --- http_auth.c --- */
 

@@ -72,6 +72,7 @@ struct hd_http_keys {
     int64_t max_request_size;
     int64_t max_header_size;
     int64_t answer_memory;
+    int64_t compress_from, compress_most;
     int64_t request_timeout;
     int64_t idle_timeout;
     int64_t rate;

@@ -145,6 +145,8 @@ struct hd_http_conf {
     int64_t max_request_size;            /* bytes of a body */
     int64_t max_header_size;             /* bytes */
     int64_t answer_memory;               /* bytes of answers that clients have not read yet */
+    int64_t compress_from;               /* bytes of an answer; 0: none is compressed */
+    int64_t compress_most;               /* bytes */
     int64_t request_timeout;             /* ms, to arrive */
     int64_t idle_timeout;                /* ms */
     int64_t rate;                        /* requests per second; 0: no limit */

@@ -4,6 +4,7 @@ The host's HTTP server: real requests over real sockets, who is let in, and what
 
 import base64
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -188,6 +189,8 @@ def prometheus():
             _, _, body = ask(host, "/api/v1/targets", port=port)
             target = json.loads(body)["data"]["activeTargets"][0]
             equal((target["health"], target["lastError"]), ("up", ""))
+            where = {"Authorization": "Bearer " + token}
+            assert "\nhowdah_http_compressed_total 0\n" not in ask(host, "/metrics", headers=where)[2]  # it takes gzip
         finally:
             end(p)
 
@@ -488,6 +491,60 @@ def streams():
             r.readline()
             host.stop()
             r.read()
+
+
+@test("what is long goes out as gzip to whoever takes that, and is another version of the same")
+def compressed():
+    def answers(host, path, accepted, **headers):
+        c = http.client.HTTPConnection("127.0.0.1", host.http_port, timeout=20)
+        c.request("GET", path, headers={"Accept-Encoding": accepted, **headers} if accepted is not None else headers)
+        r = c.getresponse()
+        body = r.read()
+        c.close()
+        packed = r.headers["Content-Encoding"] == "gzip"
+        return r, packed, gzip.decompress(body) if packed else body, len(body)
+
+    with served(pg, PAGES, compress_most="64K") as host:
+        for accepted, packs in [
+            ("gzip", True), ("br, gzip;q=0.5", True), ("GZIP", True), ("*", True), ("deflate, *;q=0.1", True),
+            (None, False), ("", False), ("identity", False), ("gzip;q=0", False), ("gzip; q=0.0, *", False), ("br", False),
+            ("*;q=0", False), ("xgzip", False), ("gzipx, deflate", False), (";;,,q=1,gzip;;", True), (",;=" * 500, False),
+        ]:  # fmt: skip
+            r, packed, body, length = answers(host, "/api/v1/openapi.json", accepted)
+            equal((r.status, packed, r.headers["Vary"]), (200, packs, "Accept-Encoding"), accepted)
+            equal(json.loads(body)["openapi"], "3.1.0")
+            equal(int(r.headers["Content-Length"]), length)
+            assert not packs or length < len(body) / 3, (length, len(body))
+        r, packed, body, _ = answers(host, "/metrics", "gzip")
+        equal((packed, r.headers.get_all("Vary")), (True, ["Accept-Encoding", "Accept"]))
+        promtool(body.decode())
+        for path in ("/livez", "/api/v1/nothing", "/pages/later"):  # are short
+            r, packed, *_ = answers(host, path, "gzip")
+            equal((packed, r.headers["Vary"]), (False, None), path)
+        for length, packs in ((1023, False), (1024, True), (65536, True), (65537, False)):
+            r, packed, body, _ = answers(host, "/pages/large?n=%d" % length, "gzip")
+            equal((packed, len(body)), (packs, length))
+        host.configure({**PAGES, "http": {"listen": "127.0.0.1:%d" % host.http_port, "compress_from": "1"}})
+        equal(host.control("reload").returncode, 0)
+        r, packed, body, _ = answers(host, "/pages/", "gzip")
+        equal((packed, r.headers["ETag"], r.headers["Vary"]), (True, '"v1-gzip"', "Accept-Encoding"))
+        assert body.startswith(b"<!doctype html>"), body
+        for accepted, known, status in (("gzip", '"v1-gzip"', 304), ("gzip", '"v1"', 200), (None, '"v1"', 304),
+                                        (None, '"v1-gzip"', 200), ("gzip", 'W/"v0", W/"v1-gzip"', 304)):  # fmt: skip
+            r, packed, body, length = answers(host, "/pages/", accepted, **{"If-None-Match": known})
+            equal((r.status, r.headers["ETag"]), (status, '"v1-gzip"' if accepted else '"v1"'), (accepted, known))
+            equal((packed, length > 0, r.headers["Vary"]), (bool(accepted) and status == 200, status == 200, "Accept-Encoding"))
+        c = http.client.HTTPConnection("127.0.0.1", host.http_port, timeout=20)
+        c.request("HEAD", "/metrics", headers={"Accept-Encoding": "gzip"})
+        r = c.getresponse()
+        equal((r.status, r.headers["Content-Encoding"], r.read()), (200, "gzip", b""))
+        c.close()
+        saved = [n for n in ask(host, "/metrics")[2].splitlines() if n.startswith("howdah_http_compressed_saved_bytes_total ")]
+        assert float(saved[0].split()[1]) > 60000, saved
+        host.configure({**PAGES, "http": {"listen": "127.0.0.1:%d" % host.http_port, "compress_from": "0"}})
+        equal(host.control("reload").returncode, 0)
+        r, packed, *_ = answers(host, "/metrics", "gzip")
+        equal((packed, r.headers.get_all("Vary")), (False, ["Accept"]))
 
 
 @test("streams leave half of the connections to others")
