@@ -230,7 +230,7 @@ def texts():
             number = slow("SELECT slowly(), count(*) FROM item WHERE now() - interval '1 day' < date '2020-01-01' AND kind = 'k1'")
             lines = str([r["plan"] for r in host.console("SHOW SLOW PLAN %d" % number)])
             assert "((now() - $1) < $2)" in lines and "Index Cond: (kind = $3)" in lines, lines
-            for sql in ("SELECT slowly(), kind FROM item WHERE id < 3 ORDER BY 2", "SELECT slowly(), count(*) FROM item GROUP BY 1"):
+            for sql in ("SELECT slowly(), kind FROM item WHERE id < 3 ORDER BY 2", "SELECT kind, slowly(), count(*) FROM item WHERE id < 3 GROUP BY 1"):
                 number = slow(sql)
                 with expect_error(match="number of a column"):
                     host.console("SHOW SLOW PLAN %d" % number)
