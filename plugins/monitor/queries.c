@@ -52,12 +52,17 @@ const struct mon_query mon_queries[] = {
      " max(pg_wal_lsn_diff(" MON_SQL_NOW_LSN ", replay_lsn))::int8 AS \"g:replication_lag_bytes\","
      " coalesce(max(extract(epoch FROM replay_lag)), 0) AS \"g:replication_lag_seconds\","
      " count(*) AS \"g:replication_streams\" FROM pg_stat_replication GROUP BY 1 LIMIT 50"},
-    {"standby", "How old what a standby has replayed last is; 0 on a primary, or where all is replayed",
+    {"standby",
+     "A standby: age of what it has replayed last (0 where that is all it has), and whether log streams to "
+     "it",
      10000, 0, 0, 0, 0,
      "SELECT CASE WHEN pg_is_in_recovery() AND pg_last_wal_receive_lsn() IS DISTINCT FROM "
      "pg_last_wal_replay_lsn()"
-     " THEN coalesce(extract(epoch FROM now() - pg_last_xact_replay_timestamp()), 0) ELSE 0 END AS"
-     " \"g:standby_delay_seconds\""},
+     " THEN extract(epoch FROM now() - coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time()))"
+     " ELSE 0 END AS \"g:standby_delay_seconds\","
+     " CASE WHEN pg_is_in_recovery() THEN (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = "
+     "'streaming')"
+     " END AS \"g:standby_streaming\""},
     {"slots", "Replication slots: log that the server keeps for them, and whether they are read", 30000, 0, 0,
      0, 0,
      "SELECT slot_name AS \"l:slot\", coalesce(pg_wal_lsn_diff(" MON_SQL_NOW_LSN

@@ -3,13 +3,30 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
 
 import psycopg
 
-from harness import BUILDDIR, SRCDIR, Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
+from harness import (
+    BUILDDIR,
+    SRCDIR,
+    Host,
+    Postgres,
+    clean_environment,
+    end,
+    equal,
+    expect_error,
+    free_port,
+    main,
+    postgres_bin,
+    spawn,
+    temp_dir,
+    test,
+    wait_for,
+)
 
 pg = Postgres(settings={"shared_preload_libraries": "pg_stat_statements", "autovacuum": "off", "wal_level": "logical",
                         "max_prepared_transactions": 5})
@@ -377,6 +394,76 @@ def pgstatements():
             assert told() - least <= sums(), (least, told(), sums())
     for database in ("odd", "bare"):
         pg.execute("DROP DATABASE %s WITH (FORCE)" % database)
+
+
+@contextlib.contextmanager
+def standby():
+    """A copy of the server that streams from it; gives its port."""
+    folder = temp_dir(pg.owner)
+    copy, port = os.path.join(folder, "copy"), free_port()
+    as_owner = {"user": pg.owner.pw_uid, "group": pg.owner.pw_gid, "extra_groups": []} if pg.owner else {}
+    command = [postgres_bin("pg_basebackup"), "-d", pg.dsn("postgres"), "-R", "-D", copy, "-X", "stream", "-c", "fast", "--no-sync"]
+    subprocess.run(command, check=True, cwd=folder, env=clean_environment(), **as_owner)
+    settings = {"port": port, "unix_socket_directories": folder, "cluster_name": "copy", "hot_standby_feedback": "on",
+                "wal_receiver_status_interval": "1s"}
+    arguments = [x for k, v in settings.items() for x in ("-c", "%s=%s" % (k, v))]
+    with open(os.path.join(folder, "log"), "ab") as log:
+        process = spawn([postgres_bin("postgres"), "-D", copy, *arguments], death_signal=signal.SIGQUIT, stdout=log, stderr=log,
+                        cwd=folder, env=clean_environment(), **as_owner)
+
+    def answers():
+        with contextlib.suppress(psycopg.OperationalError):
+            psycopg.connect(host="127.0.0.1", port=port, dbname="shop", user="postgres").close()
+            return True
+
+    try:
+        wait_for(answers, what="the standby to take connections", timeout=30)
+        yield port
+    finally:
+        end(process, signal.SIGQUIT)
+
+
+@test("a standby: what it lacks, how old what it has replayed is, and the rows that it holds back at the primary", timeout=120)
+def replication():
+    with standby() as port:
+        ask = lambda sql: psycopg.connect(host="127.0.0.1", port=port, dbname="shop", user="postgres", autocommit=True).execute(sql)
+        copy = {"node copy": {"conninfo": "host=127.0.0.1 port=%d" % port, "control_user": "postgres"}}
+        with Host(pg, configured(copy, databases="shop")) as host:
+            wait_for(lambda: metric(host, "howdah_pg_in_recovery", node="copy") == 1, what="the standby", timeout=30)
+            equal(metric(host, "howdah_pg_in_recovery", node="main"), 0)
+            rows = lambda: [r for r in host.console("SHOW COLLECTORS") if r["node"] == "copy"]
+            wait_for(lambda: len(rows()) == 17 and all(int(r["runs"]) for r in rows()), what="all to have been asked", timeout=40)
+            equal([(r["collector"], r["error"]) for r in rows() if int(r["failures"])], [])
+            lag = lambda: metric(host, "howdah_pg_replication_lag_bytes", node="main", standby="copy")
+            behind = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::int8 FROM pg_stat_replication"
+            wait_for(lambda: lag() == 0 and pg.execute(behind) == [(0,)], what="the standby to have all", timeout=20)
+            equal(metric(host, "howdah_pg_replication_streams", standby="copy"), 1)
+            equal(metric(host, "howdah_pg_standby_delay_seconds", node="copy"), 0)
+            ask("SELECT pg_wal_replay_pause()")
+            wait_for(lambda: ask("SELECT pg_get_wal_replay_pause_state()").fetchone() == ("paused",), what="the pause")
+            pg.execute("UPDATE item SET name = repeat('z', 100)")
+            least = wait_for(lambda: pg.execute(behind)[0][0] > 50000 and pg.execute(behind)[0][0], what="a lag")
+            wait_for(lambda: least <= lag() <= pg.execute(behind)[0][0], what="the lag to be told")
+            wait_for(lambda: metric(host, "howdah_pg_standby_delay_seconds", node="copy") > 0.5, what="an age that grows")
+            [row] = [r for r in host.console("SHOW REPLICATION") if r["standby"] == "copy"]
+            assert row["lag_bytes"] >= least and row["state"] == "streaming", row
+            ask("SELECT pg_wal_replay_resume()")
+            wait_for(lambda: lag() == 0, what="nothing lacking", timeout=20)
+            wait_for(lambda: metric(host, "howdah_pg_standby_delay_seconds", node="copy") == 0, what="no age", timeout=20)
+            with psycopg.connect(host="127.0.0.1", port=port, dbname="shop", user="postgres") as old:
+                old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                old.execute("SELECT 1")
+                pg.execute("DO $$BEGIN FOR i IN 1..300 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$")
+                age = "SELECT age(backend_xmin) FROM pg_stat_replication"
+                wait_for(lambda: pg.execute(age)[0][0] >= 300, what="the standby's word", timeout=20)
+                wait_for(lambda: metric(host, "howdah_pg_xmin_age", node="main", holder="standby") == pg.execute(age)[0][0],
+                         what="the age of what the standby needs", timeout=20)
+            streaming = lambda: metric(host, "howdah_pg_standby_streaming", node="copy")
+            equal((streaming(), metric(host, "howdah_pg_standby_streaming", node="main")), (1, None))
+            ask("ALTER SYSTEM SET primary_conninfo = ''")
+            ask("SELECT pg_reload_conf()")
+            wait_for(lambda: streaming() == 0, what="a standby that is left alone", timeout=20)
+            wait_for(lambda: lag() is None, what="no stream at the primary", timeout=20)
 
 
 @test("all views answer, with types, for all nodes or one")
