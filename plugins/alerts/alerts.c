@@ -241,42 +241,12 @@ static int have_state(struct al *self)
     return 1;
 }
 
-/* Targets come and go with the sinks' configuration. */
-static void look_at_sinks(struct al *self)
-{
-    uint32_t before = self->lanes.left_out;
-    char count[16];
-
-    al_lanes_update(&self->lanes, self->sinks, self->sink_count);
-    snprintf(count, sizeof(count), "%u", self->lanes.left_out);
-    if (self->lanes.left_out > before)
-        al_log(self, HD_LEVEL_ERROR, "too many targets for alerts; some get nothing", "left_out", count, NULL,
-               NULL);
-}
-
-/* A target whose last try has failed is not well, and neither is a state file that cannot be written. */
-static void tell_health(struct al *self)
-{
-    struct al_lane_stats s;
-
-    if (!self->health)
-        return;
-    for (uint32_t i = 0; al_lanes_stats(&self->lanes, i, &s); i++)
-        self->health->set(self->host, s.name, *s.error ? "failing" : "delivering", !*s.error, s.error);
-    if (self->conf->state_file.len)
-        self->health->set(self->host, "state",
-                          *self->save_error ? "failing"
-                          : self->standby   ? "standby"
-                                            : "kept",
-                          !*self->save_error, self->save_error);
-}
-
 static void tick(void *arg)
 {
     struct al *self = arg;
     struct timespec from, to;
 
-    look_at_sinks(self);
+    al_sinks_look(self);
     al_outbox_check_rules(self);
     if (!have_state(self))
         return;
@@ -284,7 +254,7 @@ static void tick(void *arg)
     al_engine_tick(&self->engine, al_now_ms(), al_wall_us());
     clock_gettime(CLOCK_MONOTONIC, &to);
     al_outbox_reports(self);
-    tell_health(self);
+    al_sinks_health(self);
     al_meters_set(self, (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000 + (uint64_t)to.tv_nsec -
                             (uint64_t)from.tv_nsec);
     al_save_tick(self);
@@ -437,31 +407,6 @@ static int32_t find_topics(struct al *self, struct hd_error *err)
     return code;
 }
 
-/* A sink that is not there keeps no other from its work; one that is about to come has this plugin wait. */
-static int32_t find_sinks(struct al *self, const struct al_conf *c, struct hd_error *err)
-{
-    const struct hd_host_v1 *api = hd_host_api(self->host);
-
-    for (uint64_t i = 0; i < c->sinks.count; i++) {
-        struct al_sink *s = &self->sinks[self->sink_count++];
-        struct hd_error why = HD_ERROR_INIT;
-        const void *vtable = NULL;
-        char plugin[64];
-        int32_t code;
-
-        snprintf(s->name, sizeof(s->name), "%s", c->sinks.items[i].ptr);
-        snprintf(plugin, sizeof(plugin), "alert-%s", s->name);
-        code = api->capability(self->host, HD_CAP_ALERT_SINK, plugin, &vtable, &s->self, &why);
-        if (code == HD_EBUSY || code == HD_EINVAL)
-            return hd_error_set(err, code, "%s", why.text);
-        s->v1 = code ? NULL : vtable;
-        snprintf(s->problem, sizeof(s->problem), "%s", code ? why.text : "");
-        if (code)
-            al_log(self, HD_LEVEL_ERROR, "a sink of alerts is not there", "sink", plugin, "reason", why.text);
-    }
-    return HD_OK;
-}
-
 static int32_t start_engine(struct al *self, const struct hd_conf *conf, struct hd_error *err)
 {
     struct al_engine *e = &self->engine;
@@ -502,7 +447,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     if (getrandom(&self->random, sizeof(self->random), 0) != sizeof(self->random))
         self->random = al_now_ms();
     take_conf(self, conf);
-    code = find_sinks(self, self->conf, err);
+    code = al_sinks_find(self, err);
     if (code == HD_OK)
         code = find_topics(self, err);
     if (code == HD_OK)
@@ -516,7 +461,7 @@ static int32_t start(void *arg, const struct hd_conf *conf, struct hd_error *err
     self->timer = self->loop->timer(self->host, tick_ms(self), 1, tick, self);
     if (!self->timer)
         return hd_error_set(err, HD_ENOMEM, "no memory for a timer");
-    look_at_sinks(self);
+    al_sinks_look(self);
     al_outbox_resume(self);
     return HD_OK;
 }

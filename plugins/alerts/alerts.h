@@ -37,6 +37,14 @@ struct al_saving {
 
 enum al_count { AL_SENT, AL_DEAD, AL_COUNTS };
 
+#define AL_PARTS_MAX (AL_TARGETS_MAX + AL_SINKS_MAX + 1)
+
+/* Parts of which /health is told. */
+struct al_parts {
+    uint32_t count;
+    char names[AL_PARTS_MAX][AL_TARGET_MAX];
+};
+
 struct al {
     hd_host *host;
     const struct hd_metrics_v1 *metrics;
@@ -50,6 +58,7 @@ struct al {
     struct al_engine engine;
     struct al_lanes lanes;
     struct al_sink sinks[AL_SINKS_MAX];
+    struct al_parts parts;
     uint32_t sink_count;
     struct al_message *outbox;
     uint32_t outbox_count;
@@ -130,6 +139,17 @@ int32_t al_state_load(struct al *self, const char *text, uint64_t *away_ms);
 /* The baselines, to be freed; NULL: there are none, or no memory. */
 char *al_history_bytes(struct al *self, size_t *size);
 int32_t al_history_load(struct al *self, const char *bytes, size_t size, uint64_t away_ms);
+
+/* sinks.c: */
+
+/* Asks for the plugins of the sinks. One that is not there keeps no other from its work; HD_EBUSY: one is
+ * about to come, and this plugin waits. */
+int32_t al_sinks_find(struct al *self, struct hd_error *err);
+/* Targets come and go with the sinks' configuration. */
+void al_sinks_look(struct al *self);
+/* A target whose last try has failed is not well; neither is a sink that is missing, nor a state file that
+ * cannot be written. */
+void al_sinks_health(struct al *self);
 
 /* show.c: */
 

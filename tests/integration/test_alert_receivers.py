@@ -9,7 +9,8 @@ import json
 import threading
 
 from alertworld import Receiver, config, over, sinks
-from harness import Host, Postgres, equal, main, make_certificates, merge, temp_dir, test, wait_for
+from harness import Host, Postgres, equal, free_port, main, make_certificates, merge, temp_dir, test, wait_for
+from httphost import ask
 from mailserver import Mailbox, mail_server
 
 pg = Postgres()
@@ -135,6 +136,33 @@ def mails():
             equal([envelope.rcpt_tos for envelope, *_ in box.mails], [["here@example.org"]])
             equal((plain.mails, sinks(host)["smtp:stripped"]["sent"]), ([], 0))
             assert "STARTTLS" in sinks(host)["smtp:stripped"]["reason"], sinks(host)
+
+
+@test("a sink that is enabled later is used from then on; /health has the targets that there are, and no others")
+def late_sink():
+    port = free_port()
+
+    def parts(host):
+        components = json.loads(ask(host, "/health", port=port)[2])["components"]
+        return {c["name"].removeprefix("alerts: "): c["state"] for c in components if c["name"].startswith("alerts: ")}
+
+    with Receiver() as hook:
+        conf = merge(config("webhook, log", {"webhook a": {"url": hook.url}}), {"http": {"listen": "127.0.0.1:%d" % port}})
+        with Host(pg, merge(conf, {"plugin alert-webhook": {"enabled": "no"}})) as host:
+            wait_for(lambda: parts(host) == {"webhook": "missing", "log": "delivering"}, what="one is missing")
+            over(host)
+            host.configure(merge(host.config, {"plugin alert-webhook": {"enabled": "yes"}}))
+            equal(host.control("reload").returncode, 0)
+            host.wait_log('msg="a sink of alerts has come"')
+            wait_for(lambda: parts(host) == {"webhook:a": "delivering", "log": "delivering"}, what="it is there")
+            host.configure(merge(host.config, {"alert one": {"expr": "1"}}))
+            equal(host.control("reload").returncode, 0)
+            hook.wait(1)
+            changed = merge(host.config, {"webhook b": {"url": hook.url}})
+            del changed["webhook a"]
+            host.configure(changed)
+            equal(host.control("reload").returncode, 0)
+            wait_for(lambda: parts(host) == {"webhook:b": "delivering", "log": "delivering"}, what="another is there")
 
 
 @test("a rule's sink that is none is refused, and a target that is none told of when the host starts and reloads")
