@@ -11,8 +11,9 @@
 
 #define NODES_MAX 100
 
-/* How samples become one number: the mean over time, that of all series together, what came, or the most. */
-enum way { MEAN, LEVEL, TOTAL, MOST };
+/* How samples become one number: the mean over time, that of all series together, what came (COUNT: whole
+ * things), or the most. */
+enum way { MEAN, LEVEL, TOTAL, COUNT, MOST };
 
 static const struct source {
     const char *series, *key;
@@ -21,13 +22,13 @@ static const struct source {
 } sources[] = {
     {"howdah_node_up", "up_percent", MEAN, 100},
     {"howdah_pool_busy", "busy", LEVEL, 1},
-    {"howdah_pool_waits_total", "waits", TOTAL, 1},
+    {"howdah_pool_waits_total", "waits", COUNT, 1},
     {"howdah_pool_wait_seconds_total", "wait_seconds", TOTAL, 1},
     {"howdah_pg_sessions", "sessions", LEVEL, 1},
-    {"howdah_pg_commits_total", "commits", TOTAL, 1},
-    {"howdah_pg_rollbacks_total", "rollbacks", TOTAL, 1},
-    {"howdah_pg_deadlocks_total", "deadlocks", TOTAL, 1},
-    {"howdah_pg_temporary_bytes_total", "temporary_bytes", TOTAL, 1},
+    {"howdah_pg_commits_total", "commits", COUNT, 1},
+    {"howdah_pg_rollbacks_total", "rollbacks", COUNT, 1},
+    {"howdah_pg_deadlocks_total", "deadlocks", COUNT, 1},
+    {"howdah_pg_temporary_bytes_total", "temporary_bytes", COUNT, 1},
     {"howdah_pg_longest_transaction_seconds", "longest_transaction_seconds", MOST, 1},
     {"howdah_pg_replication_lag_bytes", "replication_lag_bytes", MOST, 1},
     {"howdah_pg_slot_lag_bytes", "slot_lag_bytes", MOST, 1},
@@ -100,8 +101,8 @@ static double value(const struct mon_frame *f, const struct number *n, enum way 
         return NAN;
     if (way == MOST)
         return n->most[now];
-    if (way == TOTAL)
-        return n->sum[now];
+    if (way == TOTAL || way == COUNT)
+        return way == COUNT ? round(n->sum[now]) : n->sum[now];
     return n->sum[now] / (way == MEAN ? n->seconds[now] : fmax(f->observed[now], 1));
 }
 

@@ -14,7 +14,6 @@
 static const struct {
     const char *plugin, *series, *what;
 } deeds[] = {
-    {"statements", "howdah_statements_total", "statements counted"},
     {"statements", "howdah_statements_untracked_total", "statements past its bound"},
     {"monitor", "howdah_slow_statements_total", "slow statements"},
     {"monitor", "howdah_history_lost_samples_total", "samples lost"},
@@ -146,6 +145,10 @@ static void alert_event(const struct telling *t, const struct mon_event *e, cons
 {
     json_t *o = object_of(t->alerts, "rule", e->subject);
 
+    if (!json_object_get(o, "raised")) {
+        json_object_set_new(o, "raised", json_integer(0));
+        json_object_set_new(o, "cleared", json_integer(0));
+    }
     add(o, key);
     if (json_object_get(o, "last"))
         return;

@@ -111,7 +111,7 @@ static json_t *use_json(const struct use *u)
     json_object_set_new(o, "use_percent", mon_rounded(mean(u, 1)));
     json_object_set_new(o, "use_percent_before", u->n[0] > 0 ? mon_rounded(mean(u, 0)) : json_null());
     json_object_set_new(o, "most_percent", mon_rounded(u->most));
-    json_object_set_new(o, "waits", mon_rounded(u->waits));
+    json_object_set_new(o, "waits", mon_rounded(round(u->waits)));
     json_object_set_new(o, "wait_seconds", mon_rounded(u->waited));
     json_object_set_new(o, "longest_wait", mon_rounded(u->longest));
     return o;

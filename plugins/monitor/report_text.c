@@ -135,10 +135,10 @@ static void pools(FILE *f, const json_t *list)
         mon_num(e, "waits"), mon_num(e, "wait_seconds"), mon_num(e, "longest_wait"));
 }
 
-/* ", WORDS NUMBER UNIT", where the number is known. */
+/* ", WORDS NUMBER UNIT", where there is something to say. */
 static void maybe(FILE *f, const json_t *o, const char *key, const char *words, const char *unit)
 {
-    if (mon_has(o, key))
+    if (mon_num(o, key) != 0)
         fprintf(f, ", %s %.6g%s", words, mon_num(o, key), unit);
 }
 
@@ -192,7 +192,7 @@ static void alerts(FILE *f, const json_t *list)
     json_array_foreach(list, i, e)
     {
         mon_report_when((int64_t)mon_num(e, "last"), a, sizeof(a));
-        fprintf(f, "  %s: raised %.0f times, over %.0f times; last %s: %s\n", mon_str(e, "rule"),
+        fprintf(f, "  %s: raised %.0f times, ended %.0f times; last %s: %s\n", mon_str(e, "rule"),
                 mon_num(e, "raised"), mon_num(e, "cleared"), a, mon_str(e, "text"));
     }
 }
@@ -206,11 +206,11 @@ static void plugins(FILE *f, const json_t *list)
     json_array_foreach(list, i, e)
     {
         fprintf(f, "  %s:", mon_str(e, "plugin"));
-        if (mon_num(e, "changes") > 0)
-            fprintf(f, " changed its state %.0f times, now %s;", mon_num(e, "changes"), mon_str(e, "state"));
+        if (mon_has(e, "changes"))
+            fprintf(f, " %s (changes of its state: %.0f)", mon_str(e, "state"), mon_num(e, "changes"));
         json_array_foreach(json_object_get(e, "did"), k, did)
-            fprintf(f, "%s %.0f %s (%.0f before)", k ? "," : "", mon_num(did, "count"), mon_str(did, "what"),
-                    mon_num(did, "before"));
+            fprintf(f, "%s %.0f %s (%.0f before)", k || mon_has(e, "changes") ? "," : "",
+                    mon_num(did, "count"), mon_str(did, "what"), mon_num(did, "before"));
         fprintf(f, "\n");
     }
 }
