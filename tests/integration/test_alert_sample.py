@@ -213,6 +213,26 @@ def slot_lag():
         told(hook, 2, "slot-lag", "resolved")
 
 
+@test("slot-lost: the server has given up what a slot holds back, until the slot is dropped")
+def slot_lost():
+    with watched(sample("slot-lost")) as (host, hook):
+        pg.execute("SELECT pg_create_physical_replication_slot('abandoned', true)")
+        pg.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+        pg.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: pg.execute("SHOW max_slot_wal_keep_size") == [("1MB",)], what="the new setting")
+        for _ in range(2):
+            pg.execute("CREATE TABLE written AS SELECT 1")
+            pg.execute("DROP TABLE written")
+            pg.execute("SELECT pg_switch_wal()")
+        pg.execute("CHECKPOINT")
+        alert = told(hook, 1, "slot-lost")
+        equal(alert["labels"], {"node": "main", "slot": "abandoned"})
+        pg.execute("SELECT pg_drop_replication_slot('abandoned')")
+        told(hook, 2, "slot-lost", "resolved")
+    pg.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
+    pg.execute("SELECT pg_reload_conf()")
+
+
 class Standby(Postgres):
     """A server that follows another."""
 

@@ -520,6 +520,24 @@ def hanging():
         assert metric(host, "howdah_collector_failures_total") >= 2
 
 
+@test("a control_user who may no more than is said answers every question")
+def least():
+    for statement in ("CREATE ROLE watcher LOGIN", "GRANT pg_monitor, pg_read_all_data TO watcher"):
+        pg.execute(statement)
+    conninfo = {"node main": {"conninfo": "host=%s port=%d" % (pg.dir, pg.port), "control_user": "watcher"}}
+    with Host(pg, configured(conninfo, databases="shop")) as host:
+        found = wait_for(lambda: (lambda rows: len(rows) == 17 and all(int(r["runs"]) for r in rows.values()) and rows)(collectors(host)),
+                         what="every collector to have run", timeout=30)
+        equal({k: (r["state"], r["error"]) for k, r in found.items() if r["error"] or r["state"] == "absent"}, {})
+        with pg.connect() as c:
+            c.execute("SELECT 'of another'")
+            wait_for(lambda: any(r["statement"] == "select $1" for r in host.console("SHOW ACTIVITY")), what="others' statements")
+        assert any(r["table"] == "item" for r in host.console("SHOW BLOAT")), "pg_read_all_data shows statistics"
+        assert host.console("SHOW PGSTATEMENTS DATABASE shop")
+    for statement in ("REVOKE pg_monitor, pg_read_all_data FROM watcher", "DROP ROLE watcher"):
+        pg.execute(statement)
+
+
 @test("a server that is away, and one without control_user, stop nothing")
 def away():
     gone = {
