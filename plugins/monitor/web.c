@@ -18,6 +18,7 @@
     extern __attribute__((visibility("hidden"))) const char name[], name##_end[]
 
 ASSET(mon_web_index, MON_WEB "/index.html");
+ASSET(mon_web_colours, MON_WEB "/colours.css");
 ASSET(mon_web_style, MON_WEB "/style.css");
 ASSET(mon_web_icon, MON_WEB "/icon.svg");
 ASSET(mon_web_theme, MON_WEB "/theme.js");
@@ -47,6 +48,7 @@ static const struct file {
 } files[] = {
     {"", HTML, mon_web_index, mon_web_index_end},
     {"index.html", HTML, mon_web_index, mon_web_index_end},
+    {"colours.css", CSS, mon_web_colours, mon_web_colours_end},
     {"style.css", CSS, mon_web_style, mon_web_style_end},
     {"icon.svg", "image/svg+xml", mon_web_icon, mon_web_icon_end},
     {"theme.js", JS, mon_web_theme, mon_web_theme_end},

@@ -1,6 +1,6 @@
 """
 The dashboard's picture in README.md: `tests/integration/run tests/integration/dashboard_picture.py FILE.png` starts a
-host with a load of its own and takes it after two minutes. Not a test.
+host with a load of its own and takes it after five minutes. Not a test.
 """
 
 import os
@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 
+import psycopg
+
 from browser import Browser
 from harness import Host, Postgres, free_port, temp_dir
 
-SECONDS = 120
+SECONDS = 300
 
 pg = Postgres()
 with pg.connect(user="app", password="secret") as c:
@@ -43,10 +45,19 @@ work = (
 )
 
 
+def fail(c):
+    try:
+        c.execute("INSERT INTO customer VALUES (1, 'there already')")
+    except psycopg.errors.UniqueViolation:
+        pass
+
+
 def load(host, end):
     with host.connect() as c:
         while time.monotonic() < end:
             busy = 0.5 + 0.4 * random.random() + 0.3 * (int(time.monotonic()) % 30 > 20)
+            if random.random() < 0.02:
+                fail(c)
             for sql, most, often in work:
                 for _ in range(often):
                     c.execute(sql, (random.randrange(most),))

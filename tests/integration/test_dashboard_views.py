@@ -140,6 +140,40 @@ def machine():
         assert 0 <= sum(shares) <= 100.5, shares
 
 
+def history(body):
+    """What a function with the page's module as m returns."""
+    begin, end = 'import("/history.js").then((m) => {', "}).then(arguments[0], (e) => arguments[0](String(e)))"
+    return browser.driver.execute_async_script(begin + body + end)
+
+
+@test("what collectors count is spread over the time since their last look; names are told from labels")
+def spreading():
+    with shown() as host:
+        browser.open(host.url + "#reports")
+        spread = lambda values, reach: history(
+            "return [...m.spread(new Map(%r.map((v, i) => [i * 1000, v])), 1, %d)].map(([, v]) => v)" % (values, reach)
+        )
+        # Looks at the seconds 4 and 8: the last two seconds are not known yet.
+        equal(spread([0, 0, 0, 0, 10, 0, 0, 0, 4, 0, 0], 60), [2, 2, 2, 2, 2, 1, 1, 1, 1])
+        # No further back than so many seconds, and what has been nothing for long was nothing.
+        equal(spread([0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0], 3), [0, 0, 0, 0, 2, 2, 2] + [0] * 9)
+        equal(spread([0, 0, 0], 60), [0, 0, 0])
+        equal(spread([3, 5, 7], 60), [3, 5, 7])
+        equal(spread([], 60), [])
+        # Labels hold anything: the last ones win only where they are labels.
+        body = """
+        const range = new m.Range("5m"), track = new m.Track(["a"], range);
+        const add = (key, value) => track.take({ series: key, time: new Date(1000000).toISOString(), value });
+        add("a{database=x,y=z} \\n<b>,node=one}", 1);
+        add("a{database=d,node=two}", 2);
+        add("a", 4);
+        add("ab{node=one}", 8);
+        const of = (source, more) => [...track.all(source, (a, b) => a + b, more).values()];
+        return [of("a", {}), of("a", { node: "one" }), of("a{node=two}", {}), of("a{database=d}", { node: "one" })];
+        """
+        equal(history(body), [[7], [1], [2], []])
+
+
 # --- statements ---------------------------------------------------------------------------------------------------
 
 

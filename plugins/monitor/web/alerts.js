@@ -11,6 +11,9 @@ const state = { name: "State", fill: (cell, row) => fillState(cell, row.state, K
 const moments = maybe(moment);
 const numbers = maybe(number);
 
+const TOP = 10; // in the overview
+const MOST = 200;
+
 const $ = (id) => document.getElementById(id);
 
 class OfAlerts extends Section {
@@ -52,7 +55,10 @@ export class Alerts extends OfAlerts {
       this.firing = rows.filter((row) => row.state === "firing").length;
       const blind = rows.filter((row) => row.state === "no data").length;
       this.empty = `Nothing is wrong.${blind ? ` Of ${blind} ${blind === 1 ? "rule" : "rules"} there is no data.` : ""}`;
-      return this.isAll ? rows : rows.filter((row) => row.state !== "no data");
+      const wanted = this.isAll ? rows : rows.filter((row) => row.state !== "no data");
+      const most = this.isAll ? MOST : TOP;
+      this.table.more(wanted.length - most);
+      return wanted.slice(0, most);
     });
   }
 

@@ -65,12 +65,13 @@ export class Track {
     const answer = await command("history", ...this.names, `${span}s`, "STEP", `${this.step}s`);
     const cut = all ? -Infinity : now - span * 1000 + this.step * 1000;
     if (all) this.series.clear();
-    for (const row of answer.rows) this.#take(row, cut);
+    for (const row of answer.rows) this.take(row, cut);
     for (const { points } of this.series.values())
       for (const time of points.keys()) if (time < now - seconds * 1000) points.delete(time);
   }
 
-  #take(row, cut) {
+  // One row of an answer.
+  take(row, cut = -Infinity) {
     const time = Date.parse(row.time);
     if (!(time >= cut) || row.value === null) return;
     let series = this.series.get(row.series);

@@ -6,7 +6,7 @@ import { count, milliseconds, moment, percent } from "./format.js";
 import { Track } from "./history.js";
 import { fillSpark } from "./plots.js";
 import { Section, column, figure, maybe, when } from "./sections.js";
-import { element, fillLong } from "./tables.js";
+import { element, fillLong, setText } from "./tables.js";
 
 const TOP = 20;
 const SPARK_POINTS = 100;
@@ -65,6 +65,7 @@ export class Statements extends Section {
       ? `time spent in it: ${share(points[0][1])} of one connection's time at first, ${share(points.at(-1)[1])} at last`
       : "no course over time: it is not among the costliest";
     fillSpark(cell, points, words);
+    fillChange(cell, row);
   }
 }
 
@@ -84,7 +85,7 @@ export class Slow extends Section {
         figure("Waited", "queue_ms", milliseconds),
         figure("Rows", "rows", count),
         column("Error", "sqlstate", (v) => (v === "00000" ? "" : v)),
-        { name: "Plan", fill: fillPlanButton },
+        { name: "Plan", fill: fillPlan },
       ],
       (row) => String(row.number),
       "None of late.",
@@ -96,11 +97,21 @@ export class Slow extends Section {
   }
 }
 
-function fillPlanButton(cell, row) {
-  if (cell.firstChild) return;
+// When its plan has become another one, where the host has seen that.
+function fillChange(cell, row) {
+  const note = cell.querySelector(".note") ?? cell.appendChild(element("span", { className: "note" }));
+  setText(note, row.plan_changed ? ` plan changed ${moment(row.plan_changed)}` : "");
+}
+
+function fillPlan(cell, row) {
+  if (!cell.firstChild) cell.append(planButton(row));
+  fillChange(cell, row);
+}
+
+function planButton(row) {
   const button = element("button", { type: "button", ariaLabel: `Plan of the statement at ${moment(row.time)}` }, "Plan");
   button.addEventListener("click", () => showPlan(row));
-  cell.append(button);
+  return button;
 }
 
 async function showPlan(row) {
