@@ -431,6 +431,7 @@ def killed():
                             w.query(texts("item", i))
                             if random.random() < 0.2:
                                 w.query("UPDATE item SET v = v + 1 WHERE id = %d" % i)
+                time.sleep(0.02)  # there is no host
 
         threads = [threading.Thread(target=load) for _ in range(3)]
         for t in threads:
