@@ -7,10 +7,11 @@ PostgreSQL is the oracle: what comes from the cache is compared with what a dire
 # Runs under TSan too.
 
 import contextlib
+import functools
 import time
 
-import pgwire
-import sides
+import cacheworld
+from cacheworld import encoded
 from harness import Host, Postgres, equal, main, test, wait_for
 from pgwire import bind, copy_data, copy_done, describe, execute, kinds, parse, query, run, sync
 
@@ -58,54 +59,20 @@ pg.execute("ALTER TABLE other_table OWNER TO app; ALTER VIEW names OWNER TO app;
 
 def sections_with(more):
     """All sections: the databases by pool_mode, whose catalogs can be asked, and the cache."""
-    sections = sides.pool_modes(pg, {**PLUGINS, "host": {"workers": 2, "worker_fill": 0}})
-    for name in sections:
-        if name.startswith("node "):
-            sections[name]["control_user"] = "postgres"
+    sections = cacheworld.sections(pg, {**PLUGINS, "host": {"workers": 2, "worker_fill": 0}})
     for name, keys in more.items():
         sections[name] = {**sections.get(name, {}), **keys}
     return sections
 
 
 host = Host(pg, sections_with({}))
+stats = functools.partial(cacheworld.stats, host)
+Counted = functools.partial(cacheworld.Counted, host)
+warm = functools.partial(cacheworld.warm, host)
 
 
 def client(database="shop_auto", **more):
     return host.wire(database=database, **more)
-
-
-def stats(store=""):
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if r["store"] == store}
-
-
-class Counted:
-    """How the cache's counts change within a block."""
-
-    def __init__(self, **expected):
-        self.expected = expected
-
-    def __enter__(self):
-        self.before = stats()
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            after = stats()
-            equal({name: after[name] - self.before[name] for name in self.expected}, self.expected)
-
-
-def encoded(messages):
-    return b"".join(m.encode() for m in messages)
-
-
-def warm(w, *messages, ready=1):
-    """Sends them until they are answered from the cache; the answer."""
-    for _ in range(200):
-        before = stats()["hits"]
-        got = w.exchange(*messages, ready=ready)
-        if stats()["hits"] > before:
-            return got
-        time.sleep(0.01)  # the catalog is being asked
-    raise AssertionError("never answered from the cache: %s" % stats())
 
 
 def looked():

@@ -4,8 +4,10 @@ What people ask the result cache for: CACHE EXPLAIN against what then becomes of
 
 # Runs under TSan too.
 
+import functools
 import json
 
+import cacheworld
 import sides
 from harness import Host, Postgres, equal, expect_error, main, test, wait_for
 
@@ -44,23 +46,12 @@ PLUGINS = {
 }
 
 
-def sections():
-    made = sides.pool_modes(pg, PLUGINS)
-    for name in made:
-        if name.startswith("node "):
-            made[name]["control_user"] = "postgres"
-    return made
-
-
-host = Host(pg, sections())
+host = Host(pg, cacheworld.sections(pg, PLUGINS))
+stats = functools.partial(cacheworld.stats, host)
 
 
 def client(database="shop_auto"):
     return host.wire(database=database)
-
-
-def stats():
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if not r["store"]}
 
 
 def hit_by(w, sql):
@@ -338,7 +329,7 @@ def explain_tags():
 @test("tags: what a rule may not say is refused with its place")
 def bad_tags():
     for tags, why in (("a b", "blank"), ("a{", "not closed"), ("a{}", "which column"), ("a{{b}}", "braces")):
-        config = sections()
+        config = cacheworld.sections(pg, PLUGINS)
         config["cache doc"]["tags"] = tags
         other = Host(pg, config, start=False)
         result = other.run("-t")

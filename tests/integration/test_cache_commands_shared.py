@@ -7,8 +7,8 @@ patterns end what both have.
 
 import os
 
+import cacheworld
 import harness
-import sides
 from harness import Host, Postgres, equal, expect_error, main, pgbench, test, wait_for
 from redisserver import Redis
 
@@ -25,7 +25,7 @@ redis = Redis()
 LOADS = os.path.abspath(os.path.join(harness.BUILDDIR, "tests/integration/plugins/.libs/loads.so"))
 
 def sections():
-    made = sides.pool_modes(
+    return cacheworld.sections(
         pg,
         {
             "host": {"workers": 3, "worker_fill": 0},
@@ -37,10 +37,6 @@ def sections():
             "plugin loads": {"enabled": "yes", "library": LOADS},
         },
     )
-    for name in made:
-        if name.startswith("node "):
-            made[name]["control_user"] = "postgres"
-    return made
 
 
 one = Host(pg, sections())

@@ -15,6 +15,7 @@ import time
 
 import psycopg
 
+from cacheworld import stats, warm
 from harness import Host, Postgres, comment, equal, main, test, wait_for
 from pgwire import WireClosed, query
 
@@ -56,25 +57,8 @@ def started(**more):
     return Host(pg, sections)
 
 
-def stats(host, store=""):
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if r["store"] == store}
-
-
 def streams(host):
     return host.console("SHOW STREAMS")
-
-
-def warm(host, w, sql):
-    """Sends it until it is answered from the cache; the rows."""
-    found = []
-
-    def hit():
-        before = stats(host)["hits"]
-        found[:] = w.query(sql)
-        return stats(host)["hits"] > before
-
-    wait_for(hit, 60, "an answer from the cache: " + sql)
-    return found
 
 
 class Load:

@@ -5,9 +5,11 @@ that does what statements say: its loads are once for each key, however many cli
 
 # Runs under TSan too.
 
+import functools
 import json
 import os
 
+import cacheworld
 import harness
 from harness import Host, Postgres, equal, expect_error, main, pgbench, test, wait_for
 from pgwire import query
@@ -31,15 +33,12 @@ SECTIONS = {
 }
 
 host = Host(pg, SECTIONS)
+stats = functools.partial(cacheworld.stats, host)
 
 
 def get(key):
     rows = host.console("CACHE GET '%s'" % key)
     return rows[0]["value"] if rows else None
-
-
-def stats():
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if not r["store"]}
 
 
 def gauge(name):

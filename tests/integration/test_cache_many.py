@@ -6,11 +6,13 @@ wait for nobody who waits for them, and who reads after a write was acknowledged
 # Runs under TSan too.
 
 import contextlib
+import functools
 import resource
 import threading
-import time
 
-from harness import Host, Postgres, equal, main, test, wait_for
+import cacheworld
+from cacheworld import encoded
+from harness import Host, Postgres, equal, main, test
 from pgwire import kinds, query, run, sync
 
 CROWD = 1000
@@ -39,27 +41,8 @@ host = Host(
         "plugin cache-memory": {"enabled": "yes"},
     },
 )
-
-
-def stats():
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if not r["store"]}
-
-
-def encoded(messages):
-    return b"".join(m.encode() for m in messages)
-
-
-def warm(w, *messages):
-    """Sends them until they are answered from the cache; the answer."""
-    found = []
-
-    def hit():
-        before = stats()["hits"]
-        found[:] = w.exchange(*messages)
-        return stats()["hits"] > before
-
-    wait_for(hit, what="an answer from the cache")
-    return found
+stats = functools.partial(cacheworld.stats, host)
+warm = functools.partial(cacheworld.warm, host)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,13 @@ to PostgreSQL; a read that starts after such a write was acknowledged gets it, o
 
 # Runs under TSan too.
 
+import functools
 import random
 import threading
 import time
 
-import sides
+import cacheworld
 from harness import Host, Postgres, comment, equal, main, test, wait_for
-from pgwire import query
 
 pg = Postgres({"max_wal_senders": 20, "max_replication_slots": 20, "max_prepared_transactions": 5})
 pg.execute(
@@ -41,35 +41,13 @@ PLUGINS = {
 }
 
 
-def sections():
-    made = sides.pool_modes(pg, PLUGINS)
-    for name in made:
-        if name.startswith("node "):
-            made[name]["control_user"] = "postgres"
-    return made
-
-
-host = Host(pg, sections())
+host = Host(pg, cacheworld.sections(pg, PLUGINS))
+stats = functools.partial(cacheworld.stats, host)
+warm = functools.partial(cacheworld.warm, host)
 
 
 def client():
     return host.wire(database="shop_auto")
-
-
-def stats():
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if not r["store"]}
-
-
-def warm(w, sql, timeout=30):
-    """Sends it until it is answered from the cache: the catalog has to be asked, the stream opened, tables covered."""
-    until = time.monotonic() + timeout
-    while time.monotonic() < until:
-        before = stats()["hits"]
-        got = w.query(sql)
-        if stats()["hits"] > before:
-            return got
-        time.sleep(0.02)
-    raise AssertionError("never answered from the cache: %s\n%s" % (stats(), host.log_text()[-2000:]))
 
 
 READ = "SELECT v FROM item WHERE id = %d"
@@ -241,7 +219,7 @@ def ddl_around():
 
 @test("strict without the change stream is refused, and says what would do")
 def without():
-    made = {k: v for k, v in sections().items() if k != "plugin change-stream"}
+    made = {k: v for k, v in cacheworld.sections(pg, PLUGINS).items() if k != "plugin change-stream"}
     with Host(pg, made) as bare:
         assert "say mode = ttl" in str(bare.console("SHOW PLUGINS")), bare.console("SHOW PLUGINS")
 

@@ -8,9 +8,10 @@ Who asks anew is held at the server by a lock, so that what the others get meanw
 # Runs under TSan too.
 
 import contextlib
+import functools
 import select
 
-import sides
+import cacheworld
 from harness import Host, Postgres, equal, main, test, wait_for
 from pgwire import query
 
@@ -40,51 +41,22 @@ PLUGINS = {
 
 
 def sections(more=None):
-    made = sides.pool_modes(pg, {**PLUGINS, **(more or {})})
-    for name in made:
-        if name.startswith("node "):
-            made[name]["control_user"] = "postgres"
-    return made
+    return cacheworld.sections(pg, {**PLUGINS, **(more or {})})
 
 
 host = Host(pg, sections())
+stats = functools.partial(cacheworld.stats, host)
+Counted = functools.partial(cacheworld.Counted, host)
+warm = functools.partial(cacheworld.warm, host)
 
 
 def client():
     return host.wire(database="shop_auto")
 
 
-def stats():
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if not r["store"]}
-
-
 def rules():
     """(rule, name, reason) -> value"""
     return {(r["rule"], r["name"], r["reason"]): int(r["value"]) for r in host.console("CACHE RULES")}
-
-
-class Counted:
-    """How the cache's counts change within a block."""
-
-    def __init__(self, **expected):
-        self.expected = expected
-
-    def __enter__(self):
-        self.before = stats()
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            after = stats()
-            equal({name: after[name] - self.before[name] for name in self.expected}, self.expected)
-
-
-def warm(w, sql):
-    def hit():
-        before = stats()["hits"]
-        w.query(sql)
-        return stats()["hits"] > before
-
-    wait_for(hit, what="%s is answered from the cache" % sql)
 
 
 def known(w, write):

@@ -10,7 +10,8 @@ import random
 import threading
 import time
 
-import sides
+import cacheworld
+from cacheworld import gain, stats, warm
 from harness import Host, Postgres, comment, equal, main, test, wait_for
 from redisserver import Cluster, FakeRedis, Redis, Sentinels
 
@@ -38,7 +39,7 @@ MODES = ("item", "soft", "slow")  # strict, bounded, ttl
 
 
 def sections(server, url, namespace, bus=True, **more):
-    made = sides.pool_modes(
+    return cacheworld.sections(
         server,
         {
             "plugin cache": {
@@ -61,10 +62,6 @@ def sections(server, url, namespace, bus=True, **more):
             **more,
         },
     )  # fmt: skip
-    for name in made:
-        if name.startswith("node "):
-            made[name]["control_user"] = "postgres"
-    return made
 
 
 names = iter(range(1000))
@@ -90,27 +87,6 @@ def hosts(count=2, url=None, servers=None, bus=True, **more):
 
 def client(host, **more):
     return host.wire(database="shop_auto", **more)
-
-
-def stats(host):
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if not r["store"]}
-
-
-def gain(host, before):
-    now = stats(host)
-    return {k: now[k] - before[k] for k in now if now[k] != before[k]}
-
-
-def warm(host, w, sql, timeout=30):
-    """Sends it until this host answers it by itself."""
-    until = time.monotonic() + timeout
-    while time.monotonic() < until:
-        before = stats(host)["hits"]
-        got = w.query(sql)
-        if stats(host)["hits"] > before:
-            return got
-        time.sleep(0.02)
-    raise AssertionError("never answered from the cache: %s\n%s" % (stats(host), host.log_text()[-3000:]))
 
 
 def texts(table, i):

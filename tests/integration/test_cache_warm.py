@@ -5,11 +5,11 @@ users who sent them, so that what is filled is what those users ask for.
 
 # Runs under TSan too.
 
+import functools
 import os
 import stat
 
-import pgwire
-import sides
+import cacheworld
 from harness import Host, Postgres, equal, main, test, wait_for
 from pgwire import bind, describe, execute, parse, query, sync
 
@@ -31,11 +31,13 @@ pg.execute(
 )
 
 host = Host(pg, {}, start=False)
+stats = functools.partial(cacheworld.stats, host)
+Counted = functools.partial(cacheworld.Counted, host)
 WARM = os.path.join(host.dir, "cache.warm")
 
 
 def sections(**cache):
-    made = sides.pool_modes(
+    return cacheworld.sections(
         pg,
         {
             "plugin cache": {"enabled": "yes", "mode": "ttl", "warm_file": WARM, "warm_rate": "1000", **cache},
@@ -43,10 +45,6 @@ def sections(**cache):
             "host": {"workers": 2, "worker_fill": 0},
         },
     )
-    for name in made:
-        if name.startswith("node "):
-            made[name]["control_user"] = "postgres"
-    return made
 
 
 host.configure(sections())
@@ -62,10 +60,6 @@ def restart(**cache):
 
 def client(database="shop_auto", **more):
     return host.wire(database=database, **more)
-
-
-def stats():
-    return {r["name"]: int(r["value"]) for r in host.console("CACHE STATS") if not r["store"]}
 
 
 def metric(name, **labels):
@@ -90,19 +84,6 @@ def heat(w, *messages, times=40):
 
 def extended(sql, values=(), types=(), formats=(), results=(), described=True):
     return (parse("", sql, types), bind("", "", values, formats, results), describe("P") if described else b"", execute(), sync())
-
-
-class Counted:
-    def __init__(self, **expected):
-        self.expected = expected
-
-    def __enter__(self):
-        self.before = stats()
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            after = stats()
-            equal({name: after[name] - self.before[name] for name in self.expected}, self.expected)
 
 
 READS = [

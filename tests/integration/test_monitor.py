@@ -50,7 +50,13 @@ def seconds():
             while time.monotonic() < stop:
                 cursor.execute("SELECT name FROM item WHERE id = %s", (done % 1000,))
                 done += 1
-        rows = history(host, "howdah_statements_total", "1m")
+
+        def whole():
+            """Everything up to a second in which nothing was done any more."""
+            rows = history(host, "howdah_statements_total", "1m")
+            return len(rows) > 2 and float(rows[-1]["value"]) == 0 and rows
+
+        rows = wait_for(whole, what="a second without work")
         equal({r["series"] for r in rows}, {"howdah_statements_total{database=shop}"})
         equal({r["unit"] for r in rows}, {"1/s"})
         # The rates of the seconds add up to what was done, but for the second that had no one before it.
