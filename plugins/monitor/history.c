@@ -1,6 +1,7 @@
 /* The way to the history; see history.h. */
 #include "history.h"
 
+#include <howdah/health.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +187,17 @@ static void take_back(struct mon_history *h)
     keep_bound(h);
 }
 
+/* At /health. */
+static void tell_health(struct mon_history *h)
+{
+    hd_host *host = h->self->host;
+    const struct hd_health_v1 *health = hd_host_api(host)->service(host, HD_SERVICE_HEALTH);
+    int well = h->code == HD_OK;
+
+    if (health && !h->self->stopping)
+        health->set(host, "history", well ? "written" : "waiting", (uint32_t)well, well ? NULL : h->why);
+}
+
 static void tell(struct mon_history *h)
 {
     struct mon *self = h->self;
@@ -202,6 +214,7 @@ static void tell(struct mon_history *h)
         mon_log(self, HD_LEVEL_WARNING, "the history is not written", "reason", h->why);
         memcpy(h->told, h->why, sizeof(h->told));
     }
+    tell_health(h);
 }
 
 /* Nothing that is old is deleted for a day. */

@@ -11,6 +11,7 @@ import time
 
 from alertworld import FAST, Receiver
 from faultworld import Clock, SmallDisk
+from httphost import ask, served
 from harness import Host, Postgres, equal, main, temp_dir, test, wait_for
 
 pg = Postgres()
@@ -32,6 +33,10 @@ def history(host, *words):
 def metric(host, name):
     [row] = host.console("SHOW METRICS " + name)
     return float(row["value"])
+
+
+def part(host, name):
+    return next(c for c in json.loads(ask(host, "/health")[2])["components"] if c["name"] == name)
 
 
 def whole(path):
@@ -91,9 +96,15 @@ class Load:
 
 @test("a full disk: statements go on, nothing that was kept is lost, and the history goes on when there is room", timeout=200)
 def full_disk():
-    with SmallDisk(3 << 20) as disk:
+    with SmallDisk(3 << 20) as disk, Receiver() as hook:
         path = os.path.join(disk.dir, "history.db")
-        with Host(pg, configured(path, history_size="64M"), under=disk.under) as host:
+        more = {
+            "plugin alerts": {**FAST, "state_file": os.path.join(disk.dir, "state")},
+            "plugin alert-webhook": {"enabled": "yes"},
+            "webhook hook": {"url": hook.url},
+            "alert history": {"expr": "howdah_history_up", "below": "0.5", "for": "0s", "clear_for": "0s"},
+        }
+        with served(pg, configured(path, more, history_size="64M"), under=disk.under) as host:
             wait_for(lambda: history(host, "howdah_clients", "1m"), what="a sample")
             disk.inside(remember, path, 300)
             equal(metric(host, "howdah_history_up"), 1)
@@ -102,7 +113,11 @@ def full_disk():
             with disk.full(), Load(host) as load:
                 host.wait_log("the history is not written.*no room", timeout=60)
                 equal(metric(host, "howdah_history_up"), 0)
+                assert "no room" in part(host, "monitor: history")["reason"]
                 begun = time.time()
+                # Alerts go on as well, which cannot keep their state either.
+                equal([a["rule"] for a in hook.wait(1)[0]["alerts"]], ["history"])
+                host.wait_log("the state of the alerts cannot be kept.*No space left")
                 load.goes_on()
                 # What waits has a bound; the oldest of it is given up.
                 wait_for(lambda: metric(host, "howdah_history_lost_samples_total") > 0, 100, "samples being given up")
@@ -110,6 +125,9 @@ def full_disk():
                 equal(remembered(host, 300), before)
             host.wait_log("the history is written again", timeout=30)
             equal(metric(host, "howdah_history_up"), 1)
+            equal(part(host, "monitor: history")["state"], "written")
+            equal(hook.wait(2)[1]["state"], "resolved")
+            host.wait_log("the state of the alerts is kept again")
             equal(remembered(host, 300), before)
             # All that waited is there, up to what was given up.
             times = {r["time"].timestamp() for r in history(host, "howdah_clients", "10m", "STEP", "1s")}
@@ -234,19 +252,21 @@ def resets():
             before = samples()
             wait_for(lambda: samples() >= before + 2, 20, "samples after " + what)
 
+        def again(plugin):
+            equal(host.control("plugin", plugin, "disable").returncode, 0)
+            wait_for(lambda: host.control("plugin", plugin, "enable").returncode == 0, what="it has stopped")
+
         with Load(host) as load:
             goes_on("the start")
             for _ in range(3):  # within a second, so that the sampler sees the old metrics and the new ones at once
-                host.control("plugin", "statements", "disable")
-                host.control("plugin", "statements", "enable")
+                again("statements")
                 goes_on("the plugin's")
             host.console("STATEMENTS RESET")
             goes_on("STATEMENTS RESET")
             own.execute("SELECT pg_stat_reset()")
             own.execute("SELECT pg_stat_reset_shared('bgwriter')")
             goes_on("the server's reset")
-            host.control("plugin", "monitor", "disable")
-            host.control("plugin", "monitor", "enable")
+            again("monitor")
             goes_on("the monitor's own")
             load.goes_on()
             states = {r["rule"]: r["state"] for r in host.console("SHOW ALERT RULES")}
