@@ -4,6 +4,7 @@
 
 import collections
 import contextlib
+import itertools
 import os
 import sqlite3
 import threading
@@ -13,7 +14,7 @@ import psycopg
 import httphost
 import pgwire
 import sides
-from harness import Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
+from harness import Host, Postgres, equal, expect_error, free_port, main, temp_dir, test, wait_for
 
 pg = Postgres(
     settings={
@@ -343,6 +344,57 @@ def until_the_end():
         equal(kept(path, "m_kept"), (done + 2, 2, 3 * done))
         run(host, 6)
     equal(kept(path, "m_kept"), (done + 3, 3, 3 * done))
+
+
+@test("whoever looks, resets, reloads or switches off meanwhile: no statement is counted twice or lost", timeout=120)
+def all_at_once():
+    conf = configured(template_interval="1s", flush_interval="1s", slow_threshold="1ms", slow_rate=0)
+    conf["http"] = {"listen": "127.0.0.1:%d" % free_port()}
+    clients, each = 6, 400
+    with Host(pg, conf) as host:
+        host.http_port = int(conf["http"]["listen"].rsplit(":")[-1])
+
+        def work(mark):
+            with host.connect() as c:
+                for i in range(each):
+                    c.execute("SELECT %s AS " + mark + ", pg_sleep(0.0002)", (i,), prepare=i % 3 == 0)
+                    if i % 40 == 0:
+                        with contextlib.suppress(psycopg.Error):
+                            c.execute("SELECT 1 / 0 AS " + mark)
+
+        def play(mark, *steps):
+            """The load, and the steps over and over until it is done."""
+            threads = [threading.Thread(target=work, args=(mark,)) for _ in range(clients)]
+            for t in threads:
+                t.start()
+            while any(t.is_alive() for t in threads):
+                for step in steps:
+                    step()
+            for t in threads:
+                t.join()
+
+        def asks(*commands):
+            return [lambda command=command: host.console(command) for command in commands]
+
+        def reload():
+            keys = {"slow_threshold": "%dms" % (1 + next(numbers) % 3), "top": 1 + next(numbers) % 5}
+            host.configure({**conf, "plugin monitor": {**conf["plugin monitor"], **keys}})
+            host.console("RELOAD")
+
+        def switch():
+            for word in ("disable", "enable"):
+                host.control("plugin", "monitor", word)
+
+        numbers = itertools.count()
+        looks = asks("SHOW STATEMENTS", "SHOW TEMPLATES", "SHOW SLOW", "SHOW METRICS", "REPORT REALTIME JSON")
+        scrape = lambda: equal(httphost.ask(host, "/metrics")[0], 200)
+        play("m_resets", *asks("STATEMENTS RESET", "SLOW RESET"), *looks)
+        play("m_alone", *looks, scrape, reload)
+        equal(told(host, "m_alone")[:2], (clients * (each + each // 40), clients * each // 40))
+        play("m_switched", switch, scrape)
+        wait_for(lambda: "SHOW TEMPLATES" in {r["command"] for r in host.console("HELP")}, what="the plugin running again")
+        equal(told(host, "m_switched")[:2], (clients * (each + each // 40), clients * each // 40))
+        equal(told(host, "m_alone")[0], clients * (each + each // 40))
 
 
 @test("an answer from the cache is a call with its rows and bytes, and takes no time of a server")
