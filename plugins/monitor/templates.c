@@ -1,5 +1,5 @@
 /* What templates do; see templates.h. */
-#include "templates.h"
+#include "templates_parts.h"
 
 #include "history.h"
 
@@ -8,54 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What finds no memory in a table is not in it: never the end of the process. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #define STANDING  2.0 /* so many times as costly is who takes another's place among the costliest */
 #define WAITERS   32  /* who may wait for a gathering */
 #define DATABASES 256 /* whose names are remembered */
 #define KEPT      100 /* templates of one gathering that go into the history by themselves */
 
-enum { CALLS, ERRORS, ROWS, SECONDS, COUNTERS };
-
-/* A template of one database and user. The key is all of its first three members. */
-struct known {
-    uint64_t fingerprint;
-    char database[HD_EVENT_NAME], user[HD_EVENT_NAME];
-    char *text;
-    uint64_t generation;
-    struct mon_template was;  /* the counts at the gathering before */
-    struct mon_template came; /* since then; its bins are this one's */
-    double score;             /* ns of late */
-    int member;               /* is a metric */
-    int64_t counters[COUNTERS], p95;
-    uint64_t seen;
-    UT_hash_handle hh;
-};
-
-#define KEY_BYTES offsetof(struct known, text)
-
-/* Who waits for a gathering. */
-struct waiter {
-    struct waiter *next;
-    void (*fn)(void *arg);
-    void *arg;
-};
-
-struct mon_templates {
-    struct mon *self;
-    struct waiter *waiting, *served; /* for the next gathering; for the one that is under way, or has ended */
-    uint32_t waiters;
-    char (*databases)[HD_EVENT_NAME];
-    uint32_t database_count;
-    struct known *all;
-    uint64_t round, at_ns;
-    uint32_t members;
-    int busy, primed;
-    int last; /* the plugin stops, and what this gathering brings goes into the history yet */
-    int64_t other[COUNTERS], gauge;
-};
+#define KEY_BYTES offsetof(struct mon_known, text)
 
 /* --- what came -------------------------------------------------------------------------------------------
  */
@@ -89,9 +47,9 @@ void mon_templates_databases(struct mon *self, void (*fn)(void *arg, const char 
         fn(arg, t->databases[i]);
 }
 
-static struct known *known_of(struct mon_templates *t, const struct hd_stats_template *row)
+static struct mon_known *known_of(struct mon_templates *t, const struct hd_stats_template *row)
 {
-    struct known *k, *found;
+    struct mon_known *k, *found;
 
     k = calloc(1, sizeof(*k));
     if (!k)
@@ -153,7 +111,7 @@ static void set_counts(struct mon_template *to, const struct hd_stats_template *
 }
 
 /* What came since the gathering before; after a reset all that is there. */
-static void take_row(struct known *k, const struct hd_stats_template *row)
+static void take_row(struct mon_known *k, const struct hd_stats_template *row)
 {
     struct mon_template *c = &k->came, *w = &k->was;
     struct hd_stats_bin *now = malloc((row->bin_count + 1) * sizeof(*now));
@@ -195,7 +153,7 @@ static const struct {
     [SECONDS] = {"howdah_template_seconds_total", "Time that they took in all"},
 };
 
-static void join(struct mon_templates *t, struct known *k)
+static void join(struct mon_templates *t, struct mon_known *k)
 {
     const struct hd_metrics_v1 *m = t->self->metrics;
     char hex[20];
@@ -211,7 +169,7 @@ static void join(struct mon_templates *t, struct known *k)
     t->members++;
 }
 
-static void leave(struct mon_templates *t, struct known *k)
+static void leave(struct mon_templates *t, struct mon_known *k)
 {
     const struct hd_metrics_v1 *m = t->self->metrics;
 
@@ -234,7 +192,7 @@ static void count(struct mon_templates *t, const int64_t ids[COUNTERS], const st
 
 /* The least of the members goes. `end` is where the search from the end of the order has come to. Returns 0
  * where it is not worth it: the newcomer is not so much costlier. */
-static int make_room(struct mon_templates *t, struct known **order, size_t *end, double score)
+static int make_room(struct mon_templates *t, struct mon_known **order, size_t *end, double score)
 {
     while (*end && !order[*end - 1]->member)
         --*end;
@@ -245,7 +203,7 @@ static int make_room(struct mon_templates *t, struct known **order, size_t *end,
 }
 
 /* Who is in: see templates.h. `order` is by score. */
-static void choose(struct mon_templates *t, struct known **order, size_t n)
+static void choose(struct mon_templates *t, struct mon_known **order, size_t n)
 {
     size_t top = (size_t)t->self->conf->top, end = n;
 
@@ -263,7 +221,7 @@ static void choose(struct mon_templates *t, struct known **order, size_t n)
     }
 }
 
-static void count_all(struct mon_templates *t, struct known **order, size_t n)
+static void count_all(struct mon_templates *t, struct mon_known **order, size_t n)
 {
     const struct hd_statement_stats_v1 *stats = t->self->stats;
 
@@ -280,7 +238,7 @@ static void count_all(struct mon_templates *t, struct known **order, size_t n)
 /* --- the history ------------------------------------------------------------------------------------------
  */
 
-static void name(struct mon_template *c, struct known *k)
+static void name(struct mon_template *c, struct mon_known *k)
 {
     c->fingerprint = k->fingerprint;
     c->database = k->database;
@@ -288,7 +246,7 @@ static void name(struct mon_template *c, struct known *k)
     c->text = k->text;
 }
 
-static void add_to(struct mon_template *sum, const struct mon_template *c)
+void mon_template_add(struct mon_template *sum, const struct mon_template *c)
 {
     sum->calls += c->calls;
     sum->errors += c->errors;
@@ -301,7 +259,7 @@ static void add_to(struct mon_template *sum, const struct mon_template *c)
 }
 
 /* `order` is by what came. */
-static void keep(struct mon_templates *t, struct known **order, size_t n)
+static void keep(struct mon_templates *t, struct mon_known **order, size_t n)
 {
     struct mon_batch *b = mon_history_batch(t->self);
     struct mon_template rest = {.database = "", .user = "", .text = ""};
@@ -312,7 +270,7 @@ static void keep(struct mon_templates *t, struct known **order, size_t n)
     for (size_t i = 0; i < n && order[i]->came.calls; i++) {
         name(&order[i]->came, order[i]);
         if (i >= KEPT || !order[i]->fingerprint || mon_batch_template(b, &order[i]->came) != HD_OK)
-            add_to(&rest, &order[i]->came);
+            mon_template_add(&rest, &order[i]->came);
     }
     if (rest.calls)
         mon_batch_template(b, &rest);
@@ -320,34 +278,40 @@ static void keep(struct mon_templates *t, struct known **order, size_t n)
 
 static int by_came(const void *a, const void *b)
 {
-    uint64_t x = (*(struct known *const *)a)->came.total_ns, y = (*(struct known *const *)b)->came.total_ns;
+    uint64_t x = (*(struct mon_known *const *)a)->came.total_ns,
+             y = (*(struct mon_known *const *)b)->came.total_ns;
 
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
 static int by_score(const void *a, const void *b)
 {
-    double x = (*(struct known *const *)a)->score, y = (*(struct known *const *)b)->score;
+    double x = (*(struct mon_known *const *)a)->score, y = (*(struct mon_known *const *)b)->score;
 
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Those that were not among the rows are gone from there: a reset. */
-static struct known **list(struct mon_templates *t, size_t *count_out)
+void mon_known_drop(struct mon_templates *t, struct mon_known *k)
 {
-    struct known **order = malloc((HASH_COUNT(t->all) + 1) * sizeof(struct known *)), *k, *next;
+    if (k->member)
+        leave(t, k);
+    HASH_DEL(t->all, k);
+    free(k->text);
+    free(k->was.bins);
+    free(k->came.bins);
+    free(k);
+}
+
+/* Those that were not among the rows are gone from there: a reset. */
+static struct mon_known **list(struct mon_templates *t, size_t *count_out)
+{
+    struct mon_known **order = malloc((HASH_COUNT(t->all) + 1) * sizeof(struct mon_known *)), *k, *next;
     size_t n = 0;
 
     HASH_ITER(hh, t->all, k, next)
     {
         if (k->seen != t->round) {
-            if (k->member)
-                leave(t, k);
-            HASH_DEL(t->all, k);
-            free(k->text);
-            free(k->was.bins);
-            free(k->came.bins);
-            free(k);
+            mon_known_drop(t, k);
         } else if (order) {
             order[n++] = k;
         }
@@ -359,17 +323,17 @@ static struct known **list(struct mon_templates *t, size_t *count_out)
 static void digest(struct mon_templates *t)
 {
     size_t n = 0;
-    struct known **order = list(t, &n);
+    struct mon_known **order = list(t, &n);
 
     if (!order)
         return;
     for (size_t i = 0; i < n; i++)
         order[i]->score = 0.7 * order[i]->score + 0.3 * (double)order[i]->came.total_ns;
-    qsort(order, n, sizeof(struct known *), by_score);
+    qsort(order, n, sizeof(struct mon_known *), by_score);
     choose(t, order, n);
     if (t->primed) {
         count_all(t, order, n);
-        qsort(order, n, sizeof(struct known *), by_came);
+        qsort(order, n, sizeof(struct mon_known *), by_came);
         keep(t, order, n);
     }
     t->primed = 1;
@@ -412,6 +376,19 @@ static void end(void *arg)
 }
 
 /* [control], but for a failure */
+void mon_templates_over(void *arg, int32_t code)
+{
+    struct mon_templates *t = arg;
+
+    if (code == HD_OK) {
+        end(t);
+    } else if (t->self->loop->post(t->self->host, HD_LOOP_CONTROL, end, t) != HD_OK) {
+        t->busy = 0; /* who waits is served by the next tick */
+        mon_errand_end(t->self);
+    }
+}
+
+/* [control], but for a failure */
 static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t rows)
 {
     struct mon_templates *t = arg;
@@ -421,13 +398,14 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
     if (code == HD_OK && (!self->stopping || t->last)) {
         t->round++;
         for (uint64_t i = 0; i < rows; i++) {
-            struct known *k;
+            struct mon_known *k;
 
             row.size = sizeof(row);
             if (self->stats->row(stats, i, &row) != HD_OK || !(k = known_of(t, &row)))
                 continue;
             take_row(k, &row);
             k->seen = t->round;
+            k->quiet = k->came.calls ? 0 : k->quiet + 1;
         }
         digest(t);
     }
@@ -435,12 +413,8 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
         t->primed = 1; /* no worker runs yet: whatever is counted from now on has come since */
     if (code != HD_OK && !t->primed)
         t->at_ns = 0; /* again at the next tick */
-    if (code == HD_OK) {
-        end(t);
-    } else if (self->loop->post(self->host, HD_LOOP_CONTROL, end, t) != HD_OK) {
-        t->busy = 0; /* who waits is served by the next tick */
-        mon_errand_end(self);
-    }
+    if (code != HD_OK || self->stopping || !mon_templates_room(t))
+        mon_templates_over(t, code);
 }
 
 /* 0: it could not be begun. */
@@ -527,6 +501,10 @@ int32_t mon_templates_start(struct mon *self, struct hd_error *err)
     for (int i = 0; i < COUNTERS; i++)
         t->other[i] =
             self->metrics->get(self->host, HD_METRIC_COUNTER, counters[i].name, counters[i].help, labels, 3);
+    t->forgotten = self->metrics->get(self->host, HD_METRIC_COUNTER, "howdah_templates_forgotten_total",
+                                      "Templates that have not run for five gatherings, and made room for "
+                                      "others past max_templates",
+                                      NULL, 0);
     t->gauge = self->metrics->get(self->host, HD_METRIC_GAUGE, "howdah_top_templates",
                                   "Templates that are metrics of their own; bound: top", NULL, 0);
     return HD_OK;
@@ -534,17 +512,14 @@ int32_t mon_templates_start(struct mon *self, struct hd_error *err)
 
 void mon_templates_free(struct mon_templates *t)
 {
-    struct known *k, *next;
+    struct mon_known *k, *next;
 
     if (!t)
         return;
     HASH_ITER(hh, t->all, k, next)
     {
-        HASH_DEL(t->all, k);
-        free(k->text);
-        free(k->was.bins);
-        free(k->came.bins);
-        free(k);
+        k->member = 0; /* the plugin's metrics end with it */
+        mon_known_drop(t, k);
     }
     free(t->databases);
     free(t);

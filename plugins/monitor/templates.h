@@ -6,6 +6,9 @@
  * the first `top` and there is room, or it is twice as costly as the least of those that are in, which then
  * goes; and it goes when it is not among the first 2 × `top` any more. So those at the edge do not come and
  * go. SHOW TEMPLATES.
+ *
+ * Where there are more than max_templates, those that have not run for some gatherings make room for those
+ * that have: what they have counted goes into the row of all others.
  */
 #ifndef MONITOR_TEMPLATES_H
 #define MONITOR_TEMPLATES_H

@@ -9,18 +9,27 @@
 
 /* Entries that a worker copies before it turns to its sessions again. */
 #define SLICE 256
+/* … and that it folds into another. */
+#define FORGET_SLICE 64
 
 static void finish(void *arg);
+
+static void part_clear(struct stmts_part *p)
+{
+    for (uint32_t r = 0; r < p->count; r++) {
+        stmts_text_unref(p->rows[r].text);
+        stmts_sketch_clear(&p->rows[r].sketch);
+    }
+    p->count = 0;
+}
 
 void stmts_gather_free(struct stmts_gather *g)
 {
     for (uint32_t i = 0; i < g->count; i++) {
-        for (uint32_t r = 0; r < g->parts[i].count; r++) {
-            stmts_text_unref(g->parts[i].rows[r].text);
-            stmts_sketch_clear(&g->parts[i].rows[r].sketch);
-        }
+        part_clear(&g->parts[i]);
         free(g->parts[i].rows);
     }
+    free(g->keys);
     free(g);
 }
 
@@ -78,8 +87,13 @@ static int32_t copy_entry(struct stmts_part *p, const struct stmts_entry *e)
 /* Copies the next slice. HD_PENDING: there is more. [worker] */
 static int32_t copy_slice(struct stmts_part *p, struct stmts_table *t)
 {
+    if (p->next && p->generation == t->generation && p->epoch != t->epoch) {
+        part_clear(p); /* some have gone into "other": once more from the beginning */
+        p->next = 0;
+    }
     if (p->next == 0) {
         p->generation = t->generation;
+        p->epoch = t->epoch;
         if (t->other.all.calls && copy_entry(p, &t->other) != HD_OK)
             return HD_ENOMEM;
     }
@@ -94,6 +108,37 @@ static int32_t copy_slice(struct stmts_part *p, struct stmts_table *t)
     return HD_OK;
 }
 
+int stmts_key_order(const void *a, const void *b)
+{
+    const struct stmts_key *x = a, *y = b;
+    int order;
+
+    if (x->fingerprint != y->fingerprint)
+        return x->fingerprint < y->fingerprint ? -1 : 1;
+    order = strcmp(x->database, y->database);
+    return order ? order : strcmp(x->user, y->user);
+}
+
+static int goes(const void *arg, const struct stmts_entry *e)
+{
+    const struct stmts_gather *g = arg;
+    struct stmts_key key = {.fingerprint = e->fingerprint};
+
+    memcpy(key.database, e->who->db->name, sizeof(key.database));
+    memcpy(key.user, e->who->user, sizeof(key.user));
+    return bsearch(&key, g->keys, g->key_count, sizeof(key), stmts_key_order) != NULL;
+}
+
+/* HD_PENDING: there may be more. [worker] */
+static int32_t forget_slice(const struct stmts_gather *g, struct stmts_worker *w)
+{
+    uint32_t gone = stmts_table_forget(&w->table, FORGET_SLICE, goes, g);
+
+    if (!w->ended)
+        g->self->metrics->add(g->self->host, g->self->templates, -(int64_t)gone);
+    return gone == FORGET_SLICE ? HD_PENDING : HD_OK;
+}
+
 /* One worker's turn. A worker that runs no part of the plugin has nothing to give. [worker] */
 static void visit(void *arg)
 {
@@ -106,6 +151,8 @@ static void visit(void *arg)
         if (!w->ended)
             self->metrics->add(self->host, self->templates, -(int64_t)w->table.count);
         stmts_table_reset(&w->table);
+    } else if (w && p->gather->keys) {
+        code = forget_slice(p->gather, w);
     } else if (w) {
         code = copy_slice(p, &w->table);
     }

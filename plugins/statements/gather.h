@@ -27,15 +27,23 @@ struct stmts_part {
     struct stmts_gather *gather;
     uint32_t worker;
     uint32_t next; /* entry to be copied next */
-    uint64_t generation;
+    uint64_t generation, epoch;
     uint32_t count, room;
     struct stmts_row *rows;
     int32_t code;
 };
 
+/* A template of a database and user, by what rows are told apart by. */
+struct stmts_key {
+    uint64_t fingerprint;
+    char database[HD_EVENT_NAME], user[HD_EVENT_NAME];
+};
+
 struct stmts_gather {
     struct stmts *self;
-    int reset; /* forget instead of copy */
+    int reset;              /* forget all instead of copying */
+    struct stmts_key *keys; /* forget these instead; sorted, and the gather's own */
+    uint64_t key_count;
     /* Called once. HD_OK: every worker has answered [control]. Otherwise why not, from whatever thread. The
      * gather is freed afterwards. */
     void (*done)(struct stmts_gather *g, int32_t code);
@@ -49,6 +57,8 @@ struct stmts_gather {
 struct stmts_gather *stmts_gather_new(struct stmts *self, void (*done)(struct stmts_gather *g, int32_t code),
                                       void *arg);
 void stmts_gather_free(struct stmts_gather *g);
+/* In the order that a gather wants its keys in. */
+int stmts_key_order(const void *a, const void *b);
 /* Sends it. [control] */
 void stmts_gather_send(struct stmts_gather *g);
 /* All parts' rows, those of one template and database (and user, if `users`) folded into one; the array is

@@ -16,14 +16,14 @@
 /* What a filter's plan is here: where this template was counted last. */
 struct plan {
     uint64_t fingerprint;
-    uint64_t generation; /* of the table that `last` belongs to */
+    uint64_t epoch; /* of the table that `last` belongs to */
     struct stmts_entry *last;
 };
 
 static const struct hd_option options[] = {
     {"max_templates", "5000", NULL,
      "Templates that each worker counts apart, per database and user; executions of further ones are summed "
-     "up in one row",
+     "up in one row, until the plugin monitor makes room for them of those that run no more",
      1, 100000, HD_OPT_INT, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, max_templates), 0},
     {"publish_interval", "5s", NULL, "Time between two batches of statement.finished events", 100, 3600000,
      HD_OPT_DURATION, HD_OPTF_RELOADABLE, offsetof(struct stmts_conf, publish_interval), 0},
@@ -270,10 +270,10 @@ static void complete(void *arg, void *ws, void *plan_data, const struct hd_state
 
     if (!who)
         who = stmts_table_who(&w->table, st->database, st->user);
-    if (!e || p->generation != w->table.generation || e->who != who) {
+    if (!e || p->epoch != w->table.epoch || e->who != who) {
         e = entry_of(w, p, st, who);
         p->last = e == &w->table.other ? NULL : e;
-        p->generation = w->table.generation;
+        p->epoch = w->table.epoch;
     }
     stmts_table_count(&w->table, e, o);
     self->metrics->add(self->host, metric_of_db(self, who->db), 1);

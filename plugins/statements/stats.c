@@ -59,6 +59,59 @@ static int32_t gather(void *arg, void (*fn)(void *, int32_t, const hd_stats *, u
     return HD_OK;
 }
 
+/* --- making room ------------------------------------------------------------------------------------------
+ */
+
+struct forgetting {
+    void (*done)(void *arg, int32_t code);
+    void *arg;
+};
+
+static void forgotten(struct stmts_gather *g, int32_t code)
+{
+    struct forgetting *f = g->arg;
+
+    f->done(f->arg, code);
+    free(f);
+}
+
+static void copy_name(char *to, struct hd_str from)
+{
+    uint64_t n = from.len < HD_EVENT_NAME - 1 ? from.len : HD_EVENT_NAME - 1;
+
+    if (n)
+        memcpy(to, from.ptr, n);
+}
+
+static int32_t forget(void *arg, const struct hd_stats_key *keys, uint64_t count,
+                      void (*fn)(void *arg, int32_t code), void *fn_arg, struct hd_error *err)
+{
+    struct forgetting *f = malloc(sizeof(*f));
+    struct stmts_gather *g = f ? stmts_gather_new(arg, forgotten, f) : NULL;
+
+    if (g)
+        g->keys = calloc(count + 1, sizeof(*g->keys));
+    if (!g || !g->keys) {
+        free(f);
+        if (g)
+            stmts_gather_free(g);
+        return hd_error_set(err, HD_ENOMEM, "no memory to tell the workers what to forget");
+    }
+    *f = (struct forgetting){fn, fn_arg};
+    g->key_count = count;
+    for (uint64_t i = 0; i < count; i++) {
+        g->keys[i].fingerprint = keys[i].fingerprint;
+        copy_name(g->keys[i].database, keys[i].database);
+        copy_name(g->keys[i].user, keys[i].user);
+    }
+    qsort(g->keys, count, sizeof(*g->keys), stmts_key_order);
+    stmts_gather_send(g);
+    return HD_OK;
+}
+
+/* --- a row ------------------------------------------------------------------------------------------------
+ */
+
 /* The buckets that are not empty, in rising order. */
 static uint32_t fill_bins(const struct stmts_sketch *from, struct hd_stats_bin *bins)
 {
@@ -160,4 +213,5 @@ const struct hd_statement_stats_v1 stmts_stats = {
     .row = row,
     .quantile = quantile,
     .watch = watch,
+    .forget = forget,
 };

@@ -76,14 +76,18 @@ int32_t stmts_table_init(struct stmts_table *t, uint32_t max, uint32_t who_max)
     return HD_ENOMEM;
 }
 
+static void entry_free(struct stmts_entry *e)
+{
+    stmts_sketch_clear(&e->sketch);
+    stmts_text_unref(e->text);
+    free(e->states);
+    free(e);
+}
+
 void stmts_table_reset(struct stmts_table *t)
 {
-    for (uint32_t i = 0; i < t->count; i++) {
-        stmts_sketch_clear(&t->entries[i]->sketch);
-        stmts_text_unref(t->entries[i]->text);
-        free(t->entries[i]->states);
-        free(t->entries[i]);
-    }
+    for (uint32_t i = 0; i < t->count; i++)
+        entry_free(t->entries[i]);
     stmts_sketch_clear(&t->other.sketch);
     free(t->other.states);
     memset(&t->other, 0, sizeof(t->other));
@@ -91,6 +95,7 @@ void stmts_table_reset(struct stmts_table *t)
     t->count = 0;
     t->changes = NULL;
     t->generation++;
+    t->epoch++;
 }
 
 void stmts_table_free(struct stmts_table *t)
@@ -271,6 +276,58 @@ static void count_failure(struct stmts_entry *e, const char *sqlstate)
         e->states = calloc(1, sizeof(*e->states));
     if (e->states)
         stmts_states_add(e->states, sqlstate, 1);
+}
+
+static void fold(struct stmts_entry *into, const struct stmts_entry *e)
+{
+    stmts_sums_add(&into->all, &e->all);
+    stmts_sketch_merge(&into->sketch, &e->sketch);
+    if (e->states && !into->states)
+        into->states = calloc(1, sizeof(*into->states));
+    for (uint32_t i = 0; e->states && into->states && i < e->states->count; i++)
+        stmts_states_add(into->states, e->states->at[i].sqlstate, e->states->at[i].count);
+}
+
+static void move_news(struct stmts_table *t, struct stmts_entry *e)
+{
+    struct stmts_entry **at = &t->changes;
+
+    while (*at != e)
+        at = &(*at)->change;
+    *at = e->change;
+    if (!t->other.news.calls) {
+        t->other.change = t->changes;
+        t->changes = &t->other;
+    }
+    stmts_sums_add(&t->other.news, &e->news);
+}
+
+uint32_t stmts_table_forget(struct stmts_table *t, uint32_t max,
+                            int (*goes)(const void *arg, const struct stmts_entry *e), const void *arg)
+{
+    uint32_t kept = 0, gone = 0;
+
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct stmts_entry *e = t->entries[i];
+
+        if (gone == max || !goes(arg, e)) {
+            t->entries[kept++] = e;
+            continue;
+        }
+        if (e->news.calls)
+            move_news(t, e);
+        fold(&t->other, e);
+        entry_free(e);
+        gone++;
+    }
+    if (!gone)
+        return 0;
+    t->count = kept;
+    t->epoch++;
+    memset(t->slots, 0, ((size_t)t->mask + 1) * sizeof(*t->slots));
+    for (uint32_t i = 0; i < kept; i++)
+        place(t, i);
+    return gone;
 }
 
 void stmts_table_count(struct stmts_table *t, struct stmts_entry *e, const struct hd_outcome *o)

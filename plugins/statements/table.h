@@ -1,7 +1,7 @@
 /*
  * What one worker knows of the templates that it ran: one entry for each template, database and user, in a
- * table with a bound. Past the bound an execution counts in the entry "other", and nothing is thrown out:
- * what is counted stays until a reset.
+ * table with a bound. Past the bound an execution counts in the entry "other". What is counted stays until a
+ * reset, or until somebody who sees all workers says what has not run for long: it goes into "other", too.
  *
  * A table belongs to its worker's thread and has no locks. Texts are shared with whoever gathers them, by
  * reference.
@@ -78,6 +78,7 @@ struct stmts_table {
     uint32_t mask;                /* slots - 1 */
     uint32_t db_count;            /* used of `dbs` */
     uint64_t generation;          /* grows with each reset: entries of an older one are gone */
+    uint64_t epoch;               /* grows whenever entries have gone: pointers of an older one are stale */
     uint32_t *slots;              /* index into `entries` + 1; 0: free */
     struct stmts_entry **entries; /* in order of arrival */
     struct stmts_entry *changes;  /* entries that have news */
@@ -106,6 +107,10 @@ struct stmts_entry *stmts_table_find(struct stmts_table *t, uint64_t fingerprint
 /* Makes the entry, which must not be there; NULL at the bound or without memory. */
 struct stmts_entry *stmts_table_add(struct stmts_table *t, uint64_t fingerprint, struct stmts_who *who,
                                     struct hd_str text, uint32_t text_length);
+/* Folds up to `max` entries into "other", those that `goes` is true for; their news become its. Returns how
+ * many. */
+uint32_t stmts_table_forget(struct stmts_table *t, uint32_t max,
+                            int (*goes)(const void *arg, const struct stmts_entry *e), const void *arg);
 /* Counts one execution in an entry of the table. */
 void stmts_table_count(struct stmts_table *t, struct stmts_entry *e, const struct hd_outcome *o);
 

@@ -304,6 +304,11 @@ def bounded_names():
         equal(len(metrics), 101)
 
 
+def enable(host):
+    """Switches the plugin on again, as soon as it has stopped."""
+    wait_for(lambda: host.control("plugin", "monitor", "enable").returncode == 0, what="the plugin running again")
+
+
 def kept(path, mark):
     """Calls, errors and rows in the history on disk, by the hour."""
     with contextlib.closing(sqlite3.connect(path)) as db:
@@ -335,8 +340,7 @@ def until_the_end():
         wait_for(lambda: kept(path, "m_kept") == (done + 1, 1, 3 * done), what="what was counted before it was switched off")
         run(host, 2)  # is counted, but nobody looks
         done -= 2
-        equal(host.control("plugin", "monitor", "enable").returncode, 0)
-        wait_for(lambda: host.console("SHOW TEMPLATES"), what="the plugin running again")
+        enable(host)
         run(host, 5)
         old = host.host_pid()
         equal(host.control("upgrade").returncode, 0)
@@ -382,8 +386,8 @@ def all_at_once():
             host.console("RELOAD")
 
         def switch():
-            for word in ("disable", "enable"):
-                host.control("plugin", "monitor", word)
+            host.control("plugin", "monitor", "disable")
+            enable(host)
 
         numbers = itertools.count()
         looks = asks("SHOW STATEMENTS", "SHOW TEMPLATES", "SHOW SLOW", "SHOW METRICS", "REPORT REALTIME JSON")
@@ -392,9 +396,47 @@ def all_at_once():
         play("m_alone", *looks, scrape, reload)
         equal(told(host, "m_alone")[:2], (clients * (each + each // 40), clients * each // 40))
         play("m_switched", switch, scrape)
-        wait_for(lambda: "SHOW TEMPLATES" in {r["command"] for r in host.console("HELP")}, what="the plugin running again")
         equal(told(host, "m_switched")[:2], (clients * (each + each // 40), clients * each // 40))
         equal(told(host, "m_alone")[0], clients * (each + each // 40))
+
+
+@test("where there is no room, what has not run for long makes it, and all sums stay what they were", timeout=120)
+def room():
+    path = os.path.join(temp_dir(), "history.db")
+    conf = configured({"host": {"workers": 2}}, history=path, template_interval="1s", flush_interval="1s")
+    conf["plugin statements"]["max_templates"] = 10
+    done = 0
+    with Host(pg, conf) as host, host.connect() as c, host.connect() as d:
+
+        def run(mark, n=1):
+            nonlocal done
+            for connection in (c, d):
+                for _ in range(n):
+                    simple(connection, "SELECT 1 AS " + mark)
+            done += 2 * n
+            return True
+
+        def seen(mark):
+            run("m_always")
+            run(mark)
+            return templates(host, mark)
+
+        for i in range(25):
+            run("m_once_%d" % i, 2)
+        for mark in ("m_late", "m_later"):
+            wait_for(lambda: seen(mark), what="a template that comes late", timeout=40)
+        rows = host.console("SHOW TEMPLATES")
+        equal(sum(int(r["calls"]) for r in rows), done)
+        equal(sum(int(r["rows"]) for r in rows), done)
+        assert len(rows) <= 21, rows
+        # Whoever runs all the time keeps its counts from when it came in.
+        before = int(templates(host, "m_always")[0]["calls"])
+        run("m_always", 3)
+        equal(int(templates(host, "m_always")[0]["calls"]), before + 6)
+        assert float(host.console("SHOW METRICS howdah_templates_forgotten_total")[0]["value"]) >= 2
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        for grain in (1, 2):
+            equal(db.execute("SELECT sum(calls), sum(rows) FROM template WHERE grain = ?1", (grain,)).fetchone(), (done, done))
 
 
 @test("an answer from the cache is a call with its rows and bytes, and takes no time of a server")

@@ -736,6 +736,11 @@ AT(hd_stats_template, state_count, 176, uint32_t)
 AT(hd_stats_template, reserved, 180, uint32_t)
 AT(hd_stats_template, states, 184, const struct hd_stats_state *)
 
+SIZE(hd_stats_key, 40)
+AT(hd_stats_key, fingerprint, 0, uint64_t)
+AT(hd_stats_key, database, 8, struct hd_str)
+AT(hd_stats_key, user, 24, struct hd_str)
+
 SIZE(hd_stats_past, 32)
 AT(hd_stats_past, size, 0, uint32_t)
 AT(hd_stats_past, reserved, 4, uint32_t)
@@ -750,13 +755,14 @@ AT(hd_stats_watch, floor_ns, 8, uint64_t)
 AT(hd_stats_watch, slow, 16, void (*)(void *arg, const struct hd_statement *st, const struct hd_outcome *o, const struct hd_stats_past *past))
 AT(hd_stats_watch, arg, 24, void *)
 
-SIZE(hd_statement_stats_v1, 40)
+SIZE(hd_statement_stats_v1, 48)
 AT(hd_statement_stats_v1, size, 0, uint32_t)
 AT(hd_statement_stats_v1, reserved, 4, uint32_t)
 AT(hd_statement_stats_v1, gather, 8, int32_t (*)(void *self, void (*done)(void *arg, int32_t code, const hd_stats *stats, uint64_t rows), void *arg, struct hd_error *err))
 AT(hd_statement_stats_v1, row, 16, int32_t (*)(const hd_stats *stats, uint64_t i, struct hd_stats_template *out))
 AT(hd_statement_stats_v1, quantile, 24, double (*)(const struct hd_stats_bin *bins, uint32_t count, double q))
 AT(hd_statement_stats_v1, watch, 32, int32_t (*)(void *self, const struct hd_stats_watch *watch))
+AT(hd_statement_stats_v1, forget, 40, int32_t (*)(void *self, const struct hd_stats_key *keys, uint64_t count, void (*done)(void *arg, int32_t code), void *arg, struct hd_error *err))
 
 /* metrics.h */
 VALUE(HD_METRIC_COUNTER, 1LL)

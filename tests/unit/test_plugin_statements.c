@@ -450,6 +450,50 @@ static void gathers_for_others(void)
     world_stop(&w);
 }
 
+static void over(void *arg, int32_t code)
+{
+    *(int32_t *)arg = code;
+}
+
+/* Of three templates on two workers one is forgotten: its counts are those of the row past the bound. */
+static void forgets(void)
+{
+    const struct hd_statement_stats_v1 *cap = howdah_plugin.capability(HD_CAP_STATEMENT_STATS);
+    const struct hd_stats_key keys[] = {{9, {"nowhere", 7}, {"app", 3}}, {8, {"shop", 4}, {"", 0}}};
+    struct hd_error err = HD_ERROR_INIT;
+    int32_t code = -1;
+    struct world w;
+    struct known k[4];
+
+    world_start(&w, "[plugin statements]\nmax_templates = 2\n");
+    for (uint32_t i = 0; i < 4; i++)
+        k[i] = know(&w, i % 2, 7 + i / 2, i / 2 ? "select gone" : "select kept");
+    for (uint32_t i = 0; i < 4; i++)
+        for (uint32_t n = 0; n <= i; n++)
+            ran(&w, &k[i], "shop", 5000000, 2, n ? "00000" : "22012");
+    CU_ASSERT_EQUAL(mock_metric(w.m, "howdah_statement_templates", ""), 4);
+    CU_ASSERT_EQUAL(cap->forget(w.self, keys, 2, over, &code, &err), HD_OK);
+    CU_ASSERT_EQUAL(mock_command(w.m, "SHOW STATEMENTS ORDER BY calls"), HD_OK);
+    CU_ASSERT_EQUAL(code, HD_OK);
+    CU_ASSERT_EQUAL(mock_metric(w.m, "howdah_statement_templates", ""), 2);
+    CU_ASSERT_EQUAL(mock_rows(w.m), 2);
+    CU_ASSERT_STRING_EQUAL(mock_cell(w.m, 0, "statement"), "(templates past max_templates)");
+    CU_ASSERT_STRING_EQUAL(mock_cell(w.m, 0, "calls"), "7");
+    CU_ASSERT_STRING_EQUAL(mock_cell(w.m, 0, "errors"), "2");
+    CU_ASSERT_STRING_EQUAL(mock_cell(w.m, 0, "rows"), "14");
+    CU_ASSERT_STRING_EQUAL(mock_cell(w.m, 1, "calls"), "3");
+    /* It is counted anew; what stayed goes on. */
+    ran(&w, &k[2], "shop", 5000000, 2, "00000");
+    ran(&w, &k[0], "shop", 5000000, 2, "00000");
+    CU_ASSERT_EQUAL(mock_command(w.m, "SHOW STATEMENTS ORDER BY calls"), HD_OK);
+    CU_ASSERT_EQUAL(mock_rows(w.m), 3);
+    CU_ASSERT_STRING_EQUAL(mock_cell(w.m, 1, "calls"), "4");
+    CU_ASSERT_STRING_EQUAL(mock_cell(w.m, 2, "statement"), "select gone");
+    for (uint32_t i = 0; i < 4; i++)
+        forget(&k[i]);
+    world_stop(&w);
+}
+
 struct slow {
     int count;
     uint64_t calls, total_ns;
@@ -642,7 +686,8 @@ UNIT_MAIN("plugin_statements", {"counts and shows", counts_and_shows}, {"orders 
           {"publishes batches", publishes_batches}, {"reloads", reloads},
           {"stops after its errands", stops_after_its_errands},
           {"survives full queues", survives_full_queues}, {"gathers in slices", gathers_in_slices},
-          {"gathers for others", gathers_for_others}, {"tells what is slow", tells_what_is_slow},
+          {"gathers for others", gathers_for_others}, {"forgets", forgets},
+          {"tells what is slow", tells_what_is_slow},
           {"many databases share a name", many_databases_share_a_name},
           {"sketch is within its error", sketch_is_within_its_error},
           {"sketch takes extremes", sketch_takes_extremes}, {"counting is cheap", counting_is_cheap})

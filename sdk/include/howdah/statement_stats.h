@@ -63,6 +63,13 @@ struct hd_stats_template {
     const struct hd_stats_state *states; /* of the failures; at most HD_STATS_STATES + 1 */
 };
 
+/* A template of a database and user, as rows have them. Since ABI 0.1. */
+struct hd_stats_key {
+    uint64_t fingerprint;
+    struct hd_str database;
+    struct hd_str user;
+};
+
 /* What a template had done on this worker before an execution that is slow. Since ABI 0.1. */
 struct hd_stats_past {
     uint32_t size;
@@ -101,6 +108,12 @@ struct hd_statement_stats_v1 {
      * the old one's slow() until something that is posted to it afterwards has run. There is one watcher at a
      * time; HD_EBUSY: there is another. [control] */
     int32_t (*watch)(void *self, const struct hd_stats_watch *watch);
+    /* Has what these have counted go into the row of templates past the bound, so that there is room for
+     * others; what is run again is counted anew. `done` is called once, with HD_OK [control] or why it may be
+     * half done [any]; not where forget returns an error. Whoever takes differences of rows is alone in
+     * calling it. [control] */
+    int32_t (*forget)(void *self, const struct hd_stats_key *keys, uint64_t count,
+                      void (*done)(void *arg, int32_t code), void *arg, struct hd_error *err);
 };
 
 #ifdef __cplusplus
