@@ -8,6 +8,8 @@
 #define RUNNING_MAX  2
 #define BACK_OFF     50 /* a question that takes 1 ms is asked every 50 ms at most */
 #define INTERVAL_MAX 3600000
+#define UNKNOWN_AFTER                                                                                        \
+    3 /* failures one after the other: what was found before is not known to be so any more */
 #define ABSENT_TIMES 10 /* what a question is about is not installed: so much more seldom */
 #define SYNC_NS      UINT64_C(10000000000)
 
@@ -233,6 +235,8 @@ void mon_task_over(struct mon_task *t, int32_t code, const char *why)
         if (strcmp(t->error, why) != 0)
             mon_log(self, HD_LEVEL_DEBUG, "a collector has failed", "collector", t->name);
     }
+    if (t->streak == UNKNOWN_AFTER || t->absent)
+        mon_findings_unknown(t->findings);
     snprintf(t->error, sizeof(t->error), "%s", code || t->absent ? why : "");
     set_interval(t, code != 0);
     mon_collect_tick(self); /* what has waited for it; may free the task */

@@ -12,6 +12,7 @@
 struct finding {
     char *key;
     int64_t id, before;
+    uint32_t type;
     int has_before;
     uint64_t seen;
     UT_hash_handle hh;
@@ -130,6 +131,7 @@ int32_t mon_found(struct mon_findings *f, uint32_t type, const char *name, const
         m->add(f->self->host, f->self->findings_lost, 1);
         return code;
     }
+    x->type = type;
     if (type == HD_METRIC_GAUGE)
         m->set(f->self->host, x->id, value);
     else if (x->has_before)
@@ -147,6 +149,17 @@ void mon_findings_end(struct mon_findings *f)
     HASH_ITER(hh, f->all, x, next)
     {
         if (f->round - x->seen >= ROUNDS)
+            forget(f, x);
+    }
+}
+
+void mon_findings_unknown(struct mon_findings *f)
+{
+    struct finding *x, *next;
+
+    HASH_ITER(hh, f->all, x, next)
+    {
+        if (x->type == HD_METRIC_GAUGE)
             forget(f, x);
     }
 }

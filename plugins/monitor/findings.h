@@ -20,5 +20,7 @@ void mon_findings_begin(struct mon_findings *f);
 int32_t mon_found(struct mon_findings *f, uint32_t type, const char *name, const char *help,
                   const struct hd_label *labels, uint32_t label_count, int64_t value);
 void mon_findings_end(struct mon_findings *f);
+/* Nobody answers any more: drops the gauges, for what they say is not so any more. Counters stand still. */
+void mon_findings_unknown(struct mon_findings *f);
 
 #endif

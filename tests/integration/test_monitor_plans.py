@@ -219,6 +219,37 @@ def same_as_client_of(host):
     return expected
 
 
+@test("a control_user who is no superuser asks for plans of the roles that it is a member of, and a reload begins and ends that")
+def member():
+    for statement in ("CREATE ROLE watcher LOGIN", "GRANT pg_monitor TO watcher"):
+        pg.execute(statement)
+    conf = configured(plans="off", plan_interval="1s", plan_rate=60)
+    conf["node main"] = {"conninfo": "host=%s port=%d" % (pg.dir, pg.port), "control_user": "watcher"}
+    with Host(pg, conf) as host:
+        with host.connect() as c:
+            run(c, SLOW, "k1")
+            wait_for(lambda: host.console("SHOW SLOW"), what="a slow statement")
+            equal(host.console("SHOW PLANS"), [])
+            conf["plugin monitor"]["plans"] = "slow"
+            host.configure(conf)
+            host.control("reload")
+            [row] = wait_for(lambda: kept(host), what="an answer")
+            equal((row["shape"], row["error"]), (None, 'permission denied to set role "app"'))
+            pg.execute("GRANT app TO watcher")
+            run(c, SLOW, "k2")
+            [row] = wait_for(lambda: [r for r in kept(host) if r["shape"]], what="the plan", timeout=20)
+            equal((row["error"], bare(plan(host, row["fingerprint"]))[0]), (None, "Aggregate"))
+            conf["plugin monitor"]["plans"] = "off"
+            host.configure(conf)
+            host.control("reload")
+            asked = metric(host, "howdah_plans_asked_total")
+            run(c, "SELECT slowly(), 1 AS further")
+            wait_for(lambda: "further" in host.console("SHOW SLOW TOP 1")[0]["statement"], what="a further one")
+            equal((len(host.console("SHOW PLANS")), metric(host, "howdah_plans_asked_total")), (1, asked))
+    for statement in ("REVOKE app FROM watcher", "REVOKE pg_monitor FROM watcher", "DROP ROLE watcher"):
+        pg.execute(statement)
+
+
 @test("a plan is that of the text, or there is none: literals behind a type, numbers of columns, what is no plan's")
 def texts():
     with Host(pg, configured(plans="off")) as host:

@@ -553,6 +553,24 @@ def away():
         assert host.console("SHOW WRAPAROUND")
 
 
+@test("what a server said is not said any more once it is gone; its counters stand still, and go on with it")
+def gone():
+    server = Postgres()
+    with Host(server, configured(databases="shop")) as host:
+        connections = lambda: metric(host, "howdah_pg_max_connections", node="main")
+        sessions = lambda: metric(host, "howdah_pg_sessions", node="main", state="idle")
+        commits = lambda: metric(host, "howdah_pg_commits_total", database="shop")
+        wait_for(lambda: connections() and sessions() is not None and commits(), what="the server's metrics", timeout=20)
+        server.stop("immediate")
+        wait_for(lambda: sessions() is None and connections() is None, what="nothing to be said", timeout=40)
+        before = commits()
+        assert before > 0, before
+        server.start()
+        wait_for(lambda: sessions() is not None and connections(), what="the server to be back", timeout=60)
+        wait_for(lambda: commits() > before, what="its counters to go on", timeout=40)
+    server.kill()
+
+
 @test("a plugin's collector: its findings are metrics, a bounded number of them")
 def plugin():
     orders = os.path.join(temp_dir(), "orders")
