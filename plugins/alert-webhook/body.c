@@ -10,6 +10,7 @@
 #include "sinks/json.h"
 
 #define SUMMARY_MAX 1024 /* PagerDuty's */
+#define KEY_MAX     256
 #define MS_PER_S    1000
 
 static const char *color(const struct hd_alert_message *m)
@@ -79,22 +80,24 @@ static json_t *teams(const struct hd_alert_message *m)
                      "application/vnd.microsoft.card.adaptive", "content", card);
 }
 
-/* A group is one incident there: its id is the key by which later messages find it. It is over when all of
- * the group is, what was silenced meanwhile, too. */
+/* A group of one host is one incident there, with a key by which later messages find it: another host with
+ * the same rules does not end it. It is over when all of the group is, what was silenced meanwhile, too. */
 static json_t *pagerduty(const struct wh_conf *c, const struct hd_alert_message *m)
 {
     static const char *const severities[] = {"info", "warning", "critical"};
-    char summary[SUMMARY_MAX], time[32];
+    char summary[SUMMARY_MAX], key[KEY_MAX], time[32];
     json_t *payload;
 
     snprintf(summary, sizeof(summary), "%s", m->title);
+    snprintf(key, sizeof(key), "%.200s/%s", m->host, m->group);
     sink_time(m->time_us, time);
     payload = json_pack("{s:o, s:o, s:s, s:s, s:s, s:{s:o, s:i}}", "summary", sink_json_text(summary),
                         "source", sink_json_text(m->host), "severity", severities[m->severity], "timestamp",
                         time, "component", "howdah", "custom_details", "alerts", sink_json_text(m->text),
                         "firing", (int)m->firing);
-    return json_pack("{s:o, s:s, s:s, s:o}", "routing_key", sink_json_text(c->key.ptr), "event_action",
-                     m->firing || m->open ? "trigger" : "resolve", "dedup_key", m->group, "payload", payload);
+    return json_pack("{s:o, s:s, s:o, s:o}", "routing_key", sink_json_text(c->key.ptr), "event_action",
+                     m->firing || m->open ? "trigger" : "resolve", "dedup_key", sink_json_text(key),
+                     "payload", payload);
 }
 
 /* An alert that fires ends there by itself unless it is repeated. */

@@ -42,6 +42,7 @@ def formats():
         pages = hooks["pagerduty"].messages()
         equal([p["event_action"] for p in pages], ["trigger", "resolve"])
         equal(len({p["dedup_key"] for p in pages}), 1)
+        assert pages[0]["dedup_key"].startswith("h1/"), pages  # another host must not end it
         equal((pages[0]["routing_key"], pages[0]["payload"]["severity"]), ("R0UT1NG", "critical"))
         equal(pages[0]["payload"]["source"], "h1")
         first, last = hooks["slack"].messages()

@@ -47,7 +47,8 @@ struct hd_alert_message {
     uint32_t alert_count; /* 0: a title and a text alone, such as a report */
     const struct hd_alert *alerts;
     const char *id;    /* hexadecimal; another for each message, the same when it is tried again */
-    const char *group; /* hexadecimal; the same for all messages of the group: for receivers that dedupe */
+    const char *group; /* hexadecimal; the same for all messages of the group, in every host with the same
+                          rules: together with `host` it is for receivers that dedupe */
     const char *title; /* one line */
     const char *text;  /* a line for each alert; long groups are cut, which the last line says */
     const char *host;  /* the name that [plugin alerts] gives this host */
