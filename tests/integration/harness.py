@@ -329,6 +329,9 @@ class Postgres:
         self.start()
         on_exit(self.kill)
 
+    def _as_owner(self):
+        return _as(self.owner)
+
     def _use_tls(self):
         self.certificates = os.path.join(self.dir, "certificates")
         os.mkdir(self.certificates)
@@ -359,7 +362,7 @@ class Postgres:
                 stderr=log,
                 cwd=self.dir,
                 env=clean_environment(),
-                **_as(self.owner),
+                **self._as_owner(),
             )
         wait_for(self._answers, START_TIMEOUT, "PostgreSQL takes connections")
 

@@ -238,12 +238,13 @@ class Standby(Postgres):
 
     def __init__(self, primary):
         self.owner, self.host, self.port, self.hba = primary.owner, primary.host, harness.free_port(), primary.hba
+        self.bin = primary.bin
         self.dir = temp_dir(self.owner)
         os.chmod(self.dir, 0o755)
         self.data, self.log_path = os.path.join(self.dir, "data"), os.path.join(self.dir, "log")
         self.settings = {}
         subprocess.run(
-            [postgres_bin("pg_basebackup"), "-h", primary.host, "-p", str(primary.port), "-U", "postgres", "-D", self.data]
+            [self.bin("pg_basebackup"), "-h", primary.host, "-p", str(primary.port), "-U", "postgres", "-D", self.data]
             + ["-R", "-X", "stream", "-c", "fast", "--no-sync"],
             check=True,
             env=harness.clean_environment(),
