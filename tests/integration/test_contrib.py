@@ -16,7 +16,7 @@ from urllib.parse import quote
 import psycopg
 import yaml
 
-from harness import SRCDIR, Host, Postgres, end, equal, free_port, main, spawn, temp_dir, test, wait_for
+from harness import BUILDDIR, HOWDAHCTL, HOWDAHD, SRCDIR, Host, Postgres, end, equal, free_port, main, spawn, temp_dir, test, wait_for
 from httphost import ask, served, write
 
 pg = Postgres()
@@ -101,6 +101,37 @@ def kubernetes_configuration():
         equal(ask(host, "/metrics", headers={"Authorization": "Bearer " + TOKEN})[0], 200)
         with host.connect() as c:
             equal(c.execute("SELECT 1").fetchone(), (1,))
+
+
+@test("an image has the libraries that the programs need, and builds from all that the source has")
+def container():
+    programs = [HOWDAHD, HOWDAHCTL, *glob.glob(os.path.join(BUILDDIR, "plugins.d", "*.so"))]
+    program_of = lambda p: os.path.join(os.path.dirname(p), ".libs", os.path.basename(p))
+    programs = [program_of(p) if os.path.exists(program_of(p)) else os.path.realpath(p) for p in programs]
+    assert len(programs) > 10, programs
+    needed = set()
+    for p in programs:
+        wanted = set(re.findall(r"NEEDED +(\S+)", subprocess.check_output(["objdump", "-p", p], text=True)))
+        found = dict(re.findall(r"(\S+) => (/\S+)", subprocess.check_output(["ldd", p], text=True)))
+        needed |= {os.path.realpath(found[w]) for w in wanted & set(found)}
+    owners = subprocess.check_output(["dpkg-query", "-S", *(os.path.basename(n) for n in needed)], text=True)
+    packages = {line.split(":")[0] for line in owners.splitlines() if line.split()[-1] in needed
+                or "/usr" + line.split()[-1] in needed}  # fmt: skip
+    with open(os.path.join(SRCDIR, "contrib", "packages")) as f:
+        named = set(re.search(r"^host=\(([^)]*)\)", f.read(), re.M)[1].split())
+    assert len(packages) > 8 and packages - {"libc6"} <= named, (packages, named)
+    with open(os.path.join(SRCDIR, "contrib", "kubernetes", "Containerfile")) as f:
+        recipe = f.read()
+    copied = set(re.findall(r"^COPY (\S+) /src/\1$", recipe, re.M)) - {"contrib/packages"}
+    with open(os.path.join(SRCDIR, "Makefile.am")) as f:
+        equal(copied, {i.split("/")[0] for i in re.findall(r"^include (\S+)", f.read(), re.M)})
+    pod = objects()["Deployment"]["spec"]["template"]["spec"]
+    user = "%d:%d" % (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"])
+    assert "\nUSER %s\n" % user in recipe, user
+    equal(json.loads(re.search(r"^CMD (.*)$", recipe, re.M)[1]), pod["containers"][0]["command"])
+    equal({int(p) for p in re.search(r"^EXPOSE (.*)$", recipe, re.M)[1].split()},
+          {p["containerPort"] for p in pod["containers"][0]["ports"]})  # fmt: skip
+    assert pod["containers"][0]["image"] in recipe
 
 
 @test("the OpenAPI description is one, by OpenAPI's own schema")
