@@ -35,6 +35,7 @@ def configured(port, changes=None, **http):
             "history": os.path.join(temp_dir(), "history.db"),
             "flush_interval": "1s",
             "template_interval": "1s",
+            "collect_scale": "0.1",
         },
         **(changes or {}),
     }

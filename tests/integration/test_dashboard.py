@@ -412,7 +412,7 @@ def token():
         f.write("the-right-token-of-this-host\n")
     with shown(token_file=path) as host:
         equal(ask(host, "/app.js")[0], 200)
-        for path in ("/api/v1/pools", "/api/v1/openapi.json", "/api/v1/nothing", "/api/", "/health", "/metrics"):
+        for path in ("/api/v1/pools", "/api/v1/openapi.json", "/api/v1/nothing", "/api/", "/health", "/metrics", "/reports/daily.html"):
             equal((path, ask(host, path)[0]), (path, 401))
         browser.open(host.url)
         browser.until(lambda: browser.find("#login").get_attribute("open"), "the page asks for the token")

@@ -116,6 +116,7 @@ def node_history():
         share = lambda: (table("nodes") or [["", "", ""]])[0][2].strip()
         browser.until(lambda: share() == "100 %", "it was up all the time")
         pg.stop()
+        rows(host, "node/ping")
         try:
             browser.until(lambda: (table("nodes") or [["", ""]])[0][1] == "down", "it is down", timeout=60)
             browser.until(lambda: share() not in ("100 %", "no history"), "less than all the time")
@@ -123,6 +124,7 @@ def node_history():
             browser.until(lambda: browser.text("#host-state").startswith("Not ready: "), "the host is not ready")
         finally:
             pg.start()
+        rows(host, "node/ping")
         browser.until(lambda: table("nodes")[0][1] == "up", "it is back", timeout=60)
 
 

@@ -175,7 +175,7 @@ const SERVERS = [
     ],
   },
   {
-    title: "Transactions since the oldest that holds rows back",
+    title: "How far back dead rows are kept",
     format: number,
     lines: [
       highest("Sessions", "howdah_pg_xmin_age{holder=session}"),
