@@ -242,25 +242,29 @@ def resets():
     more = {
         "node main": {"control_user": "postgres"},
         "plugin alerts": {**FAST, "sinks": "", "interval": "100ms"},
+        "plugin guard": {"enabled": "yes"},
         "alert absurd": {"expr": "rate(howdah_statements_total[30s])", "above": "1000", "for": "0s"},
         "alert below": {"expr": "rate(howdah_statements_total[30s])", "below": "-0.001", "for": "0s"},
     }
     with Host(own, configured(path, more, collect_scale="0.05")) as host:
-        samples = lambda: len(history(host, SAMPLED, "3m", "STEP", "1s"))
+        samples = lambda series: len(history(host, series, "3m", "STEP", "1s"))
+        guarded = "howdah_guard_waiting"
 
-        def goes_on(what):
-            before = samples()
-            wait_for(lambda: samples() >= before + 2, 20, "samples after " + what)
+        def goes_on(what, series=SAMPLED):
+            before = samples(series)
+            wait_for(lambda: samples(series) >= before + 2, 20, "samples after " + what)
 
         def again(plugin):
-            equal(host.control("plugin", plugin, "disable").returncode, 0)
+            told = host.control("plugin", plugin, "disable")
+            equal((told.returncode, told.stderr), (0, ""))
             wait_for(lambda: host.control("plugin", plugin, "enable").returncode == 0, what="it has stopped")
 
         with Load(host) as load:
             goes_on("the start")
+            goes_on("the start", guarded)
             for _ in range(3):  # within a second, so that the sampler sees the old metrics and the new ones at once
-                again("statements")
-                goes_on("the plugin's")
+                again("guard")
+                goes_on("the plugin's", guarded)
             host.console("STATEMENTS RESET")
             goes_on("STATEMENTS RESET")
             own.execute("SELECT pg_stat_reset()")
