@@ -35,6 +35,25 @@ static void cell(FILE *f, const char *text)
     fputs("</td>", f);
 }
 
+/* Titles are separated by |; above numbers they begin with #. */
+static void begin_table(FILE *f, const char *titles)
+{
+    fputs("<div class=wide><table><thead><tr>", f);
+    for (size_t n; *titles; titles += n + (titles[n] == '|')) {
+        int number = *titles == '#';
+
+        titles += number;
+        n = strcspn(titles, "|");
+        fprintf(f, "<th%s>%.*s", number ? " class=n" : "", (int)n, titles);
+    }
+    fputs("</tr></thead><tbody>\n", f);
+}
+
+static void end_table(FILE *f)
+{
+    fputs("</tbody></table></div>\n", f);
+}
+
 /* Below a statement: that the server does something else. */
 static void page_plan(FILE *f, const json_t *change)
 {
@@ -58,10 +77,7 @@ static void page_templates(FILE *f, const json_t *list, const char *title)
         fputs("<p>None.</p>\n", f);
         return;
     }
-    fputs("<table><thead><tr><th>Calls<th>Failed<th>Total ms<th>Change<th>Mean ms<th>p95 "
-          "ms<th>Change<th>User<th>"
-          "Database<th>Statement</tr></thead><tbody>\n",
-          f);
+    begin_table(f, "#Calls|#Failed|#Total ms|#Change|#Mean ms|#p95 ms|#Change|User|Database|Statement");
     json_array_foreach(list, i, e)
     {
         const json_t *now = json_object_get(e, "now");
@@ -79,7 +95,7 @@ static void page_templates(FILE *f, const json_t *list, const char *title)
         page_plan(f, json_object_get(e, "plan_changed"));
         fputs("</td></tr>\n", f);
     }
-    fputs("</tbody></table>\n", f);
+    end_table(f);
 }
 
 static void page_pools(FILE *f, const json_t *list)
@@ -92,9 +108,7 @@ static void page_pools(FILE *f, const json_t *list)
         fputs("<p>None.</p>\n", f);
         return;
     }
-    fputs("<table><thead><tr><th>Pool<th>Limit<th>In use, %<th>Before, %<th>At most, %<th>Waits<th>Waited, "
-          "s<th>Longest, s</tr></thead><tbody>\n",
-          f);
+    begin_table(f, "Pool|#Limit|#In use, %|#Before, %|#At most, %|#Waits|#Waited, s|#Longest, s");
     json_array_foreach(list, i, e)
     {
         fputs("<tr>", f);
@@ -107,21 +121,17 @@ static void page_pools(FILE *f, const json_t *list)
                 mon_num(e, "most_percent"), mon_num(e, "waits"), mon_num(e, "wait_seconds"),
                 mon_num(e, "longest_wait"));
     }
-    fputs("</tbody></table>\n", f);
+    end_table(f);
 }
 
 static void number_cell(FILE *f, const json_t *o, const char *key)
 {
     fputs("<td class=n>", f);
     if (mon_has(o, key))
-        fprintf(f, "%.6g", mon_num(o, key));
+        fprintf(f, "%.15g", mon_num(o, key));
 }
 
-struct column {
-    const char *title, *key;
-};
-
-static void page_rows(FILE *f, const json_t *list, const struct column *columns, size_t count)
+static void page_rows(FILE *f, const json_t *list, const char *titles, const char *const *keys, size_t count)
 {
     const json_t *e;
     size_t i;
@@ -130,49 +140,49 @@ static void page_rows(FILE *f, const json_t *list, const struct column *columns,
         fputs("<p>None.</p>\n", f);
         return;
     }
-    fputs("<div class=wide><table><thead><tr>", f);
-    for (size_t c = 0; c < count; c++)
-        fprintf(f, "<th>%s", columns[c].title);
-    fputs("</tr></thead><tbody>\n", f);
+    begin_table(f, titles);
     json_array_foreach(list, i, e)
     {
         fputs("<tr>", f);
         for (size_t c = 0; c < count; c++)
-            if (json_is_string(json_object_get(e, columns[c].key)))
-                cell(f, mon_str(e, columns[c].key));
+            if (json_is_string(json_object_get(e, keys[c])))
+                cell(f, mon_str(e, keys[c]));
             else
-                number_cell(f, e, columns[c].key);
+                number_cell(f, e, keys[c]);
         fputs("</tr>\n", f);
     }
-    fputs("</tbody></table></div>\n", f);
+    end_table(f);
 }
 
 static void page_nodes(FILE *f, const json_t *list)
 {
-    static const struct column columns[] = {
-        {"Node", "node"},
-        {"Up, %", "up_percent"},
-        {"Times down", "downs"},
-        {"Statements", "calls"},
-        {"Change, %", "calls_change_percent"},
-        {"Failed", "errors"},
-        {"p95, ms", "p95_ms"},
-        {"Before, ms", "p95_ms_before"},
-        {"Connections in use", "busy"},
-        {"Waits", "waits"},
-        {"Waited, s", "wait_seconds"},
-        {"Commits", "commits"},
-        {"Rollbacks", "rollbacks"},
-        {"Deadlocks", "deadlocks"},
-        {"Blocks in memory, %", "cache_hit_percent"},
-        {"Longest transaction, s", "longest_transaction_seconds"},
-        {"Replication lag at most, B", "replication_lag_bytes"},
-        {"Log kept for slots at most, B", "slot_lag_bytes"},
-        {"Wraparound, %", "wraparound_percent"},
-    };
+    static const char *const ours[] = {
+        "node",   "up_percent",    "downs", "calls", "calls_change_percent", "errors",
+        "p95_ms", "p95_ms_before", "busy",  "waits", "wait_seconds"};
+    static const char *const theirs[] = {"node",
+                                         "sessions",
+                                         "commits",
+                                         "commits_before",
+                                         "rollbacks",
+                                         "deadlocks",
+                                         "cache_hit_percent",
+                                         "longest_transaction_seconds",
+                                         "replication_lag_bytes",
+                                         "slot_lag_bytes",
+                                         "wraparound_percent"};
 
     fputs("<h2>Nodes</h2>\n", f);
-    page_rows(f, list, columns, sizeof(columns) / sizeof(columns[0]));
+    page_rows(
+        f, list,
+        "Node|#Up, %|#Times down|#Statements|#Change, %|#Failed|#p95, ms|#Before, ms|#Connections in use"
+        "|#Waits|#Waited, s",
+        ours, sizeof(ours) / sizeof(ours[0]));
+    fputs("<h2>What their servers count</h2>\n", f);
+    page_rows(
+        f, list,
+        "Node|#Sessions|#Commits|#Before|#Rollbacks|#Deadlocks|#Blocks in memory, %|#Longest transaction, s"
+        "|#Replication lag, B|#Log kept for slots, B|#To wraparound, %",
+        theirs, sizeof(theirs) / sizeof(theirs[0]));
 }
 
 static void page_cache(FILE *f, const json_t *c)
@@ -193,10 +203,11 @@ static void page_alerts(FILE *f, const json_t *list)
     size_t i;
     char a[40];
 
-    fprintf(f, "<h2>Alerts</h2>\n%s",
-            json_array_size(list) ? "<table><thead><tr><th>Rule<th>Raised<th>Over"
-                                    "<th>Last<th></tr></thead><tbody>\n"
-                                  : "<p>None.</p>\n");
+    fputs("<h2>Alerts</h2>\n", f);
+    if (json_array_size(list))
+        begin_table(f, "Rule|#Raised|#Ended|Last|What it said");
+    else
+        fputs("<p>None.</p>\n", f);
     json_array_foreach(list, i, e)
     {
         mon_report_when((int64_t)mon_num(e, "last"), a, sizeof(a));
@@ -208,7 +219,7 @@ static void page_alerts(FILE *f, const json_t *list)
         fputs("</tr>\n", f);
     }
     if (json_array_size(list))
-        fputs("</tbody></table>\n", f);
+        end_table(f);
 }
 
 static void page_plugins(FILE *f, const json_t *list)
@@ -216,25 +227,25 @@ static void page_plugins(FILE *f, const json_t *list)
     const json_t *e, *did;
     size_t i, k;
 
-    fprintf(f, "<h2>Plugins</h2>\n%s",
-            json_array_size(list) ? "<table><thead><tr><th>Plugin<th>What it did"
-                                    "<th>Changes of state<th>The last</tr>"
-                                    "</thead><tbody>\n"
-                                  : "<p>None.</p>\n");
+    fputs("<h2>Plugins</h2>\n", f);
+    if (json_array_size(list))
+        begin_table(f, "Plugin|State|#Changes of it|What it did");
+    else
+        fputs("<p>None.</p>\n", f);
     json_array_foreach(list, i, e)
     {
         fputs("<tr>", f);
         cell(f, mon_str(e, "plugin"));
+        cell(f, mon_str(e, "state"));
+        number_cell(f, e, "changes");
         fputs("<td>", f);
         json_array_foreach(json_object_get(e, "did"), k, did)
             fprintf(f, "%s%.0f %s (%.0f before)", k ? "<br>" : "", mon_num(did, "count"),
                     mon_str(did, "what"), mon_num(did, "before"));
-        number_cell(f, e, "changes");
-        cell(f, mon_str(e, "state"));
         fputs("</tr>\n", f);
     }
     if (json_array_size(list))
-        fputs("</tbody></table>\n", f);
+        end_table(f);
 }
 
 /* The least and greatest point; 0: there is none. */
@@ -264,13 +275,14 @@ static void page_plot(FILE *f, const json_t *s)
 {
     const json_t *points = json_object_get(s, "points"), *p;
     size_t i, n = json_array_size(points);
-    double low = 0, high = 0;
+    double low = 0, high = 0, top;
     int pen = 0;
     char a[32];
 
     if (n < 2 || !range_of(points, &low, &high))
         return;
-    high = high > low ? high : low + 1;
+    top = high;
+    high = high > low ? high : low + 1; /* a line of one value lies at the bottom */
     fputs("<figure><figcaption>", f);
     escape(f, mon_str(s, "title"));
     fputs("<br><small>", f);
@@ -279,7 +291,7 @@ static void page_plot(FILE *f, const json_t *s)
             mon_num(s, "mean"), mon_str(s, "unit"),
             mon_percent(json_object_get(s, "change_percent"), a, sizeof(a)));
     escape(f, mon_str(s, "title"));
-    fprintf(f, "'><text x=0 y=12>%.4g</text><text x=0 y=106>%.4g</text><path d='", high, low);
+    fprintf(f, "'><text x=0 y=12>%.4g</text><text x=0 y=106>%.4g</text><path d='", top, low);
     json_array_foreach(points, i, p)
     {
         if (!json_is_number(p)) {
@@ -311,7 +323,8 @@ static void page_head(FILE *f, const json_t *r)
         "1rem}table{border-collapse:collapse;width:100%%;"
         "font-size:13px}th,td{text-align:left;padding:.2rem .5rem;border-bottom:1px solid "
         "#8885;vertical-align:top}"
-        ".n{text-align:right;white-space:nowrap}.wide{overflow-x:auto}code{overflow-wrap:anywhere}.plots{"
+        ".n{text-align:right}td.n{white-space:nowrap}.wide{overflow-x:auto}code{overflow-wrap:anywhere}."
+        "plots{"
         "display:grid;gap:1rem;"
         "grid-template-columns:repeat(auto-fill,minmax(22rem,1fr))}figure{margin:0}figcaption{font-size:13px}"
         "svg{width:100%%}svg path{fill:none;stroke:#2a7de1;stroke-width:1.5}svg text{font-size:10px;"
@@ -339,12 +352,13 @@ static void page_totals(FILE *f, const json_t *r)
                 {"99th percentile, ms", "p99_ms", NULL}};
     char a[32];
 
-    fputs("<h2>Totals</h2><table><thead><tr><th><th>Now<th>Before<th>Change</tr></thead><tbody>\n", f);
+    fputs("<h2>Totals</h2>\n", f);
+    begin_table(f, "Of all statements|#Now|#Before|#Change");
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         fprintf(f, "<tr><td>%s<td class=n>%.15g<td class=n>%.15g<td class=n>%s</tr>\n", rows[i].title,
                 mon_num(now, rows[i].key), mon_num(before, rows[i].key),
                 rows[i].change ? mon_percent(json_object_get(c, rows[i].change), a, sizeof(a)) : "");
-    fputs("</tbody></table>\n", f);
+    end_table(f);
 }
 
 static void page_events(FILE *f, const json_t *r)
@@ -353,7 +367,8 @@ static void page_events(FILE *f, const json_t *r)
     size_t i;
     char a[40];
 
-    fputs("<h2>Events</h2><table><tbody>\n", f);
+    fputs("<h2>Events</h2>\n", f);
+    begin_table(f, "Time|Topic|Of|What");
     json_array_foreach(json_object_get(r, "events"), i, e)
     {
         mon_report_when((int64_t)mon_num(e, "time"), a, sizeof(a));
@@ -364,7 +379,8 @@ static void page_events(FILE *f, const json_t *r)
         cell(f, mon_str(e, "text"));
         fputs("</tr>\n", f);
     }
-    fputs("</tbody></table></body></html>\n", f);
+    end_table(f);
+    fputs("</body></html>\n", f);
 }
 
 char *mon_report_html(const json_t *r)

@@ -130,13 +130,14 @@ static int32_t look(struct mon *self, struct hd_error *err)
 
 void mon_report_sinks_tick(struct mon *self)
 {
-    const struct hd_health_v1 *health = hd_host_api(self->host)->service(self->host, HD_SERVICE_HEALTH);
+    const struct hd_health_v1 *health;
     struct hd_error err = HD_ERROR_INIT;
     uint64_t now = mon_now_ns();
 
     if (self->sinks_looked_ns && now - self->sinks_looked_ns < LOOK_NS)
         return;
     self->sinks_looked_ns = now;
+    health = hd_host_api(self->host)->service(self->host, HD_SERVICE_HEALTH);
     if (!self->conf->report_sinks.count) {
         if (health)
             health->drop(self->host, PART);
@@ -150,6 +151,8 @@ void mon_report_sinks_tick(struct mon *self)
     } else if (self->sinks_missing) {
         mon_log(self, HD_LEVEL_INFO, "reports can be sent again", NULL, NULL);
         self->sinks_missing = 0;
+        if (self->report_retry_ns)
+            self->report_retry_ns = now; /* the day's may have waited for that */
     }
     if (health)
         health->set(self->host, PART, self->sinks_missing ? "missing" : "ready", !self->sinks_missing,

@@ -139,7 +139,7 @@ static void pools(FILE *f, const json_t *list)
 static void maybe(FILE *f, const json_t *o, const char *key, const char *words, const char *unit)
 {
     if (mon_num(o, key) != 0)
-        fprintf(f, ", %s %.6g%s", words, mon_num(o, key), unit);
+        fprintf(f, ", %s %.15g%s", words, mon_num(o, key), unit);
 }
 
 static void nodes(FILE *f, const json_t *list)

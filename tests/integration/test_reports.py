@@ -10,6 +10,7 @@ import re
 import sqlite3
 import struct
 import subprocess
+import threading
 import time
 
 import aiosmtpd.controller
@@ -176,7 +177,8 @@ def daily():
 @test("sinks that are not there: said at once in the health and the log, and it ends with their coming", timeout=100)
 def missing():
     with Receiver() as hook:
-        conf = with_sinks("webhook", {"webhook a": {"url": hook.url}}, report_sinks="webhook:a, mail")
+        at = time.strftime("%H:%M", time.localtime())
+        conf = with_sinks("webhook", {"webhook a": {"url": hook.url}}, report_sinks="webhook:a, mail", report_time=at)
         off = merge(conf, {"plugin alerts": {"enabled": "no"}})
         with served(pg, off) as host:
             def configure(changes):
@@ -184,6 +186,7 @@ def missing():
                 equal(host.control("reload").returncode, 0)
 
             host.wait_log('msg="reports cannot be sent".*howdah.alerts/1')
+            host.wait_log('msg="the day\'s report was not sent".*howdah.alerts/1')
             part = health(host, "reports")
             equal((part["state"], part["active"]), ("missing", False))
             with expect_error(match="howdah.alerts/1"):
@@ -192,15 +195,16 @@ def missing():
             wait_for(lambda: "there is no sink mail" in (health(host, "reports")["reason"] or ""), what="another reason", timeout=40)
             configure(merge(conf, {"plugin monitor": {"report_sinks": "webhook:a"}}))
             wait_for(lambda: health(host, "reports")["state"] == "ready", what="it can be sent", timeout=40)
+            equal([m["figures"]["report"] for m in hook.wait(1)], ["daily"])  # which has waited
             host.console("REPORT SEND HOURLY")
-            hook.wait(1)
+            hook.wait(2)
             # Whoever sends now and then keeps nobody from stopping.
             host.console("PLUGIN alerts DISABLE")
             with expect_error(match="howdah.alerts/1"):
                 host.console("REPORT SEND HOURLY")
             host.console("PLUGIN alerts ENABLE")
             host.console("REPORT SEND HOURLY")
-            hook.wait(2)
+            equal([m["figures"]["report"] for m in hook.wait(3)], ["daily", "hourly", "hourly"])
             configure(merge(conf, {"plugin monitor": {"report_sinks": ""}}))
             wait_for(lambda: health(host, "reports") is None, what="nothing is said any more", timeout=40)
         result = Host(pg, configured(history="", report_sinks="log"), start=False).run("-t")
@@ -451,6 +455,33 @@ def waiting():
             message = json.load(f)
         assert "page" not in message and "body" not in message and "Statements" in message["text"], message
         host.wait_log("too many pages wait")
+
+
+@test("many reports at once are made or refused, also while the host stops", timeout=100)
+def many():
+    with Host(pg, configured()) as host:
+        work(host)
+        answers = []
+
+        def ask_one():
+            try:
+                answers.append(figures(host, "HOURLY")["now"]["calls"])
+            except (psycopg.Error, OSError) as e:
+                answers.append(str(e))
+
+        def at_once(count):
+            threads = [threading.Thread(target=ask_one) for _ in range(count)]
+            for t in threads:
+                t.start()
+            return threads
+
+        for t in at_once(50):
+            t.join()
+        assert 10 in answers and all(a == 10 or "wait already" in a or "too many reports" in a for a in answers), answers
+        threads = at_once(30)
+        equal(host.stop(), 0)
+        for t in threads:
+            t.join()
 
 
 main()
