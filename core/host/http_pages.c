@@ -503,6 +503,10 @@ static const struct hd_http_v1 vtable = {
 
 void hd_http_pages_end(void)
 {
+    HD_LIST_EACH(n, &served->pages)
+    {
+        drop_page(HD_LIST_ITEM(n, struct http_page, node));
+    }
     served = NULL;
 }
 
