@@ -217,11 +217,22 @@ def horizon():
                 assert age > 500, (holder, age)
                 wait_for(lambda: metric(host, "howdah_pg_xmin_age", holder=holder) == age, what="the age of the " + holder)
             equal(metric(host, "howdah_pg_xmin_age", holder="standby"), 0)
+            with pg.connect(autocommit=False) as waiting:
+                pid = waiting.info.backend_pid
+                t = threading.Thread(target=lambda: waiting.execute("UPDATE item SET name = name WHERE id = 5"), daemon=True)
+                t.start()
+                wait_for(lambda: waiting_for(waiting), what="one that waits for what is prepared")
+                equal([(r["depth"], r["pid"], r["blocked_by"], r["statement"]) for r in host.console("SHOW BLOCKING")],
+                      [(0, 0, None, None), (1, pid, 0, "update item set name = name where id = $1")])
+                pg.execute("ROLLBACK PREPARED 'held'")
+                t.join()
+                waiting.rollback()
             old.rollback()
             wait_for(lambda: metric(host, "howdah_pg_xmin_age", holder="session") == 0, what="no old session")
     finally:
         old.close()
-        pg.execute("ROLLBACK PREPARED 'held'")
+        if pg.execute("SELECT 1 FROM pg_prepared_xacts"):
+            pg.execute("ROLLBACK PREPARED 'held'")
         pg.execute("SELECT pg_drop_replication_slot('old_slot')")
 
 
