@@ -12,6 +12,7 @@ struct hd_metrics;
 struct hd_metrics_process {
     uint64_t started_ns;
     int64_t resident, cpu, descriptors, uptime, threads, log_lost; /* ids */
+    _Atomic int64_t cpu_told, lost_told;                           /* what the counters have come to */
 };
 
 void hd_metrics_process_init(struct hd_metrics_process *p, struct hd_metrics *m);

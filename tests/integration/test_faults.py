@@ -454,8 +454,8 @@ def full_disk():
             equal(w.query("SELECT 'still here'"), [["still here"]])
 
         def lost():
-            rows = host.console("SHOW METRICS howdah_log_lost_lines")
-            return [float(r["value"]) for r in rows if r["name"] == "howdah_log_lost_lines"]
+            rows = host.console("SHOW METRICS howdah_log_lost_lines_total")
+            return [float(r["value"]) for r in rows if r["name"] == "howdah_log_lost_lines_total"]
 
         # at least each login and refusal had something to say; the host looks once a second
         wait_for(lambda: lost()[0] > 40, 5, "lost lines in the metrics")
