@@ -55,6 +55,18 @@ class SmallDisk(contextlib.AbstractContextManager):
                     raise OSError(ctypes.get_errno(), "setns " + kind)
 
     @contextlib.contextmanager
+    def read_only(self):
+        """While the block runs nothing can be written; no file may be open for it."""
+        self._remount("ro")
+        try:
+            yield
+        finally:
+            self._remount("rw")
+
+    def _remount(self, how):
+        subprocess.run([*self.under, "mount", "-o", "remount,bind," + how, self.dir], check=True)
+
+    @contextlib.contextmanager
     def full(self):
         """While the block runs not a byte is free."""
         path = os.path.join(self.seen, "filler")

@@ -146,6 +146,24 @@ def full_disk():
             disk.inside(whole, path)
 
 
+@test("a disk that can only be read at the start: statements go on, and the history when it can be written", timeout=100)
+def read_only():
+    with SmallDisk(3 << 20) as disk:
+        path = os.path.join(disk.dir, "history.db")
+        with Host(pg, configured(path), under=disk.under) as host:
+            wait_for(lambda: history(host, "howdah_clients", "1m"), what="a sample")
+            disk.inside(remember, path, 100)
+            host.stop()
+            with disk.read_only():
+                host.start()
+                host.wait_log("the history is not written.*Read-only file system")
+                with Load(host) as load:
+                    load.goes_on()
+            host.wait_log("the history is written again", timeout=40)
+            assert remembered(host, 100) > 90
+            disk.inside(whole, path)
+
+
 @test("a clock that is set: rates, ranges, alerts, silences, messages and reports are as if it had not been", timeout=200)
 def clocks():
     clock = Clock()
