@@ -183,15 +183,6 @@ static int32_t statement(void *self, void *ws, void *plan, const struct hd_state
     return HD_OK;
 }
 
-static int32_t plan(void *self, void *ws, const hd_template *t, struct hd_plan *out)
-{
-    (void)self;
-    (void)ws;
-    (void)t;
-    out->want = HD_WANT_DECIDE | HD_WANT_REPLACE;
-    return HD_OK;
-}
-
 static void *worker_start(void *self, uint32_t worker)
 {
     (void)self;
@@ -211,33 +202,13 @@ static const struct hd_filter_v1 filter = {
     .size = sizeof(struct hd_filter_v1),
     .worker_start = worker_start,
     .worker_stop = worker_stop,
-    .plan = plan,
+    .plan = plan_to_decide,
     .statement = statement,
 };
 
-static int32_t create(hd_host *host, void **self, struct hd_error *err)
-{
-    (void)err;
-    return make_self(host, sizeof(struct base), self);
-}
-
-static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *err)
-{
-    (void)conf;
-    (void)err;
-    return get_services(self);
-}
-
 const struct hd_plugin howdah_plugin = {
-    TEST_PLUGIN_HEAD,
-    .id = "depends",
-    .summary = "tells what statements hang on",
-    .options = {.size = sizeof(struct hd_options)},
-    .create = create,
-    .check = check_nothing,
-    .start = start,
-    .reload = reload_nothing,
-    .stop = stop_nothing,
-    .destroy = free_self,
-    .capability = filter_alone,
+    TEST_PLUGIN_HEAD,      TEST_PLUGIN_QUIET,
+    .id = "depends",       .summary = "tells what statements hang on",
+    .options = NO_OPTIONS, .create = create_base,
+    .start = start_base,   .capability = filter_alone,
 };

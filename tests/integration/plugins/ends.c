@@ -218,15 +218,6 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
 }
 
 const struct hd_plugin howdah_plugin = {
-    TEST_PLUGIN_HEAD,
-    .id = "ends",
-    .summary = "hears of transactions' ends",
-    .options = {.size = sizeof(struct hd_options)},
-    .create = create,
-    .check = check_nothing,
-    .start = start,
-    .reload = reload_nothing,
-    .stop = stop_nothing,
-    .destroy = free_self,
-    .capability = filter_alone,
+    TEST_PLUGIN_HEAD,      TEST_PLUGIN_QUIET, .id = "ends",   .summary = "hears of transactions' ends",
+    .options = NO_OPTIONS, .create = create,  .start = start, .capability = filter_alone,
 };

@@ -462,12 +462,6 @@ static void destroy(void *self)
     free_self(s);
 }
 
-static const void *capability(const char *name)
-{
-    (void)name;
-    return NULL;
-}
-
 static const struct hd_option table[] = {
     {"unused", NULL, NULL, "nothing", 0, 0, HD_OPT_STRING, 0, 0, 0},
 };
@@ -487,5 +481,5 @@ const struct hd_plugin howdah_plugin = {
     .reload = reload_nothing,
     .stop = stop,
     .destroy = destroy,
-    .capability = capability,
+    .capability = no_capability,
 };

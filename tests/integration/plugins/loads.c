@@ -274,18 +274,9 @@ static int32_t statement(void *self, void *ws, void *plan, const struct hd_state
     return HD_OK;
 }
 
-static int32_t plan(void *self, void *ws, const hd_template *t, struct hd_plan *out)
-{
-    (void)self;
-    (void)ws;
-    (void)t;
-    out->want = HD_WANT_DECIDE | HD_WANT_REPLACE;
-    return HD_OK;
-}
-
 static const struct hd_filter_v1 filter = {
     .size = sizeof(struct hd_filter_v1),
-    .plan = plan,
+    .plan = plan_to_decide,
     .statement = statement,
 };
 

@@ -4,12 +4,6 @@
  */
 #include "skeleton.h"
 
-static int32_t create(hd_host *host, void **self, struct hd_error *err)
-{
-    (void)err;
-    return make_self(host, sizeof(struct base), self);
-}
-
 static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *err)
 {
     (void)self;
@@ -19,14 +13,6 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
 }
 
 const struct hd_plugin howdah_plugin = {
-    TEST_PLUGIN_HEAD,
-    .id = "nostart",
-    .summary = "does not start",
-    .options = {.size = sizeof(struct hd_options)},
-    .create = create,
-    .check = check_nothing,
-    .start = start,
-    .reload = reload_nothing,
-    .stop = stop_nothing,
-    .destroy = free_self,
+    TEST_PLUGIN_HEAD,      TEST_PLUGIN_QUIET,     .id = "nostart", .summary = "does not start",
+    .options = NO_OPTIONS, .create = create_base, .start = start,
 };

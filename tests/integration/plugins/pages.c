@@ -209,21 +209,12 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
     return code;
 }
 
-static const void *no_capability(const char *name)
-{
-    (void)name;
-    return NULL;
-}
-
 const struct hd_plugin howdah_plugin = {
     TEST_PLUGIN_HEAD,
+    TEST_PLUGIN_QUIET,
     .id = "pages",
     .summary = "answers over HTTP",
     .create = create,
-    .check = check_nothing,
     .start = start,
-    .reload = reload_nothing,
-    .stop = stop_nothing,
-    .destroy = free_self,
     .capability = no_capability,
 };

@@ -139,24 +139,15 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
                                         show, s, err);
 }
 
-static const void *no_capability(const char *name)
-{
-    (void)name;
-    return NULL;
-}
-
 static const struct hd_filter_v1 filter = {.size = sizeof(struct hd_filter_v1)};
 
 const struct hd_plugin howdah_plugin = {
     TEST_PLUGIN_HEAD,
+    TEST_PLUGIN_QUIET,
     .id = "radio",
     .summary = "publishes and listens",
     .options = HD_OPTIONS(struct conf, table),
     .create = create,
-    .check = check_nothing,
     .start = start,
-    .reload = reload_nothing,
-    .stop = stop_nothing,
-    .destroy = free_self,
     .capability = no_capability,
 };

@@ -207,18 +207,9 @@ static int32_t statement(void *self, void *ws, void *plan, const struct hd_state
     return HD_OK;
 }
 
-static int32_t plan(void *self, void *ws, const hd_template *t, struct hd_plan *out)
-{
-    (void)self;
-    (void)ws;
-    (void)t;
-    out->want = HD_WANT_DECIDE | HD_WANT_REPLACE;
-    return HD_OK;
-}
-
 static const struct hd_filter_v1 filter = {
     .size = sizeof(struct hd_filter_v1),
-    .plan = plan,
+    .plan = plan_to_decide,
     .statement = statement,
 };
 
@@ -281,14 +272,11 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
 
 const struct hd_plugin howdah_plugin = {
     TEST_PLUGIN_HEAD,
+    TEST_PLUGIN_QUIET,
     .id = "shelf",
     .summary = "uses a cache store",
     .options = HD_OPTIONS(struct conf, table),
     .create = create,
-    .check = check_nothing,
     .start = start,
-    .reload = reload_nothing,
-    .stop = stop_nothing,
-    .destroy = free_self,
     .capability = filter_alone,
 };

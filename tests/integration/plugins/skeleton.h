@@ -52,6 +52,20 @@ static inline int32_t get_services(struct base *b)
     return b->catalog && b->commands && b->loop && b->statement && b->template ? HD_OK : HD_EVERSION;
 }
 
+/* create and start of a plugin that has nothing but a base. */
+static inline int32_t create_base(hd_host *host, void **self, struct hd_error *err)
+{
+    (void)err;
+    return make_self(host, sizeof(struct base), self);
+}
+
+static inline int32_t start_base(void *self, const struct hd_conf *conf, struct hd_error *err)
+{
+    (void)conf;
+    (void)err;
+    return get_services(self);
+}
+
 static inline int32_t check_nothing(void *self, const struct hd_conf *conf, struct hd_error *err)
 {
     (void)self;
@@ -90,7 +104,31 @@ static inline const void *filter_alone(const char *name)
     return strcmp(name, HD_CAP_FILTER) ? NULL : &filter;
 }
 
+/* The capability of a plugin that has none. */
+static inline const void *no_capability(const char *name)
+{
+    (void)name;
+    return NULL;
+}
+
+/* The plan of a filter that answers or refuses whatever is marked. */
+static inline int32_t plan_to_decide(void *self, void *ws, const hd_template *t, struct hd_plan *out)
+{
+    (void)self;
+    (void)ws;
+    (void)t;
+    out->want = HD_WANT_DECIDE | HD_WANT_REPLACE;
+    return HD_OK;
+}
+
 #define TEST_PLUGIN_HEAD HD_PLUGIN_HEAD, .version = "1.0", .vendor = "tests", .licence = "Apache-2.0"
+/* What most of them do in between create and start, and at the end. */
+#define TEST_PLUGIN_QUIET                                                                                    \
+    .check = check_nothing, .reload = reload_nothing, .stop = stop_nothing, .destroy = free_self
+#define NO_OPTIONS                                                                                           \
+    {                                                                                                        \
+        .size = sizeof(struct hd_options)                                                                    \
+    }
 
 /* --- marks --------------------------------------------------------------------------------------------- */
 

@@ -47,22 +47,13 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
     return s->base.commands->add(s->base.host, "TELL", "SINKS TITLE TEXT", "says something", 0, tell, s, err);
 }
 
-static const void *no_capability(const char *name)
-{
-    (void)name;
-    return NULL;
-}
-
 const struct hd_plugin howdah_plugin = {
     TEST_PLUGIN_HEAD,
+    TEST_PLUGIN_QUIET,
     .id = "teller",
     .summary = "says something",
     .options = HD_OPTIONS(struct conf, table),
     .create = create,
-    .check = check_nothing,
     .start = start,
-    .reload = reload_nothing,
-    .stop = stop_nothing,
-    .destroy = free_self,
     .capability = no_capability,
 };
