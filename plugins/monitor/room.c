@@ -49,7 +49,9 @@ static uint64_t choose_quiet(struct mon_templates *t, int member, struct mon_kno
 int mon_templates_room(struct mon_templates *t)
 {
     struct mon *self = t->self;
-    struct mon_known *other = crowd(t), **quiet = other ? calloc(ROOM, sizeof(struct mon_known *)) : NULL;
+    int can = self->stats->size >= sizeof(struct hd_statement_stats_v1);
+    struct mon_known *other = can ? crowd(t) : NULL,
+                     **quiet = other ? calloc(ROOM, sizeof(struct mon_known *)) : NULL;
     struct hd_stats_key *keys = quiet ? calloc(ROOM, sizeof(*keys)) : NULL;
     uint64_t n = keys ? choose_quiet(t, 0, quiet, keys) : 0;
     struct hd_error err = HD_ERROR_INIT;

@@ -60,6 +60,10 @@ DO $$BEGIN RAISE EXCEPTION '{t}' USING DETAIL = '{t}', HINT = '{t}', ERRCODE = '
 DO $$BEGIN RAISE WARNING '{t}'; END$$
 CREATE FUNCTION marked() RETURNS text LANGUAGE sql AS $$SELECT '{t}'$$
 CREATE VIEW marked_view AS SELECT '{t}' AS a
+CREATE INDEX marked_index ON kept (id) WHERE name = '{t}'
+CREATE VIEW marked_rows AS SELECT id FROM kept WHERE name = '{t}' AND id < {n}
+SELECT * FROM marked_rows, pg_sleep(0.002)
+SELECT marked(), id FROM kept, pg_sleep(0.002) WHERE name = marked()
 CREATE TABLE marked_table (a text DEFAULT '{t}' CHECK (a <> '{t}'))
 COMMENT ON TABLE kept IS '{t}'
 NOTIFY heard, '{t}'
@@ -105,6 +109,9 @@ def sections(history, folder):
             "slow_threshold": "1ms",
             "slow_rate": 0,
             "slow_keep": 1000,
+            "plans": "follow",
+            "plan_interval": "1s",
+            "plan_rate": 60,
         },
         "http": {"listen": "127.0.0.1:%d" % free_port(), "token_file": token},
     }
@@ -157,6 +164,9 @@ def outputs(host):
             yield "plan", json.dumps(host.console("SHOW SLOW PLAN %d" % row["number"]))
         except psycopg.Error as e:
             yield "plan's error", str(e)
+    for row in host.console("SHOW PLANS"):
+        with contextlib.suppress(psycopg.Error):  # there may be none
+            yield "kept plan", json.dumps(host.console("SHOW PLAN " + row["fingerprint"]), default=str)
     for path in json.loads(httphost.ask(host, "/api/v1/openapi.json", headers=host.token)[2])["paths"]:
         yield path, httphost.ask(host, path, headers=host.token)[2]
     for path in ("/", "/metrics", "/health", "/livez", "/readyz"):
@@ -185,11 +195,12 @@ def nothing_told():
         slow = host.console("SHOW SLOW")
         assert len(slow) >= 15, slow
         wait_for(lambda: b"pg_sleep" in files(folder), what="templates in the history", timeout=30)
+        wait_for(lambda: host.console("SHOW PLANS"), what="plans by policy", timeout=30)
         seen = {}
         for what, text in outputs(host):
             check(what, text)
             seen[what] = len(text)
-        assert len(seen) > 50 and seen["/"] > 1000, seen
+        assert "kept plan" in seen and len(seen) > 50 and seen["/"] > 1000, seen
         check("the log", host.log_text())
     assert b"pg_sleep" in files(folder)
     check("the history's files", files(folder))
