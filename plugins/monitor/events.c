@@ -25,7 +25,7 @@ static void keep(struct mon *self, const struct hd_event *ev, const char *subjec
 
     snprintf(topic, sizeof(topic), "%s", ev->topic);
     topic[strcspn(topic, "/")] = 0;
-    if (b && has_room(self, ev->wall_us / 1000000))
+    if (b && !self->retiring && has_room(self, ev->wall_us / 1000000))
         mon_batch_event(b, ev->wall_us / 1000000, topic, subject, text);
 }
 
@@ -75,6 +75,19 @@ static void on_alert(void *arg, const struct hd_event *ev)
         keep(arg, ev, a->rule, a->summary);
 }
 
+/* What was sampled until now is written; from now on another host does that. */
+static void on_retiring(void *arg, const struct hd_event *ev)
+{
+    struct mon *self = arg;
+    struct mon_batch *b = mon_history_batch(self);
+
+    if (!ev->data || ev->remote)
+        return;
+    self->retiring = 1;
+    if (b)
+        mon_series_flush(self->series, 1, b);
+}
+
 int32_t mon_events_start(struct mon *self, struct hd_error *err)
 {
     static const struct {
@@ -82,7 +95,8 @@ int32_t mon_events_start(struct mon *self, struct hd_error *err)
         void (*fn)(void *arg, const struct hd_event *ev);
     } topics[] = {{HD_TOPIC_PLUGIN_STATE, on_plugin},    {HD_TOPIC_NODE_HEALTH, on_node},
                   {HD_TOPIC_CONFIG_RELOADED, on_reload}, {HD_TOPIC_DDL_OBSERVED, on_ddl},
-                  {HD_TOPIC_ALERT_RAISED, on_alert},     {HD_TOPIC_ALERT_CLEARED, on_alert}};
+                  {HD_TOPIC_ALERT_RAISED, on_alert},     {HD_TOPIC_ALERT_CLEARED, on_alert},
+                  {HD_TOPIC_HOST_RETIRING, on_retiring}};
 
     for (unsigned i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
         int64_t id = self->bus->subscribe(self->host, topics[i].topic, topics[i].fn, self, err);

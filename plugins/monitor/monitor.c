@@ -86,19 +86,27 @@ static const struct hd_option options[] = {
 /* --- every second -----------------------------------------------------------------------------------------
  */
 
-static void on_timer(void *arg)
+/* What one host alone does. */
+static void look(struct mon *self)
 {
-    struct mon *self = arg;
     struct mon_batch *b = mon_history_batch(self);
 
     mon_pools_tick(self->pools);
     if (b)
         mon_series_sample(self->series, mon_wall_seconds(), mon_now_ns(), b);
-    mon_templates_tick(self);
     mon_machine_tick(self->machine);
     mon_collect_tick(self);
     mon_plans_tick(self);
     mon_report_tick(self);
+}
+
+static void on_timer(void *arg)
+{
+    struct mon *self = arg;
+
+    if (!self->retiring)
+        look(self);
+    mon_templates_tick(self);
     mon_history_flush(self, 0);
 }
 

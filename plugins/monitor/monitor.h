@@ -94,6 +94,7 @@ struct mon {
     /* One for being started, and one for each errand under way: jobs, gatherings. [any] */
     _Atomic uint32_t errands;
     int stopping;
+    int retiring; /* another host samples and asks; what this one's clients do is still counted */
 };
 
 void mon_errand_begin(struct mon *self);

@@ -456,8 +456,10 @@ void mon_series_flush(struct mon_series_set *set, int end, struct mon_batch *out
     HASH_ITER(hh, set->series, s, next)
     {
         put_pending(s, out);
-        if (end)
+        if (end) {
             put_minute(s, NAN, out);
+            begin_minute(s, 0); /* it is put once, whoever comes after */
+        }
     }
 }
 

@@ -13,6 +13,7 @@ from alertworld import FAST, Receiver
 from faultworld import Clock, SmallDisk
 from httphost import ask, served
 from harness import Host, Postgres, equal, main, temp_dir, test, wait_for
+from upgrading import upgrade
 
 pg = Postgres()
 SAMPLED = "howdah_statements_total"
@@ -310,6 +311,35 @@ def resets():
             assert all(0 <= v < (1e11 if "_bytes" in key else 1e6) for v in values), (key, values)
         assert max(found[SAMPLED + "{database=shop}"]) < 500, found
     own.stop()
+
+
+@test("an upgrade: the new host has the history at once; the old one, which a client keeps, adds only what that does")
+def upgraded():
+    path = os.path.join(temp_dir(), "history.db")
+    with Host(pg, configured(path, {"node main": {"control_user": "postgres"}}, collect_scale=0.01)) as host:
+        generations = lambda: [r["value"] for r in history(host, "howdah_generation", "5m") if r["value"] is not None]
+        wait_for(lambda: len(generations()) > 2, what="a history")
+        with host.connect() as stays, stays.transaction():
+            stays.execute("SELECT 1")
+            upgrade(host)
+            wait_for(lambda: generations()[-1] == 2, what="the new host's first second", timeout=20)
+            second = len(generations())
+            wait_for(lambda: len(generations()) > second + 8, what="more of them", timeout=30)
+            equal(set(generations()[second:]), {2.0})
+            equal(len(host.host_pids()), 2)
+            for _ in range(7):
+                stays.execute("SELECT 1 AS with_the_old_one")
+        wait_for(lambda: len(host.host_pids()) == 1, what="the old host's end", timeout=20)
+
+        def counted():
+            with contextlib.closing(sqlite3.connect(path)) as db:
+                return db.execute(
+                    "SELECT sum(calls) FROM template JOIN text USING (fingerprint)"
+                    " WHERE grain = 2 AND instr(text, 'with_the_old_one')"
+                ).fetchone()[0]
+
+        wait_for(lambda: counted() == 7, what="what the client did with the old host", timeout=20)
+        equal(set(generations()[second:]), {2.0})
 
 
 main()
