@@ -132,6 +132,8 @@ void al_groups_free(struct al_engine *e);
 
 /* silences.c: */
 
+/* Are the rules there that are named in full? One that is none would silence nothing. HD_OK, HD_ENOENT. */
+int32_t al_silence_check(struct al_engine *e, const char *matchers, struct hd_error *err);
 /* Adds a silence of `matchers`; its id, or NULL and what is wrong. */
 const char *al_silence_add(struct al_engine *e, const char *matchers, const char *comment, struct hd_str user,
                            uint64_t until_ms, int64_t made_us, struct hd_error *err);

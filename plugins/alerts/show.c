@@ -303,6 +303,8 @@ static int32_t silence(void *arg, const struct hd_call *call, struct hd_error *e
     while (i < call->arg_count)
         if (!join(comment, &call->args[i++]))
             return too_long(err);
+    if (al_silence_check(&self->engine, matchers, err))
+        return err->code;
     id = al_silence_add(&self->engine, matchers, comment, call->user, al_now_ms() + ms, al_wall_us(), err);
     if (!id)
         return err->code;

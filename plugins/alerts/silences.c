@@ -42,6 +42,18 @@ static int32_t check(const char *matchers, struct hd_error *err)
     return words ? HD_OK : hd_error_set(err, HD_EINVAL, "what is to be silenced: rule=NAME or LABEL=VALUE");
 }
 
+int32_t al_silence_check(struct al_engine *e, const char *matchers, struct hd_error *err)
+{
+    char name[WORD_MAX], value[WORD_MAX];
+    const char *at = matchers;
+
+    while (next_word(&at, name, value))
+        if (strcmp(name, "rule") == 0 && !strchr(value, '*') && !al_engine_rule(e, value))
+            return hd_error_set(err, HD_ENOENT, "there is no rule \"%.60s\"; SHOW ALERT RULES lists them",
+                                value);
+    return HD_OK;
+}
+
 const char *al_silence_add(struct al_engine *e, const char *matchers, const char *comment, struct hd_str user,
                            uint64_t until_ms, int64_t made_us, struct hd_error *err)
 {

@@ -180,11 +180,13 @@ def typing_errors():
             host.wait_log("target=webhook:gone", after=before)
 
 
-@test("a silence that is too long is refused, not cut: it would silence more")
-def long_silence():
+@test("a silence that is too long is refused, not cut: it would silence more; one of no rule would silence nothing")
+def wrong_silences():
     with Receiver() as hook, Host(pg, config("webhook", {"webhook team": {"url": hook.url}})) as host:
         result = host.control("silence", "rule=" + "x" * 990, "node=this-one-alone", "FOR", "1h")
         assert result.returncode and "at most 999 bytes" in result.stderr, result.stderr
+        result = host.control("silence", "node=db2", "rule=onne", "FOR", "1h")
+        assert result.returncode and 'there is no rule "onne"' in result.stderr, result.stderr
         equal(host.console("SHOW SILENCES"), [])
 
 

@@ -325,7 +325,7 @@ def late_folder():
         host.start()
         host.wait_log("the state of the alerts cannot be kept")
         os.mkdir(folder)
-        host.console("SILENCE rule=x FOR 1h")
+        host.console("SILENCE rule=busy FOR 1h")
         wait_for(lambda: os.path.exists(folder + "/state.json"), what="the file is written")
         host.stop()
 
