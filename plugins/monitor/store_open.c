@@ -48,9 +48,12 @@ static const char *const texts[STATEMENTS] = {
     [SERIES_FIND] = "SELECT id FROM series WHERE key = ?1",
     [BLOCK_GET] = "SELECT data FROM block WHERE grain = ?1 AND series = ?2 AND start = ?3",
     [BLOCK_PUT] = "INSERT OR REPLACE INTO block (grain, series, start, data) VALUES (?1, ?2, ?3, ?4)",
-    [BLOCK_READ] = "SELECT s.key, s.unit, b.start, b.data FROM series s JOIN block b ON b.series = s.id"
-                   " WHERE (s.key = ?1 OR substr(s.key, 1, length(?1) + 1) = ?1 || '{') AND b.grain = ?2"
-                   " AND b.start > ?3 AND b.start < ?4 ORDER BY s.key, b.start",
+    /* Series first, by their names: there are many more blocks than series. What follows { is |. */
+    [BLOCK_READ] = "SELECT s.key, s.unit, b.start, b.data FROM series s CROSS JOIN block b"
+                   " WHERE s.key >= ?1 AND s.key < ?1 || '|'"
+                   " AND (s.key = ?1 OR substr(s.key, 1, length(?1) + 1) = ?1 || '{')"
+                   " AND b.series = s.id AND b.grain = ?2 AND b.start > ?3 AND b.start < ?4"
+                   " ORDER BY s.key, b.start",
     [BLOCKS_AT] = "SELECT series, data FROM block WHERE grain = ?1 AND start = ?2",
     [TEMPLATE_GET] =
         "SELECT bins FROM template WHERE grain = ?1 AND start = ?2 AND fingerprint = ?3 AND db = ?4"
