@@ -38,7 +38,7 @@ static void cell(FILE *f, const char *text)
 /* Titles are separated by |; above numbers they begin with #. */
 static void begin_table(FILE *f, const char *titles)
 {
-    fputs("<div class=wide><table><thead><tr>", f);
+    fputs("<div class=wide tabindex=0><table><thead><tr>", f);
     for (size_t n; *titles; titles += n + (titles[n] == '|')) {
         int number = *titles == '#';
 
@@ -276,7 +276,7 @@ static void page_plot(FILE *f, const json_t *s)
     const json_t *points = json_object_get(s, "points"), *p;
     size_t i, n = json_array_size(points);
     double low = 0, high = 0, top;
-    int pen = 0;
+    int pen = 0, has_unit = strcmp(mon_str(s, "unit"), "1") != 0;
     char a[32];
 
     if (n < 2 || !range_of(points, &low, &high))
@@ -287,8 +287,8 @@ static void page_plot(FILE *f, const json_t *s)
     escape(f, mon_str(s, "title"));
     fputs("<br><small>", f);
     escape(f, mon_str(s, "series"));
-    fprintf(f, "</small><br>mean %.6g %s, %s</figcaption><svg viewBox='0 0 420 110' role=img aria-label='",
-            mon_num(s, "mean"), mon_str(s, "unit"),
+    fprintf(f, "</small><br>mean %.6g%s%s, %s</figcaption><svg viewBox='0 0 420 110' role=img aria-label='",
+            mon_num(s, "mean"), has_unit ? " " : "", has_unit ? mon_str(s, "unit") : "",
             mon_percent(json_object_get(s, "change_percent"), a, sizeof(a)));
     escape(f, mon_str(s, "title"));
     fprintf(f, "'><text x=0 y=12>%.4g</text><text x=0 y=106>%.4g</text><path d='", top, low);
@@ -327,8 +327,11 @@ static void page_head(FILE *f, const json_t *r)
         "plots{"
         "display:grid;gap:1rem;"
         "grid-template-columns:repeat(auto-fill,minmax(22rem,1fr))}figure{margin:0}figcaption{font-size:13px}"
-        "svg{width:100%%}svg path{fill:none;stroke:#2a7de1;stroke-width:1.5}svg text{font-size:10px;"
-        "fill:currentColor}</style></head><body><h1>%s report</h1><p>%s to %s; changes are against the same "
+        "svg{width:100%%}svg "
+        "path{fill:none;stroke:#2a7de1;stroke-width:1.5;stroke-linecap:round}h1{font-size:1.5rem}h2{font-"
+        "size:1.15rem;margin:1.5rem 0 .3rem}svg text{font-size:10px;"
+        "fill:currentColor}</style></head><body><main><h1>Howdah: %s report</h1><p>%s to %s; changes are "
+        "against the same "
         "span "
         "before.</p>\n",
         mon_str(r, "report"), mon_str(r, "report"), from, to);
@@ -380,7 +383,7 @@ static void page_events(FILE *f, const json_t *r)
         fputs("</tr>\n", f);
     }
     end_table(f);
-    fputs("</body></html>\n", f);
+    fputs("</main></body></html>\n", f);
 }
 
 char *mon_report_html(const json_t *r)

@@ -3,6 +3,7 @@
 # Runs without sanitizers alone.
 
 import contextlib
+import os
 import re
 import threading
 
@@ -10,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from dashboardworld import HOSTILE, VIEWS, ask, browser, go, load, pg, plot, plotted, rows, shown, table
-from harness import equal, main, test, wait_for
+from harness import equal, main, temp_dir, test, wait_for
 from upgrading import settled, upgrade
 
 CONTROL = {"node main": {"control_user": "postgres"}}
@@ -268,6 +269,12 @@ def reports():
         # Its styles hold: the policy lets them, and nothing else.
         equal(browser.run("return document.styleSheets.length > 0 && document.styleSheets[0].cssRules.length > 0"), True)
         equal(browser.complaints(), [])
+        # One file that stands alone, where scripts run for whoever looks whether everybody can read it.
+        saved = os.path.join(temp_dir(), "report.html")
+        with open(saved, "w") as f:
+            f.write(ask(host, "/reports/hourly.html")[2])
+        browser.open("file://" + saved)
+        equal(browser.axe(least=12), [])
         browser.driver.close()
         browser.driver.switch_to.window(first)
         for kind in ("realtime", "hourly", "daily", "weekly"):
