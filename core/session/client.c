@@ -383,6 +383,8 @@ void hd_session_fatal(struct hd_session *s, const char *sqlstate, const char *me
 
     if (s->state == HD_SESSION_CLOSED || s->state == HD_SESSION_CLOSING)
         return;
+    if (s->pending)
+        hd_stmt_fail(s->pending, sqlstate);          /* what the client is told of it */
     if (s->tunnel && s->state == HD_SESSION_READY) { /* it may stand in the middle of a message */
         hd_session_close(s);
         return;

@@ -244,6 +244,37 @@ def failures():
         )
 
 
+@test("what ends with its client, its server or its queue is counted once, too")
+def other_ends():
+    conf = configured({"database *": {"pool_size": 1, "queue_timeout": "1s"}})
+    with Host(pg, conf) as host:
+        w = host.wire()
+        w.send(pgwire.query("SELECT pg_sleep(30) AS m_left"))
+        wait_for(lambda: pg.backends("query LIKE '%m_left%' AND state = 'active'"), what="it running")
+        w.close()
+        wait_for(lambda: told(host, "m_left") == (1, 1, 0, {"08006": 1}), what="its end", timeout=40)
+        with host.connect() as c, host.connect() as d:
+            killer = threading.Thread(
+                target=lambda: (
+                    wait_for(lambda: pg.backends("query LIKE '%m_killed%' AND state = 'active'"), what="it running"),
+                    pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%m_killed%' AND pid <> pg_backend_pid()"),
+                )
+            )
+            killer.start()
+            with expect_error():
+                simple(c, "SELECT pg_sleep(30) AS m_killed")
+            killer.join()
+            equal(told(host, "m_killed"), (1, 1, 0, {"57P01": 1}))
+            c.close()
+            with d.transaction():
+                simple(d, "SELECT 1 AS m_holder")
+                with expect_error("53300"), host.connect() as e:
+                    simple(e, "SELECT 1 AS m_queued")
+        equal(told(host, "m_queued"), (1, 1, 0, {"53300": 1}))
+        [row] = templates(host, "m_queued")
+        assert row["queue_ms"] >= 900 and row["server_ms"] == 0 and row["max_ms"] >= row["queue_ms"], row
+
+
 def size_of(messages, kinds):
     return sum(1 + 4 + len(m.body) for m in messages if m.type in kinds)
 
