@@ -104,12 +104,13 @@ def balanced():
                 assert time.monotonic() - began < 5
                 timer.join()
                 equal(c.execute("SELECT %d" % n).fetchone(), (n,))
-        relayed = []
-        time.sleep(1.1)
-        for host in hosts:
-            rows = host.console("SHOW METRICS howdah_cancels_relayed_total")
-            relayed.append(int(rows[0]["value"]))
-        equal(sum(relayed), 6, relayed)
+
+        def relayed():
+            rows = [host.console("SHOW METRICS howdah_cancels_relayed_total")[0] for host in hosts]
+            return sum(int(row["value"]) for row in rows)
+
+        wait_for(lambda: relayed() >= 6, what="six cancels that were passed on")
+        equal(relayed(), 6)
         balancer.close()
 
 
