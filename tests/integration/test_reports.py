@@ -18,7 +18,7 @@ import psycopg
 
 from alertworld import FAST, Receiver
 from harness import Host, Postgres, equal, expect_error, free_port, main, merge, temp_dir, test, wait_for
-from httphost import ask, served
+from httphost import ask, post, served
 
 pg = Postgres({"shared_preload_libraries": "pg_stat_statements"})
 pg.execute("CREATE EXTENSION pg_stat_statements")
@@ -198,13 +198,17 @@ def missing():
             equal([m["figures"]["report"] for m in hook.wait(1)], ["daily"])  # which has waited
             host.console("REPORT SEND HOURLY")
             hook.wait(2)
+            status, _, body = post(host, "/api/v1/report/send", json.dumps({"args": ["realtime", "to", "webhook"]}))
+            equal((status, json.loads(body)["rows"][0]["sinks"]), (200, "webhook"))
+            equal(hook.wait(3)[2]["figures"]["report"], "realtime")
+            equal(ask(host, "/api/v1/report/send?arg=hourly")[0], 405)
             # Whoever sends now and then keeps nobody from stopping.
             host.console("PLUGIN alerts DISABLE")
             with expect_error(match="howdah.alerts/1"):
                 host.console("REPORT SEND HOURLY")
             host.console("PLUGIN alerts ENABLE")
             host.console("REPORT SEND HOURLY")
-            equal([m["figures"]["report"] for m in hook.wait(3)], ["daily", "hourly", "hourly"])
+            equal([m["figures"]["report"] for m in hook.wait(4)], ["daily", "hourly", "realtime", "hourly"])
             configure(merge(conf, {"plugin monitor": {"report_sinks": ""}}))
             wait_for(lambda: health(host, "reports") is None, what="nothing is said any more", timeout=40)
         result = Host(pg, configured(history="", report_sinks="log"), start=False).run("-t")
