@@ -324,15 +324,17 @@ static enum hd_fate on_command_complete(struct hd_relay *r, const struct hd_fram
     struct hd_server *v = r->v;
     struct hd_expect *head = hd_expects_head(&v->expects);
     const char *tag = (const char *)hd_frame_body(f);
+    size_t len = hd_frame_body_len(f);
 
     v->copy_in = 0;
     if (!head || (head->kind != HD_EXPECT_EXECUTE && head->kind != HD_EXPECT_QUERY)) {
         v->broken = 1; /* nobody asked for that */
         return HD_RELAY;
     }
-    if (hd_frame_body_len(f) == 0 || tag[hd_frame_body_len(f) - 1]) {
+    if (len == 0 || tag[len - 1]) {
         v->broken = 1; /* not a string */
         tag = "";
+        len = 1;
     }
     v->rolled_back = 0;
     if (!plain_tag(tag)) {
@@ -344,7 +346,7 @@ static enum hd_fate on_command_complete(struct hd_relay *r, const struct hd_fram
         hd_defined_tag(v, head->flags & HD_EXPECT_REPLACE ? NULL : head->ref, tag);
     }
     if (head->ref && !(head->flags & HD_EXPECT_REPLACE))
-        hd_stmt_tag(head->ref, tag);
+        hd_stmt_tag(head->ref, tag, len - 1);
     if (head->kind != HD_EXPECT_EXECUTE)
         return head->flags & HD_EXPECT_SWALLOW ? HD_DROP : HD_RELAY;
     {

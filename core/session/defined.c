@@ -22,11 +22,6 @@ static struct hd_str str_of(const char *s)
     return (struct hd_str){s, strlen(s)};
 }
 
-static struct hd_str dbname_of(const struct hd_pool *p)
-{
-    return str_of(p->node->dbname ? p->node->dbname : p->database);
-}
-
 /* The name in the text of PREPARE TRANSACTION and COMMIT PREPARED. Empty: it cannot be told. */
 static struct hd_str gid_of(const struct hd_stmt *st)
 {
@@ -40,7 +35,7 @@ static struct hd_str gid_of(const struct hd_stmt *st)
 static void two_phase(struct hd_server *v, const struct hd_stmt *st, const char *tag)
 {
     struct hd_catalog *catalog = v->w->all->env.catalog;
-    struct hd_str node = str_of(v->pool->node->name), dbname = dbname_of(v->pool);
+    struct hd_str node = v->pool->names.node, dbname = v->pool->names.dbname;
 
     if (!catalog)
         return;
@@ -67,11 +62,10 @@ void hd_defined_end(struct hd_server *v)
 {
     const struct hd_pool *p = v->pool;
     struct hd_catalog *catalog = v->w->all->env.catalog;
-    struct hd_str dbname = dbname_of(p);
 
     if (catalog)
-        hd_catalog_changed(catalog, str_of(p->node->name),
-                           v->defines & HD_DEFINES_NODE ? (struct hd_str){NULL, 0} : dbname);
+        hd_catalog_changed(catalog, p->names.node,
+                           v->defines & HD_DEFINES_NODE ? (struct hd_str){NULL, 0} : p->names.dbname);
     if (!v->expects.count) /* else it may have been about what is still to come */
         v->defines = 0;
 }

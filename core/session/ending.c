@@ -8,11 +8,6 @@
 #include "session/client.h"
 #include "session/pool.h"
 
-static struct hd_str str_of(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 /* A Query that goes on behind what has ended: what it has written, and what it writes yet, is one execution.
  */
 static int goes_on(const struct hd_expect *head, uint8_t message)
@@ -65,10 +60,10 @@ static struct hd_transaction end_of(const struct hd_session *s, uint32_t end, ui
         .size = sizeof(struct hd_transaction),
         .end = end,
         .session_id = s->id,
-        .database = str_of(s->pool->database),
-        .user = str_of(s->pool->user),
-        .node = str_of(p->node->name),
-        .dbname = str_of(p->node->dbname ? p->node->dbname : p->database),
+        .database = s->pool->names.database,
+        .user = s->pool->names.user,
+        .node = p->names.node,
+        .dbname = p->names.dbname,
         .behind = behind,
     };
 }

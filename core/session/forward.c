@@ -66,7 +66,7 @@ struct hd_stmt *hd_take_pending(struct hd_session *s)
 
     s->pending = NULL;
     s->decided = 0;
-    if (st)
+    if (st && st->queued_at_ns)
         hd_stmt_go(st, hd_now_ns());
     return st;
 }

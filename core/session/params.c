@@ -102,6 +102,7 @@ static struct hd_params *build(const struct hd_param_entry *e, uint32_t count, u
 {
     size_t bytes = sizeof(struct hd_params) + count * sizeof(*e);
     struct hd_params *p;
+    const char *name;
     char *s;
 
     for (uint32_t i = 0; i < count; i++)
@@ -119,6 +120,9 @@ static struct hd_params *build(const struct hd_param_entry *e, uint32_t count, u
     p->refs = 1;
     p->count = count;
     p->hash = hash;
+    name = hd_params_get(p, "application_name");
+    if (name)
+        p->application_name = (struct hd_str){name, strlen(name)};
     return p;
 }
 

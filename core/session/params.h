@@ -6,6 +6,7 @@
 #ifndef HD_SESSION_PARAMS_H
 #define HD_SESSION_PARAMS_H
 
+#include <howdah/types.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/check.h"
@@ -24,6 +25,7 @@ struct hd_params {
     struct hd_params_table *table;
     struct hd_params *next; /* in the table's bucket */
     uint64_t hash;
+    struct hd_str application_name;  /* empty: it has none */
     uint64_t id;                     /* no other set of this table has or had it; 0: in no table */
     struct hd_param_entry entries[]; /* by name; the strings follow in the same block */
 };

@@ -141,6 +141,21 @@ static struct hd_pool *pool_new(struct hd_worker *w, const struct hd_node_conf *
     return p;
 }
 
+static struct hd_str str_of(const char *s)
+{
+    return (struct hd_str){s, strlen(s)};
+}
+
+static void take_names(struct hd_pool *p)
+{
+    p->names = (struct hd_pool_names){
+        .database = str_of(p->database),
+        .user = str_of(p->user),
+        .node = str_of(p->node->name),
+        .dbname = str_of(p->node->dbname ? p->node->dbname : p->database),
+    };
+}
+
 static void configure(struct hd_pool *p, struct hd_settings *settings, const struct hd_database_conf *conf,
                       const struct hd_user_conf *user, const struct hd_node_conf *node)
 {
@@ -150,6 +165,7 @@ static void configure(struct hd_pool *p, struct hd_settings *settings, const str
     p->conf = conf;
     p->user_conf = user;
     p->node = node;
+    take_names(p);
     atomic_store(&p->shared->limit, limit_of(conf, user));
     atomic_store(&p->shared->reserve, conf->reserve_pool_size);
     hd_settings_release(old);

@@ -10,6 +10,7 @@
 #include "session/client.h"
 #include "session/defaults.h"
 #include "session/ending.h"
+#include "session/moment.h"
 #include "session/pool.h"
 #include "session/server.h"
 #include "session/statement.h"
@@ -198,7 +199,7 @@ static int orphan_talks(struct hd_server *v, size_t len)
     return 1;
 }
 
-static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
+static size_t relay(struct hd_link *l, const uint8_t *data, size_t len)
 {
     struct hd_server *v = server_of(l);
     const uint8_t *p = data, *end = data + len;
@@ -249,6 +250,17 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
     }
     hd_server_settle(v);
     return (size_t)(p - data);
+}
+
+static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
+{
+    struct hd_worker *w = server_of(l)->w;
+    size_t taken;
+
+    hd_moment_begins(w);
+    taken = relay(l, data, len);
+    hd_moment_ends(w);
+    return taken;
 }
 
 static void on_drained(struct hd_link *l)

@@ -68,6 +68,7 @@ struct hd_stmt {
     uint64_t rows_before; /* the last command tag; a Query may have several */
     char sqlstate[6];
     char tag[64];
+    uint8_t tag_len;
     uint8_t failed;
     uint8_t answered_by;
 };
@@ -149,6 +150,12 @@ struct hd_pool_stats {
 };
 
 /* Servers of one (database, user, node) on one worker. */
+/* What filters are told of a pool with each statement, measured once. `dbname` is the database on the server.
+ */
+struct hd_pool_names {
+    struct hd_str database, user, node, dbname;
+};
+
 struct hd_pool {
     struct hd_pool *next; /* in the worker's list */
     struct hd_worker *w;
@@ -158,6 +165,7 @@ struct hd_pool {
     const struct hd_node_conf *node;
     const struct hd_user_conf *user_conf;
     char *database, *user; /* as the client says */
+    struct hd_pool_names names;
     struct hd_list idle, busy, waiting;
     uint32_t idle_count, busy_count, waiting_count, connecting;
     uint32_t checking; /* servers that are asked whether they still live */
@@ -338,6 +346,7 @@ struct hd_worker {
     struct hd_meter meter;
     _Atomic uint64_t others_longest_ns; /* waited in pools without metrics of their own */
     uint64_t drain_deadline_ns;
+    uint64_t moment_ns; /* moment.h */
     uint64_t second_ns; /* when what is done each second was done last */
     uint32_t session_count;
     uint32_t placing;              /* place.c: connections accepted here that look for their worker */

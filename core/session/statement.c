@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/units.h"
 #include "session/defaults.h"
+#include "session/moment.h"
 #include "session/params.h"
 #include "sql/facts.h"
 #include "wire/proto.h"
@@ -153,11 +154,6 @@ struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uin
     return st;
 }
 
-static struct hd_str str_of(const char *s)
-{
-    return (struct hd_str){s, s ? strlen(s) : 0};
-}
-
 /* Settings are shown as they lie. */
 _Static_assert(sizeof(struct hd_session_setting) == sizeof(struct hd_param_entry) &&
                    offsetof(struct hd_session_setting, name) == offsetof(struct hd_param_entry, name) &&
@@ -175,13 +171,13 @@ static void describe(struct hd_stmt *st, const struct hd_stmt_input *in, struct 
                                  .flags = st->flags,
                                  .session_id = s->id,
                                  .tmpl = st->tmpl,
-                                 .database = str_of(s->pool->database),
-                                 .user = str_of(s->pool->user),
-                                 .application_name = str_of(hd_params_get(s->params, "application_name")),
+                                 .database = s->pool->names.database,
+                                 .user = s->pool->names.user,
+                                 .application_name = s->params->application_name,
                                  .txn = s->txn,
                                  .arrived_ns = st->arrived_ns,
-                                 .node = str_of(p->node->name),
-                                 .dbname = str_of(p->node->dbname ? p->node->dbname : p->database),
+                                 .node = p->names.node,
+                                 .dbname = p->names.dbname,
                                  .settings = (const struct hd_session_setting *)s->params->entries,
                                  .settings_id = s->params->id,
                                  .setting_count = s->params->count};
@@ -267,7 +263,7 @@ void hd_stmt_show(struct hd_stmt *st, const uint8_t *bytes, size_t len)
 void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len)
 {
     if (!st->first_ns)
-        st->first_ns = hd_now_ns();
+        st->first_ns = hd_moment(st->session->w);
     st->bytes += len;
     hd_stmt_show(st, bytes, len);
 }
@@ -285,13 +281,16 @@ static uint64_t rows_of_tag(const char *tag, size_t len)
 }
 
 /* Rows that did not come as such, for they were written or copied, are counted by the tag. */
-void hd_stmt_tag(struct hd_stmt *st, const char *tag)
+void hd_stmt_tag(struct hd_stmt *st, const char *tag, size_t len)
 {
-    size_t len = strnlen(tag, sizeof(st->tag) - 1);
-    uint64_t said = rows_of_tag(tag, len), came = st->rows - st->rows_before;
+    uint64_t said, came = st->rows - st->rows_before;
 
+    if (len >= sizeof(st->tag))
+        len = sizeof(st->tag) - 1;
+    said = rows_of_tag(tag, len);
     memcpy(st->tag, tag, len);
     st->tag[len] = 0;
+    st->tag_len = (uint8_t)len;
     if (said > came)
         st->rows += said - came;
     st->rows_before = st->rows;
@@ -301,12 +300,12 @@ void hd_stmt_tag(struct hd_stmt *st, const char *tag)
 void hd_stmt_answer(struct hd_stmt *st, const char *bytes, size_t len)
 {
     st->bytes += len;
-    for (size_t n = 6; n <= len && n < sizeof(st->tag) + 5; n++) {
+    for (size_t n = 6; n <= len && n < sizeof(st->tag) + 6; n++) {
         const uint8_t *m = (const uint8_t *)bytes + len - n;
 
         if (m[0] != HD_MSG_COMMAND_COMPLETE || hd_get_u32(m + 1) != n - 1 || bytes[len - 1])
             continue;
-        hd_stmt_tag(st, (const char *)m + 5);
+        hd_stmt_tag(st, (const char *)m + 5, n - 6);
         return;
     }
 }
@@ -338,7 +337,7 @@ void hd_stmt_complete(struct hd_stmt *st)
     struct hd_worker *w = s->w;
     struct hd_statement out;
     struct hd_outcome o = {.size = sizeof(o)};
-    uint64_t now = hd_now_ns();
+    uint64_t now = hd_moment_after(w, st->arrived_ns);
 
     describe(st, NULL, &out);
     o.failed = st->failed;
@@ -351,7 +350,7 @@ void hd_stmt_complete(struct hd_stmt *st)
         st->first_ns = now; /* a filter's answer, given at once */
     o.first_ns = st->first_ns ? st->first_ns - st->arrived_ns : 0;
     memcpy(o.sqlstate, st->sqlstate, sizeof(st->sqlstate));
-    o.tag = str_of(st->tag);
+    o.tag = (struct hd_str){st->tag, st->tag_len};
     o.txn = s->txn;
     o.answered_by = st->answered_by;
     hd_chain_complete(w->chain, &s->chain, &st->exec, &out, &o);

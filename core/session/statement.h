@@ -45,7 +45,7 @@ static inline void hd_stmt_row(struct hd_stmt *st)
 void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len);
 /* What comes with the answer and is not its part: the description of its rows. */
 void hd_stmt_show(struct hd_stmt *st, const uint8_t *bytes, size_t len);
-void hd_stmt_tag(struct hd_stmt *st, const char *tag);
+void hd_stmt_tag(struct hd_stmt *st, const char *tag, size_t len);
 /* A filter's answer: whole messages, the last of them a CommandComplete. */
 void hd_stmt_answer(struct hd_stmt *st, const char *bytes, size_t len);
 void hd_stmt_fail(struct hd_stmt *st, const char *sqlstate);
