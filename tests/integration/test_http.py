@@ -859,8 +859,13 @@ def upgrade():
         status, _, body = post(host, "/api/v1/upgrade", "{}")
         equal(status, 200, body)
         assert json.loads(body)["message"].startswith("upgraded"), body
-        pids = {r["value"] for r in json.loads(ask(host, "/api/v1/status")[2])["rows"] if r["what"] == "pid"}
-        assert str(old) not in pids, (old, pids)
+
+        def answered_by():
+            rows = json.loads(ask(host, "/api/v1/status")[2])["rows"]
+            return next(r["value"] for r in rows if r["what"] == "pid")
+
+        # Both have the socket until the old one has left it.
+        wait_for(lambda: answered_by() != str(old), what="the new host answers")
         wait_for(lambda: len(host.host_pids()) == 1, 20, "the old host has gone")
         equal(ask(host, "/livez")[0], 200)
 

@@ -61,6 +61,16 @@ def remembered(host, days):
     return sum(r["value"] == 7 for r in rows)
 
 
+def stuff(path):
+    """Uses the free pages within the file up, so that it has to grow for what comes next."""
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as db:
+        db.execute("CREATE TABLE stuffing (bytes BLOB)")
+        while db.execute("PRAGMA freelist_count").fetchone()[0]:
+            with db:
+                db.execute("INSERT INTO stuffing VALUES (zeroblob(4000))")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 class Load:
     """Some fifty statements a second, from one client, none of which may fail."""
 
@@ -135,8 +145,10 @@ def full_disk():
             end = max(times)
             assert sum(1 for t in times if t > begun) > 30 and end > begun + 60, sorted(times)
             disk.inside(whole, path)
+            so_far = len(host.log_text())
+            disk.inside(stuff, path)
             with disk.full():
-                host.wait_log("the history is not written.*no room", timeout=60, after=len(host.log_text()))
+                host.wait_log("the history is not written.*no room", timeout=60, after=so_far)
                 host.kill()
                 host.start()
                 with Load(host) as load:
