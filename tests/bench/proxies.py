@@ -4,6 +4,7 @@ with the same authentication and the same size of pool. Each says how to connect
 do, and how much CPU and memory its processes have used.
 """
 
+import glob
 import os
 import pwd
 import re
@@ -44,6 +45,15 @@ def resident_bytes(pid):
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _seconds_beside(pid):
+    seconds = 0.0
+    for task in glob.glob("/proc/%d/task/*" % pid):
+        with open(task + "/comm") as name, open(task + "/schedstat") as times:
+            if not name.read().startswith("hd-worker"):
+                seconds += int(times.read().split()[0]) / 1e9
+    return seconds
+
+
 class Way:
     """A way to the server. `processes` is empty where nothing lies between."""
 
@@ -65,6 +75,10 @@ class Way:
     def cpu(self):
         """CPU seconds so far; None where nothing lies between."""
         return sum(cpu_seconds(pid) for pid in self.pids()) if self.process else None
+
+    def cpu_beside(self):
+        """CPU seconds of howdahd's threads that serve no clients."""
+        return sum(_seconds_beside(pid) for pid in self.pids())
 
     def resident(self):
         return sum(resident_bytes(pid) for pid in self.pids()) if self.process else None

@@ -391,15 +391,16 @@ def defaults():
     with client(user="other", secret="other-secret") as w:
         equal(encoded(warm(w, query(sql))), encoded(direct(query(sql), user="other")))
     pg.execute("ALTER ROLE other SET bytea_output = 'escape'")
+    altered = pg.execute("SELECT clock_timestamp()")[0][0]
     try:
         with client(user="other", secret="other-secret") as w:
             def as_direct():
                 return encoded(w.exchange(query(sql))) == encoded(direct(query(sql), user="other"))
 
             # The servers that are there have the old default; once they have gone it is the new one for good.
-            for server in host.console("SHOW SERVERS"):
-                if server["user"] == "other":
-                    pg.execute("SELECT pg_terminate_backend(%s)" % server["pid"])
+            theirs = "FROM pg_stat_activity WHERE usename = 'other' AND backend_start < '%s'" % altered
+            pg.execute("SELECT pg_terminate_backend(pid) " + theirs)
+            wait_for(lambda: not pg.execute("SELECT 1 " + theirs), what="the servers have gone")
             wait_for(as_direct, 10, "the new default is in force")
             assert encoded(warm(w, query(sql))) == encoded(direct(query(sql), user="other"))
     finally:
