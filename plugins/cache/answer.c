@@ -184,6 +184,8 @@ int cache_capture_split(struct cache_capture *c, struct hd_str *describe, struct
         described = *m == 'T' ? len : described;
         ended = *m == 'C';
     }
+    if (!to)
+        return 0;
     *describe = (struct hd_str){(const char *)c->answer.p, described};
     *bytes = (struct hd_str){(const char *)c->answer.p + described, to - described};
     if (to > described && c->answer.p[described] == 'D')
