@@ -218,7 +218,7 @@ def kill_in_every_state():
 def truth():
     slow = "howdah_statement_seconds"
     rules = {
-        "burn": {"expr": "1 - below(50ms, %s)" % slow, "type": "burn", "objective": "99", "window": "1m"},
+        "burn": {"expr": "1 - below(150ms, %s)" % slow, "type": "burn", "objective": "99", "window": "1m"},
         "mean": {"expr": "mean(%s[5m]) * increase(howdah_statements_total[5m])" % slow, "above": "1e9"},
         "p50": {"expr": "quantile(0.5, %s[5m])" % slow, "above": "1e9"},
         "p95": {"expr": "quantile(0.95, %s[5m])" % slow, "above": "1e9"},
@@ -233,11 +233,11 @@ def truth():
             for _ in range(90):
                 c.execute("SELECT 1")
             for _ in range(10):
-                c.execute("SELECT pg_sleep(0.06)")
+                c.execute("SELECT pg_sleep(0.2)")
         wait_for(lambda: abs((shown()["burn"] or 0) - 10) < 0.001, what="a tenth is slow: ten times the budget of 1 %")
         found = shown()
-        assert 0.6 < found["mean"] < 1.5, found  # ten times 0.06 s, and ninety that take little
-        assert found["p50"] < 0.03 and 0.0594 < found["p95"] < 0.12, found
+        assert 2 < found["mean"] < 5, found  # ten times 0.2 s, and ninety that take little
+        assert found["p50"] < 0.1 and 0.198 < found["p95"] < 0.4, found
 
 
 @test("what could not be delivered is delivered after a restart, once, with the same id")
