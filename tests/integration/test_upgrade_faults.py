@@ -366,6 +366,8 @@ def _():
             new = upgrade_on(host)
             os.kill(new, signal.SIGKILL)
             equal(stays.query("SELECT n FROM mine"), [["1"]])
+            # Whoever is on the way to a host that crashes is lost with it.
+            wait_for(lambda: new not in host.host_pids(), what="the new host has gone")
             back_within(host, 10)
             equal(stays.query("SELECT n FROM mine"), [["1"]])
             equal(len(host.host_pids()), 2)
