@@ -170,6 +170,7 @@ def asked_once():
 @test("what is remembered of strangers has a bound")
 def bounded():
     with asking(host_keys={"auth_cache_size": 20}) as host:
+        host.wait_log("node is up")  # else nobody could be asked, and nothing is remembered
         for n in range(60):
             refused(host, "stranger_%d" % n, "x")
         wait_for(lambda: metric(host, "howdah_auth_cached") > 0, what="strangers who are remembered")
