@@ -62,6 +62,16 @@ def servers(host):
     return host.console("SHOW REDIS SERVERS")
 
 
+def wait_reason(host, why=""):
+    """Waits until the first connection says that it failed, and so; a worker makes its own a moment after the start."""
+
+    def told():
+        rows = servers(host)
+        return rows and rows[0]["reason"] and why in rows[0]["reason"]
+
+    wait_for(told, what=why or "a reason")
+
+
 def wait_up(host, up=True):
     def all_up():
         rows = servers(host)

@@ -9,7 +9,7 @@ import time
 import shelf as shelves
 from harness import Host, SplitProxy, equal, free_port, main, test, wait_for
 from redisserver import FakeRedis, Redis
-from shelf import Shelf, counts, pg, servers, stored, wait_up
+from shelf import Shelf, counts, pg, servers, stored, wait_reason, wait_up
 
 redis = Redis()
 
@@ -163,7 +163,7 @@ def logins():
         (dict(url="unix:/nowhere/redis.sock"), "No such file"),
     ):
         with shelf(up=False, **keys) as s:
-            wait_for(lambda: why in servers(s.host)[0]["reason"], what=why)
+            wait_reason(s.host, why)
             equal((s.code("k"), s.put("k")["code"]), ("busy", "busy"))
             equal(s.stats()["up"], 0)
 
@@ -173,7 +173,7 @@ def by_name():
     with shelf("redis://localhost:%d" % redis.port) as s:
         stored(s, "by-name")
     with shelf("redis://no-such-host.invalid:6379", up=False) as s:
-        wait_for(lambda: servers(s.host)[0]["reason"], what="a reason")
+        wait_reason(s.host)
         equal(s.code("x"), "busy")
 
 
@@ -314,7 +314,7 @@ def loading():
     with shelf(own.url) as s:
         own.kill()
         own.start(wait=False)
-        wait_for(lambda: "LOADING" in servers(s.host)[0]["reason"], what="it is loading")
+        wait_reason(s.host, "LOADING")
         equal(s.code("x"), "busy")
         own.command("CONFIG", "SET", "key-load-delay", "0")
         wait_up(s.host)
@@ -359,7 +359,7 @@ def nonsense():
     for greeting in (b"-ERR max number of clients reached\r\n", b"+OK\r\n", b"\0\0\0", b"*-7\r\n"):
         server = FakeRedis(lambda w: PONG, greeting)
         with shelf(server.url, up=False) as s:
-            wait_for(lambda: any(row["reason"] for row in servers(s.host)), what="a reason")
+            wait_reason(s.host)
             equal(s.code("x"), "busy")
         server.close()
 
@@ -475,7 +475,7 @@ def figures():
 def begins_later():
     port = free_port()
     with shelf("redis://127.0.0.1:%d" % port, up=False) as s:
-        wait_for(lambda: "refused" in servers(s.host)[0]["reason"], what="a reason")
+        wait_reason(s.host, "refused")
         equal(s.code("a"), "busy")
         own = Redis(port=port)
         wait_up(s.host)

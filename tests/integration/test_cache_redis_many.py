@@ -5,7 +5,7 @@ import time
 
 from harness import Host, equal, main, test, wait_for
 from redisserver import Cluster, Sentinels
-from shelf import Shelf, config, counts, pg, servers, shelf, stored, wait_up
+from shelf import Shelf, config, counts, pg, servers, shelf, stored, wait_reason, wait_up
 
 
 def role(server):
@@ -66,7 +66,7 @@ def sentinels_gone():
             one.kill()
         stored(a, "two")
         s.master.kill()
-        wait_for(lambda: "sentinel" in servers(a.host)[0]["reason"] or servers(a.host)[0]["reason"], what="a reason")
+        wait_reason(a.host)
         equal(a.code("one"), "busy")
         s.master.start()
         for one in s.sentinels:
@@ -74,7 +74,7 @@ def sentinels_gone():
         wait_up(a.host)
         stored(a, "three")
     with shelf(s.url.replace("/main", "/other"), up=False) as a:
-        wait_for(lambda: "does not know the master other" in servers(a.host)[0]["reason"], what="a reason")
+        wait_reason(a.host, "does not know the master other")
         equal(a.code("one"), "busy")
 
 

@@ -9,7 +9,7 @@ import threading
 import harness
 from harness import Host, SplitProxy, equal, main, make_certificates, test, wait_for
 from redisserver import Cluster, Redis, Sentinels
-from shelf import Shelf, config, counts, pg, servers, shelf, stored, wait_up
+from shelf import Shelf, config, counts, pg, shelf, stored, wait_reason, wait_up
 
 CERTIFICATES = make_certificates(harness.temp_dir())
 STRANGERS = make_certificates(harness.temp_dir())
@@ -26,7 +26,7 @@ PASSWORD = {"password": "open-sesame"}
 def refused(why, url, **keys):
     """No connection comes about, the reason is told, and statements go on without."""
     with shelf(url, up=False, **keys) as s:
-        wait_for(lambda: why in servers(s.host)[0]["reason"], what=why)
+        wait_reason(s.host, why)
         equal((s.code("k"), s.stats()["up"]), ("busy", 0))
 
 
@@ -89,7 +89,7 @@ def own_certificate():
     with shelf(strict.url, **TRUST, **OWN) as s:
         stored(s, "a")
     with shelf(strict.url, up=False, **TRUST) as s:
-        wait_for(lambda: "TLS: " in servers(s.host)[0]["reason"], what="a reason")
+        wait_reason(s.host, "TLS: ")
         equal(s.code("a"), "busy")
 
 
@@ -98,7 +98,7 @@ def one_side():
     plain = Redis()
     refused("does the server speak TLS", plain.url.replace("redis:", "rediss:"), connect_timeout="300ms", **TRUST)
     with shelf(redis.url.replace("rediss:", "redis:"), up=False, **PASSWORD) as s:
-        wait_for(lambda: servers(s.host)[0]["reason"], what="a reason")
+        wait_reason(s.host)
         equal(s.code("a"), "busy")
 
 
