@@ -50,8 +50,7 @@ void hd_host_metrics_plugin(struct hd_metrics *m, const struct hd_event_plugin *
     if (up || ev->mode != HD_MODE_OFF)
         set(m, name,
             "1: the plugin runs or observes; 0: it should, but is quarantined, refused or left out; one that "
-            "is "
-            "switched off has no value",
+            "is switched off has no value",
             ev->plugin, up);
     else
         hd_metrics_drop(m, hd_metrics_get(m, NULL, HD_METRIC_GAUGE, name, "", &l, 1));

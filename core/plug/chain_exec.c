@@ -59,17 +59,12 @@ static inline int show(struct hd_chain *c, struct hd_chain_session *cs, struct h
     return hd_chain_find_state(c, cs, plan_of(exec)->entries[i].slot, st);
 }
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 static void refuse(struct hd_verdict *v, const char *sqlstate, const char *message, const char *hint)
 {
     *v = (struct hd_verdict){.size = sizeof(*v), .kind = HD_VERDICT_REFUSE};
     memcpy(v->sqlstate, sqlstate, 6);
-    v->message = str(message);
-    v->hint = str(hint);
+    v->message = hd_str_of(message);
+    v->hint = hd_str_of(hint);
 }
 
 static void go_on(struct hd_verdict *v)

@@ -28,11 +28,6 @@ static int32_t conninfo(hd_host *host, struct hd_str node, struct hd_str dbname,
 
 /* --- databases ----------------------------------------------------------------------------------------- */
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, s ? strlen(s) : 0};
-}
-
 static int is(const char *a, struct hd_str b)
 {
     return strlen(a) == b.len && (!b.len || memcmp(a, b.ptr, b.len) == 0);
@@ -58,13 +53,13 @@ static int32_t database(hd_host *host, struct hd_str name, struct hd_served_data
     else
         d = database_count == 1 && strcmp(databases[0].name, "*") != 0 ? databases : NULL;
     if (!d && name.len)
-        d = find(str("*"));
+        d = find(hd_str_of("*"));
     if (!d)
         return HD_ENOENT;
     found.flags = d->follows_settings ? HD_SERVED_SETTINGS : 0;
-    found.name = str(d->name);
-    found.node = str(d->node);
-    found.dbname = d->dbname ? str(d->dbname) : name.len ? name : found.name;
+    found.name = hd_str_of(d->name);
+    found.node = hd_str_of(d->node);
+    found.dbname = d->dbname ? hd_str_of(d->dbname) : name.len ? name : found.name;
     return hd_service_give(out, out->size, &found, sizeof(found));
 }
 

@@ -16,11 +16,6 @@
 static struct hd_templates
     *all_templates; /* the process's; NULL: not there yet, or no more. The control thread's */
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, s ? strlen(s) : 0};
-}
-
 /* --- kinds --------------------------------------------------------------------------------------------- */
 
 static const uint8_t kinds[HD_STATEMENT_KINDS] = {
@@ -184,7 +179,7 @@ static int32_t get_info(const hd_template *t, struct hd_template_info *out)
     info.writes = w.flags;
     info.rows = w.rows;
     info.assignments = w.count + w.conflicts;
-    info.conflict_key = w.flags ? str(f->statements[0].conflict_key) : str(NULL);
+    info.conflict_key = w.flags ? hd_str_of(f->statements[0].conflict_key) : hd_str_of(NULL);
 
     for (uint32_t i = 0; i < f->n_statements; i++) {
         info.kinds |= kind_bits(&f->statements[i]);
@@ -206,8 +201,8 @@ static int32_t get_table(const hd_template *t, uint32_t i, struct hd_template_ta
     if (i >= f->n_tables)
         return HD_ENOENT;
     table.access = f->tables[i].access;
-    table.schema = str(f->tables[i].schema);
-    table.name = str(f->tables[i].name);
+    table.schema = hd_str_of(f->tables[i].schema);
+    table.name = hd_str_of(f->tables[i].name);
     return hd_service_give(out, out->size, &table, sizeof(table));
 }
 
@@ -219,8 +214,8 @@ static int32_t get_function(const hd_template *t, uint32_t i, struct hd_template
     if (i >= f->n_functions)
         return HD_ENOENT;
     function.args = f->functions[i].n_args;
-    function.schema = str(f->functions[i].schema);
-    function.name = str(f->functions[i].name);
+    function.schema = hd_str_of(f->functions[i].schema);
+    function.name = hd_str_of(f->functions[i].name);
     return hd_service_give(out, out->size, &function, sizeof(function));
 }
 
@@ -290,7 +285,7 @@ static int32_t get_comparison(const hd_template *t, uint32_t i, struct hd_templa
         return HD_ENOENT;
     from = &f->comparisons[i];
     c.table = from->table;
-    c.column = str(from->column);
+    c.column = hd_str_of(from->column);
     c.op = comparison_op(from);
     /* That of a sub-query, or of one statement among several, binds their rows alone. */
     c.conjunctive = from->conjunctive && !from->query && f->n_statements == 1;
@@ -334,12 +329,12 @@ static int32_t get_assignment(const hd_template *t, uint32_t i, struct hd_templa
         k = i % w.per_row;
         a.row = i / w.per_row;
         v = &f->values[f->rows[st->rows.first + a.row].first + k];
-        a.column = str(st->columns.n ? f->columns[st->columns.first + k] : NULL);
+        a.column = hd_str_of(st->columns.n ? f->columns[st->columns.first + k] : NULL);
     } else {
         k = i - w.count;
         a.row = HD_ROW_CONFLICT;
         v = &f->values[st->conflict_values.first + k];
-        a.column = str(f->columns[st->conflict_columns.first + k]);
+        a.column = hd_str_of(f->columns[st->conflict_columns.first + k]);
     }
     a.position = k + 1;
     a.value = assigned(v);

@@ -17,17 +17,12 @@ static int begins_with_one_of(const char *tag, const char *const *words, size_t 
     return 0;
 }
 
-static struct hd_str str_of(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 /* The name in the text of PREPARE TRANSACTION and COMMIT PREPARED. Empty: it cannot be told. */
 static struct hd_str gid_of(const struct hd_stmt *st)
 {
     const struct hd_facts *f = st ? st->tmpl->facts : NULL;
 
-    return f && f->n_statements == 1 && f->statements[0].name ? str_of(f->statements[0].name)
+    return f && f->n_statements == 1 && f->statements[0].name ? hd_str_of(f->statements[0].name)
                                                               : (struct hd_str){NULL, 0};
 }
 

@@ -141,18 +141,13 @@ static struct hd_pool *pool_new(struct hd_worker *w, const struct hd_node_conf *
     return p;
 }
 
-static struct hd_str str_of(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 static void take_names(struct hd_pool *p)
 {
     p->names = (struct hd_pool_names){
-        .database = str_of(p->database),
-        .user = str_of(p->user),
-        .node = str_of(p->node->name),
-        .dbname = str_of(p->node->dbname ? p->node->dbname : p->database),
+        .database = hd_str_of(p->database),
+        .user = hd_str_of(p->user),
+        .node = hd_str_of(p->node->name),
+        .dbname = hd_str_of(p->node->dbname ? p->node->dbname : p->database),
     };
 }
 

@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/units.h"
@@ -41,11 +40,6 @@ struct hd_settling {
     uint8_t is_told; /* the filters know of it */
     char *database, *user, *node_name, *dbname;
 };
-
-static struct hd_str str_of(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
 
 /* --- questions ----------------------------------------------------------------------------------------- */
 
@@ -171,10 +165,10 @@ static void over(struct hd_settling *st)
     const struct hd_transaction t = {
         .size = sizeof(t),
         .session_id = st->session_id,
-        .database = str_of(st->database),
-        .user = str_of(st->user),
-        .node = str_of(st->node_name),
-        .dbname = str_of(st->dbname),
+        .database = hd_str_of(st->database),
+        .user = hd_str_of(st->user),
+        .node = hd_str_of(st->node_name),
+        .dbname = hd_str_of(st->dbname),
         .behind = UINT64_MAX,
     };
 
@@ -208,8 +202,8 @@ void hd_settle_tell(struct hd_session *s, struct hd_leaving l, struct hd_transac
     if (open)
         t->flags |= HD_TRANSACTION_OPEN;
     if (st) {
-        t->node = str_of(st->node_name);
-        t->dbname = str_of(st->dbname);
+        t->node = hd_str_of(st->node_name);
+        t->dbname = hd_str_of(st->dbname);
     }
     hd_chain_lost(s->w->chain, &s->chain, t, st && open ? st->told : NULL);
     if (!st)

@@ -3,13 +3,6 @@
  */
 #include "cache-redis/cache-redis.h"
 
-#include <string.h>
-
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 static void count_link(void *arg, struct rds_link *l)
 {
     struct rds_link_state state;
@@ -65,11 +58,11 @@ static void show_link(void *arg, struct rds_link *l)
 
     rds_link_show(l, &s);
     c->integer(row->result, row->worker);
-    c->text(row->result, str(s.server));
-    c->text(row->result, str(s.up ? "up" : "down"));
+    c->text(row->result, hd_str_of(s.server));
+    c->text(row->result, hd_str_of(s.up ? "up" : "down"));
     c->integer(row->result, (int64_t)s.connects);
     c->integer(row->result, (int64_t)s.losses);
-    c->text(row->result, str(s.why));
+    c->text(row->result, hd_str_of(s.why));
 }
 
 static int32_t show_servers(void *arg, const struct hd_call *call, struct hd_error *err)

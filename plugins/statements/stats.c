@@ -128,11 +128,6 @@ static uint32_t fill_bins(const struct stmts_sketch *from, struct hd_stats_bin *
     return n;
 }
 
-static struct hd_str str_of(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 static void fill_sums(const struct stmts_sums *s, struct hd_stats_template *out)
 {
     out->calls = s->calls;
@@ -160,8 +155,8 @@ static int32_t row(const hd_stats *stats, uint64_t i, struct hd_stats_template *
         return HD_ENOENT;
     r = s->rows[i];
     t.fingerprint = r->fingerprint;
-    t.database = str_of(r->database);
-    t.user = str_of(r->user);
+    t.database = hd_str_of(r->database);
+    t.user = hd_str_of(r->user);
     if (r->text)
         t.text = (struct hd_str){r->text->bytes, r->text->len};
     t.generation = r->generation;

@@ -277,13 +277,6 @@ static const struct {
     {"", HD_KIND_EMPTY, 0, NULL},
 };
 
-static struct hd_str str(const char *text)
-{
-    struct hd_str s = {text, strlen(text)};
-
-    return s;
-}
-
 static int bad_verdict(const struct hd_verdict *v, uint32_t want)
 {
     if (v->kind > HD_VERDICT_PARK)
@@ -301,10 +294,10 @@ static int end_transactions(struct subject *s, void *ws, const struct hd_plan *p
     const struct hd_filter_v1 *f = &s->lib->filter;
     struct hd_transaction t = {.size = sizeof(t),
                                .session_id = 1,
-                               .database = str("db"),
-                               .user = str("user"),
-                               .node = str("main"),
-                               .dbname = str("db"),
+                               .database = hd_str_of("db"),
+                               .user = hd_str_of("user"),
+                               .node = hd_str_of("main"),
+                               .dbname = hd_str_of("db"),
                                .session_state = session};
 
     if (!(p->want & HD_WANT_TRANSACTION))
@@ -336,15 +329,15 @@ static int execute(struct subject *s, void *ws, const struct hd_plan *p, hd_temp
                               .handle = 1,
                               .session_id = 1,
                               .tmpl = t,
-                              .sql = str("select 1"),
-                              .database = str("db"),
-                              .user = str("user"),
-                              .application_name = str("check"),
+                              .sql = hd_str_of("select 1"),
+                              .database = hd_str_of("db"),
+                              .user = hd_str_of("user"),
+                              .application_name = hd_str_of("check"),
                               .txn = HD_TX_IDLE,
                               .session_state = session,
                               .slot = &slot,
-                              .node = str("main"),
-                              .dbname = str("db"),
+                              .node = hd_str_of("main"),
+                              .dbname = hd_str_of("db"),
                               .settings = settings,
                               .settings_id = 1,
                               .setting_count = 2};
@@ -358,7 +351,7 @@ static int execute(struct subject *s, void *ws, const struct hd_plan *p, hd_temp
         v.release(v.release_arg);
     st.sql.len = 0;
     if (p->want & HD_WANT_DATA && f->data)
-        f->data(s->self, ws, p->data, &st, str("D"));
+        f->data(s->self, ws, p->data, &st, hd_str_of("D"));
     if (p->want & HD_WANT_COMPLETE && !f->complete)
         return bad("the plan wants complete(), which is NULL");
     if (p->want & HD_WANT_COMPLETE)
@@ -371,7 +364,7 @@ static int plan_and_execute(struct subject *s, void *ws, unsigned i, void *sessi
     struct hd_template_info info = {.kind = samples[i].kind,
                                     .facts = samples[i].facts,
                                     .fingerprint = i + 1,
-                                    .text = str(samples[i].text),
+                                    .text = hd_str_of(samples[i].text),
                                     .statements = 1,
                                     .kinds = UINT64_C(1) << samples[i].kind};
     struct hd_plan p = {.size = sizeof(p)};
@@ -399,7 +392,7 @@ static int filter_on_worker(struct subject *s, uint32_t worker)
 
     mock_on(s->m, (int32_t)worker);
     ws = f->worker_start ? f->worker_start(s->self, worker) : NULL;
-    session = f->session_open ? f->session_open(s->self, ws, 1, str("db"), str("user")) : NULL;
+    session = f->session_open ? f->session_open(s->self, ws, 1, hd_str_of("db"), hd_str_of("user")) : NULL;
     for (unsigned i = 0; i < sizeof(samples) / sizeof(samples[0]) && !failed; i++)
         failed = plan_and_execute(s, ws, i, session);
     mock_advance(s->m, 10000);

@@ -78,11 +78,6 @@ static uint64_t random_next(void)
     return mix(random_state++);
 }
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 /* A key made of a number, in a buffer of the caller's. */
 struct key {
     struct hd_cache_key key;
@@ -109,7 +104,7 @@ static int32_t put(struct cm_shard *s, uint64_t number, struct hd_str bytes, uin
 {
     struct key k;
     struct hd_cache_value v = {
-        .size = sizeof(v), .bytes = bytes, .left_ms = LONG, .cost_ns = cost_ns, .head = str("head")};
+        .size = sizeof(v), .bytes = bytes, .left_ms = LONG, .cost_ns = cost_ns, .head = hd_str_of("head")};
 
     key_make(&k, number, mix(number));
     return cm_shard_put(s, &k.key, NOW, &v);
@@ -156,9 +151,9 @@ static void gives_back(void)
 {
     struct cm_shard *s = shard(MAX_BYTES, 0);
     struct hd_cache_value in = {.size = sizeof(in),
-                                .head = str("the head"),
-                                .describe = str("described"),
-                                .bytes = str("some bytes"),
+                                .head = hd_str_of("the head"),
+                                .describe = hd_str_of("described"),
+                                .bytes = hd_str_of("some bytes"),
                                 .left_ms = 500,
                                 .cost_ns = 77},
                           out = {.size = sizeof(out)};
@@ -226,7 +221,7 @@ static void model_get(struct model *m, uint64_t k)
     m->found++;
     CU_ASSERT_NOT_EQUAL(m->last[k], 0);
     CU_ASSERT(same(v.bytes, model_bytes(m->last[k], room)));
-    CU_ASSERT(same(v.head, str("head")));
+    CU_ASSERT(same(v.head, hd_str_of("head")));
     cm_shard_release(v.ref);
 }
 
@@ -297,7 +292,7 @@ static void tells_collisions_apart(void)
     for (unsigned i = 0; i < 100; i++) {
         key_make(&k, i, 4711);
         snprintf(text, sizeof(text), "value %u", i);
-        v.bytes = str(text);
+        v.bytes = hd_str_of(text);
         CU_ASSERT_EQUAL(cm_shard_put(s, &k.key, NOW, &v), HD_OK);
     }
     for (unsigned i = 0; i < 100; i += 2) {
@@ -309,7 +304,7 @@ static void tells_collisions_apart(void)
         snprintf(text, sizeof(text), "value %u", i);
         CU_ASSERT_EQUAL_FATAL(cm_shard_get(s, &k.key, NOW, &out), i % 2 && i < 100 ? HD_OK : HD_ENOENT);
         if (i % 2 && i < 100) {
-            CU_ASSERT(same(out.bytes, str(text)));
+            CU_ASSERT(same(out.bytes, hd_str_of(text)));
             cm_shard_release(out.ref);
         }
     }
@@ -325,7 +320,7 @@ static void refuses_what_is_too_long(void)
     char *big = calloc(1, MAX_BYTES);
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(big);
-    CU_ASSERT_EQUAL(put(s, 1, str("old"), 1), HD_OK);
+    CU_ASSERT_EQUAL(put(s, 1, hd_str_of("old"), 1), HD_OK);
     CU_ASSERT_EQUAL(put(s, 1, (struct hd_str){big, MAX_BYTES / 8}, 1), HD_EINVAL);
     CU_ASSERT_FALSE(has(s, 1)); /* the old one was not the last any more */
     CU_ASSERT_EQUAL(put(s, 1, (struct hd_str){big, MAX_BYTES / 8 - 200}, 1), HD_OK);
@@ -337,7 +332,7 @@ static void refuses_what_is_too_long(void)
 static void expires(void)
 {
     struct cm_shard *s = shard(MAX_BYTES, 0);
-    struct hd_cache_value v = {.size = sizeof(v), .left_ms = 10, .bytes = str("x")},
+    struct hd_cache_value v = {.size = sizeof(v), .left_ms = 10, .bytes = hd_str_of("x")},
                           out = {.size = sizeof(out)};
     struct key k;
 
@@ -366,17 +361,17 @@ static void keeps_what_is_held(void)
     static char filling[5000];
     uint64_t before, after;
 
-    CU_ASSERT_EQUAL(put(s, 1, str("first"), 1), HD_OK);
+    CU_ASSERT_EQUAL(put(s, 1, hd_str_of("first"), 1), HD_OK);
     CU_ASSERT_EQUAL_FATAL(get(s, 1, &held[0]), HD_OK);
     CU_ASSERT_EQUAL_FATAL(get(s, 1, &held[1]), HD_OK);
-    CU_ASSERT_EQUAL(put(s, 1, str("second"), 1), HD_OK);
-    CU_ASSERT(same(held[0].bytes, str("first")));
+    CU_ASSERT_EQUAL(put(s, 1, hd_str_of("second"), 1), HD_OK);
+    CU_ASSERT(same(held[0].bytes, hd_str_of("first")));
     cm_shard_release(held[0].ref);
     for (unsigned i = 2; i < 500; i++)
         (void)put(s, i, (struct hd_str){filling, sizeof(filling)}, 1);
     cm_shard_flush(s);
     CU_ASSERT_EQUAL(stats(s).entries, 0);
-    CU_ASSERT(same(held[1].bytes, str("first")));
+    CU_ASSERT(same(held[1].bytes, hd_str_of("first")));
     before = stats(s).bytes;
     cm_shard_release(held[1].ref);
     after = stats(s).bytes;
@@ -413,14 +408,14 @@ static void follows_a_new_bound(void)
     struct cm_shard *s = shard(4 * MAX_BYTES, 0);
 
     for (unsigned i = 0; i < 20000; i++)
-        CU_ASSERT_EQUAL(put(s, i, str("0123456789012345678901234567890123456789"), 1), HD_OK);
+        CU_ASSERT_EQUAL(put(s, i, hd_str_of("0123456789012345678901234567890123456789"), 1), HD_OK);
     CU_ASSERT(stats(s).bytes > MAX_BYTES);
     cm_shard_set(s, MAX_BYTES / 4, 1);
     CU_ASSERT(stats(s).bytes <= MAX_BYTES / 4);
     CU_ASSERT(stats(s).entries > 500);
     cm_shard_set(s, MAX_BYTES, 1);
     for (unsigned i = 0; i < 20000; i++)
-        (void)put(s, i, str("0123456789"), 1);
+        (void)put(s, i, hd_str_of("0123456789"), 1);
     CU_ASSERT(stats(s).bytes > MAX_BYTES / 2 && stats(s).bytes <= MAX_BYTES);
     cm_shard_flush(s);
     CU_ASSERT_EQUAL(stats(s).entries, 0);
@@ -688,7 +683,7 @@ static void live(void)
         return;
     empty = stats(s).bytes;
     for (unsigned i = 0; i < 700; i++) {
-        int32_t code = put(s, i, str("bytes"), 1);
+        int32_t code = put(s, i, hd_str_of("bytes"), 1);
 
         CU_ASSERT(code == HD_OK || (code == HD_EFULL && failed));
         CU_ASSERT_EQUAL(has(s, i), code == HD_OK);

@@ -15,11 +15,6 @@
 #include "plug/values.h"
 #include "sql/template.h"
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 /* --- the schema ---------------------------------------------------------------------------------------- */
 
 #define INT  HD_CANONICAL_INTEGER, 23
@@ -129,7 +124,7 @@ static int32_t give_table(const hd_dependencies *d, uint32_t i, struct hd_depend
                                   .kind = r->kind,
                                   .flags = r->flags | d->written[i],
                                   .mention = d->mention[i],
-                                  .name = str(r->name)};
+                                  .name = hd_str_of(r->name)};
     out->flags |= d->mention[i] >= 0 ? HD_RELATION_NAMED : 0;
     for (uint32_t k = 0; r->parent && k < d->count; k++)
         if (!strcmp(schema[d->relation[k]].name, r->parent))
@@ -152,7 +147,7 @@ static int32_t give_column(const hd_dependencies *d, uint32_t table, uint32_t i,
                                          .type = r->columns[i].type,
                                          .canonical = r->columns[i].canonical,
                                          .flags = r->columns[i].flags,
-                                         .name = str(r->columns[i].name)};
+                                         .name = hd_str_of(r->columns[i].name)};
     return HD_OK;
 }
 
@@ -180,7 +175,7 @@ static const char *text_of(uint64_t hash)
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         for (uint32_t canonical = HD_CANONICAL_INTEGER; canonical <= HD_CANONICAL_TEXT; canonical += 2)
-            if (cache_row_hash_text(canonical, str(texts[i]), &other) && other == hash)
+            if (cache_row_hash_text(canonical, hd_str_of(texts[i]), &other) && other == hash)
                 return texts[i];
     return "??";
 }
@@ -191,7 +186,7 @@ static int number_of(const struct cache_mark *m)
     const struct relation *r = &schema[m->oid - 100];
 
     for (int i = 0; i < 3 && r->columns[i].name; i++)
-        if (cache_column(str(r->columns[i].name)) == m->column)
+        if (cache_column(hd_str_of(r->columns[i].name)) == m->column)
             return r->columns[i].attnum;
     return 0;
 }
@@ -257,7 +252,7 @@ static const char *marks_of(const char *sql, int write, const struct hd_param *p
     struct cache_rows_from from = {.templates = rig.templates, .catalog = &catalog};
     struct hd_statement st = {.size = sizeof(st),
                               .handle = ++rig.handle,
-                              .sql = str(sql),
+                              .sql = hd_str_of(sql),
                               .params = params,
                               .param_count = count,
                               .settings = settings,
@@ -531,12 +526,12 @@ static void uuids_in_all_forms(void)
 
     CU_ASSERT_EQUAL(cache_value_form(&at, 1, &binary, &first), CACHE_FORM_HASH);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
-        CU_ASSERT_EQUAL(cache_row_hash_text(HD_CANONICAL_UUID, str(same[i]), &hash), 1);
+        CU_ASSERT_EQUAL(cache_row_hash_text(HD_CANONICAL_UUID, hd_str_of(same[i]), &hash), 1);
         CU_ASSERT_EQUAL(hash, first);
     }
     for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
-        CU_ASSERT_EQUAL(cache_row_hash_text(HD_CANONICAL_UUID, str(other[i]), &hash), 0);
-    CU_ASSERT_EQUAL(cache_row_hash_text(HD_CANONICAL_OTHER, str("5"), &hash), 0);
+        CU_ASSERT_EQUAL(cache_row_hash_text(HD_CANONICAL_UUID, hd_str_of(other[i]), &hash), 0);
+    CU_ASSERT_EQUAL(cache_row_hash_text(HD_CANONICAL_OTHER, hd_str_of("5"), &hash), 0);
 }
 
 /* --- changes ------------------------------------------------------------------------------------------- */
@@ -552,7 +547,7 @@ static struct hd_stream_value word(const char *w)
         return (struct hd_stream_value){.kind = HD_STREAM_NULL};
     if (*w == '=' || *w == '-')
         return (struct hd_stream_value){.kind = *w == '=' ? HD_STREAM_UNCHANGED : HD_STREAM_ABSENT};
-    return (struct hd_stream_value){.kind = HD_STREAM_TEXT, .text = str(w)};
+    return (struct hd_stream_value){.kind = HD_STREAM_TEXT, .text = hd_str_of(w)};
 }
 
 static void changes_touch_rows(void)

@@ -13,11 +13,6 @@
 
 #include "cache/warm_read.h"
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 static struct cache_warm_read *make_read(uint64_t hash)
 {
     static const struct hd_session_setting settings[] = {
@@ -26,9 +21,9 @@ static struct cache_warm_read *make_read(uint64_t hash)
     static const uint16_t formats[] = {1, 0};
     const struct hd_statement st = {.size = sizeof(st),
                                     .flags = HD_STMT_EXTENDED | HD_STMT_DESCRIBED | HD_STMT_TEMP,
-                                    .sql = str("SELECT $1, $2 FROM t"),
-                                    .database = str("shop"),
-                                    .user = str("app"),
+                                    .sql = hd_str_of("SELECT $1, $2 FROM t"),
+                                    .database = hd_str_of("shop"),
+                                    .user = hd_str_of("app"),
                                     .params = params,
                                     .param_count = 2,
                                     .result_formats = formats,
@@ -80,11 +75,11 @@ static void there_and_back(void)
 static void too_long(void)
 {
     char *text = calloc(1, CACHE_WARM_READ_MAX + 1);
-    struct hd_statement st = {.size = sizeof(st), .database = str("shop"), .user = str("app")};
+    struct hd_statement st = {.size = sizeof(st), .database = hd_str_of("shop"), .user = hd_str_of("app")};
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(text);
     memset(text, 'x', CACHE_WARM_READ_MAX);
-    st.sql = str(text);
+    st.sql = hd_str_of(text);
     CU_ASSERT_PTR_NULL(cache_warm_read_new(1, &st));
     free(text);
 }

@@ -127,11 +127,6 @@ static void do_one(struct rig_worker *w, void *arg)
     do_complete(w, arg);
 }
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 /* --- hooks --------------------------------------------------------------------------------------------- */
 
 static int32_t say_refuse(struct probe *p, const struct hd_statement *st, struct hd_verdict *v)
@@ -140,7 +135,7 @@ static int32_t say_refuse(struct probe *p, const struct hd_statement *st, struct
     (void)st;
     v->kind = HD_VERDICT_REFUSE;
     strcpy(v->sqlstate, "42501");
-    v->message = str("not today");
+    v->message = hd_str_of("not today");
     return HD_OK;
 }
 
@@ -165,7 +160,7 @@ static int32_t say_answer(struct probe *p, const struct hd_statement *st, struct
     (void)p;
     (void)st;
     v->kind = HD_VERDICT_ANSWER;
-    v->bytes = str("bytes");
+    v->bytes = hd_str_of("bytes");
     v->release = on_release;
     return HD_OK;
 }
@@ -584,7 +579,7 @@ static void park_and_refuse(void)
     worker(do_open);
     worker(do_execute);
     strcpy(v.sqlstate, sqlstate);
-    v.message = str(message);
+    v.message = hd_str_of(message);
     CU_ASSERT_EQUAL(resume(&alpha, parked_handle, &v), HD_OK);
     memset(message, 'x', sizeof(message) - 1); /* it was copied */
     CU_ASSERT(RIG_WAIT(&rig, rig.workers[0].resumes == 1));
@@ -608,7 +603,7 @@ static void park_and_answer(void)
     alpha.statement = say_park;
     beta.statement = say_park;
     apply();
-    v.bytes = str("bytes");
+    v.bytes = hd_str_of("bytes");
     worker(do_open);
     worker(do_execute);
     CU_ASSERT_EQUAL(resume(&alpha, parked_handle, &v), HD_OK);

@@ -14,11 +14,6 @@
 #include "cache/words.h"
 #include "cache/writes.h"
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 /* --- hints and words ----------------------------------------------------------------------------------- */
 
 static struct cache_policy hinted(const char *sql)
@@ -26,7 +21,7 @@ static struct cache_policy hinted(const char *sql)
     const struct cache_rules rules = {.hints = 1};
     struct cache_policy policy = {.on = 0, .ttl_ms = 1};
 
-    cache_rules_hint(&rules, str(sql), &policy);
+    cache_rules_hint(&rules, hd_str_of(sql), &policy);
     return policy;
 }
 
@@ -55,13 +50,13 @@ static void hints(void)
     CU_ASSERT(!hinted("*/").on);
     CU_ASSERT(!hinted("/*/").on);
     CU_ASSERT(!hinted("").on);
-    cache_rules_hint(&deaf, str("/* howdah: cache=5m */ SELECT 1"), &policy);
+    cache_rules_hint(&deaf, hd_str_of("/* howdah: cache=5m */ SELECT 1"), &policy);
     CU_ASSERT(!policy.on);
 }
 
 static int in_text(const char *sql)
 {
-    const struct hd_statement st = {.size = sizeof(st), .sql = str(sql)};
+    const struct hd_statement st = {.size = sizeof(st), .sql = hd_str_of(sql)};
 
     return cache_has_time_words(&st);
 }
@@ -70,7 +65,7 @@ static int in_param(const char *value, uint32_t format)
 {
     const struct hd_param p = {(const uint8_t *)value, (uint32_t)strlen(value), 0, format, 0};
     const struct hd_statement st = {
-        .size = sizeof(st), .sql = str("SELECT $1"), .params = &p, .param_count = 1};
+        .size = sizeof(st), .sql = hd_str_of("SELECT $1"), .params = &p, .param_count = 1};
 
     return cache_has_time_words(&st);
 }
@@ -123,7 +118,7 @@ static void set_up(struct fixture *f)
     cache_epochs_init(&f->cache.epochs);
     f->cache.epochs.max_databases = 2;
     f->cache.epochs.max_tables = 2;
-    f->db = cache_epochs_database(&f->cache.epochs, str("main"), str("shop"));
+    f->db = cache_epochs_database(&f->cache.epochs, hd_str_of("main"), hd_str_of("shop"));
     CU_ASSERT_PTR_NOT_NULL_FATAL(f->db);
     f->a = cache_database_table(f->db, 1, 2);
     f->b = cache_database_table(f->db, 2, 2);
@@ -154,8 +149,8 @@ static void end(struct fixture *f, uint32_t how, uint64_t behind)
     const struct hd_transaction t = {.size = sizeof(t),
                                      .end = how,
                                      .handle = 1,
-                                     .node = str("main"),
-                                     .dbname = str("shop"),
+                                     .node = hd_str_of("main"),
+                                     .dbname = hd_str_of("shop"),
                                      .behind = behind,
                                      .flags = how == HD_END_ABANDONED ? HD_TRANSACTION_OPEN : 0};
 
@@ -267,8 +262,8 @@ static void abandoned(void)
     struct fixture f;
     const struct hd_transaction nowhere = {.size = sizeof(nowhere),
                                            .end = HD_END_ABANDONED,
-                                           .node = str("main"),
-                                           .dbname = str("third"),
+                                           .node = hd_str_of("main"),
+                                           .dbname = hd_str_of("third"),
                                            .behind = UINT64_MAX,
                                            .flags = HD_TRANSACTION_OPEN};
 
@@ -288,7 +283,7 @@ static void abandoned(void)
     end(&f, HD_END_ABANDONED, UINT64_MAX);
     CU_ASSERT_EQUAL(atomic_load(&f.db->written.unsettled), 1);
     /* A database that has none: nothing is kept any more. */
-    CU_ASSERT_PTR_NOT_NULL(cache_epochs_database(&f.cache.epochs, str("main"), str("second")));
+    CU_ASSERT_PTR_NOT_NULL(cache_epochs_database(&f.cache.epochs, hd_str_of("main"), hd_str_of("second")));
     cache_writes_end(&f.cache, NULL, &nowhere);
     CU_ASSERT_EQUAL(atomic_load(&f.cache.epochs.broken), 1);
     tear_down(&f);
@@ -306,10 +301,10 @@ static void prepared(void)
     set_up(&f);
     what = one;
     what.cells[what.count++] = &f.a->written;
-    cache_prepared_keep(&f.cache, f.db, str("x"), &what);
+    cache_prepared_keep(&f.cache, f.db, hd_str_of("x"), &what);
     memset(&what, 0, sizeof(what));
-    CU_ASSERT_EQUAL(cache_prepared_find(&f.cache, f.db, str("y"), &what), 0);
-    serial = cache_prepared_find(&f.cache, f.db, str("x"), &what);
+    CU_ASSERT_EQUAL(cache_prepared_find(&f.cache, f.db, hd_str_of("y"), &what), 0);
+    serial = cache_prepared_find(&f.cache, f.db, hd_str_of("x"), &what);
     CU_ASSERT_FATAL(serial && what.count == 1);
     CU_ASSERT_PTR_EQUAL(what.cells[0], &f.a->written);
     /* It is committed. */
@@ -321,23 +316,23 @@ static void prepared(void)
     end(&f, HD_END_COMMITTED, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 1);
     /* Its name is used again while that is on its way. */
-    cache_prepared_keep(&f.cache, f.db, str("x"), &what);
-    serial = cache_prepared_find(&f.cache, f.db, str("x"), &what);
+    cache_prepared_keep(&f.cache, f.db, hd_str_of("x"), &what);
+    serial = cache_prepared_find(&f.cache, f.db, hd_str_of("x"), &what);
     commit = cache_writes_begin(&f.w, 2, f.db, &what);
     commit->prepared = serial;
-    cache_prepared_forget(&f.cache, f.db, str("x"));
+    cache_prepared_forget(&f.cache, f.db, hd_str_of("x"));
     end(&f, HD_END_COMMITTED, UINT64_MAX);
     CU_ASSERT_EQUAL(bumped(&f), 4);
     cache_writes_complete(&f.cache, &f.w, commit, 0);
     /* A commit that failed leaves it; the oldest makes room; and a name that cannot be told may be any. */
-    cache_prepared_keep(&f.cache, f.db, str("x"), &what);
-    serial = cache_prepared_find(&f.cache, f.db, str("x"), &what);
+    cache_prepared_keep(&f.cache, f.db, hd_str_of("x"), &what);
+    serial = cache_prepared_find(&f.cache, f.db, hd_str_of("x"), &what);
     commit = cache_writes_begin(&f.w, 3, f.db, &what);
     commit->prepared = serial;
     cache_writes_complete(&f.cache, &f.w, commit, 1);
     CU_ASSERT(cache_prepared_stands(&f.cache, serial));
-    cache_prepared_keep(&f.cache, f.db, str("y"), &what);
-    cache_prepared_keep(&f.cache, f.db, str("z"), &what);
+    cache_prepared_keep(&f.cache, f.db, hd_str_of("y"), &what);
+    cache_prepared_keep(&f.cache, f.db, hd_str_of("z"), &what);
     CU_ASSERT(!cache_prepared_stands(&f.cache, serial));
     CU_ASSERT_EQUAL(f.cache.prepared.count, 2);
     cache_prepared_forget(&f.cache, f.db, (struct hd_str){NULL, 0});
@@ -395,8 +390,8 @@ static void flights(void)
 {
     struct cache_flights all;
     struct cache_flight *mine, *none;
-    const struct hd_cache_key key = {.size = sizeof(key), .hash = 7, .bytes = str("key")};
-    const struct hd_cache_key other = {.size = sizeof(key), .hash = 7, .bytes = str("kex")};
+    const struct hd_cache_key key = {.size = sizeof(key), .hash = 7, .bytes = hd_str_of("key")};
+    const struct hd_cache_key other = {.size = sizeof(key), .hash = 7, .bytes = hd_str_of("kex")};
 
     cache_flights_init(&all);
     CU_ASSERT_EQUAL(cache_flight_start(&all, &key, 1, &mine), HD_OK);
@@ -540,14 +535,14 @@ static void ages(void)
     CU_ASSERT_EQUAL(cache_age(&w, &p, &v, 0), CACHE_STALE);
     CU_ASSERT_EQUAL(cache_age(&w, &p, &v, 1), CACHE_FRESH);
     /* How it is said. */
-    CU_ASSERT(cache_read_beta(str("no"), &beta) && beta == 0);
-    CU_ASSERT(cache_read_beta(str(""), &beta) && beta == 0);
-    CU_ASSERT(cache_read_beta(str("yes"), &beta) && beta == 1);
-    CU_ASSERT(cache_read_beta(str("2.5"), &beta) && beta == 2.5);
-    CU_ASSERT(!cache_read_beta(str("2.5x"), &beta));
-    CU_ASSERT(!cache_read_beta(str("1001"), &beta));
-    CU_ASSERT(!cache_read_beta(str("-1"), &beta));
-    CU_ASSERT(!cache_read_beta(str("inf"), &beta));
+    CU_ASSERT(cache_read_beta(hd_str_of("no"), &beta) && beta == 0);
+    CU_ASSERT(cache_read_beta(hd_str_of(""), &beta) && beta == 0);
+    CU_ASSERT(cache_read_beta(hd_str_of("yes"), &beta) && beta == 1);
+    CU_ASSERT(cache_read_beta(hd_str_of("2.5"), &beta) && beta == 2.5);
+    CU_ASSERT(!cache_read_beta(hd_str_of("2.5x"), &beta));
+    CU_ASSERT(!cache_read_beta(hd_str_of("1001"), &beta));
+    CU_ASSERT(!cache_read_beta(hd_str_of("-1"), &beta));
+    CU_ASSERT(!cache_read_beta(hd_str_of("inf"), &beta));
 }
 
 /* --- heads of shared values ---------------------------------------------------------------------------- */

@@ -15,11 +15,6 @@
 #include "plug/values.h"
 #include "sql/template.h"
 
-static struct hd_str str(const char *s)
-{
-    return (struct hd_str){s, strlen(s)};
-}
-
 static void count_nothing(hd_host *host, int64_t id, int64_t delta)
 {
     (void)host;
@@ -66,12 +61,12 @@ static struct cache_tagged tags_of(const char *tag, const char *sql, const struc
     const struct hd_session_setting settings[] = {{"client_encoding", encoding}};
     struct hd_statement st = {.size = sizeof(st),
                               .handle = ++handle,
-                              .sql = str(sql),
+                              .sql = hd_str_of(sql),
                               .params = params,
                               .param_count = count,
                               .settings = settings,
                               .setting_count = 1};
-    const struct hd_str tags[] = {str(tag)};
+    const struct hd_str tags[] = {hd_str_of(tag)};
     struct cache_policy policy = {.tags = tags, .tag_count = tag[0] != 0};
     const struct cache_rules rules = {.hints = 1};
     struct cache_tagged out;
@@ -102,7 +97,7 @@ static int feels(const struct cache_tagged *tags, const char *tag)
 {
     uint64_t before = sum_of(tags);
 
-    cache_tags_end(cache, str(tag));
+    cache_tags_end(cache, hd_str_of(tag));
     return sum_of(tags) != before;
 }
 
@@ -232,7 +227,7 @@ static void bounds(void)
 static int32_t check(const char *tag)
 {
     struct hd_error err = HD_ERROR_INIT;
-    int32_t code = cache_tag_check(str(tag), &err);
+    int32_t code = cache_tag_check(hd_str_of(tag), &err);
 
     CU_ASSERT_EQUAL(code != HD_OK, err.text[0] != 0);
     return code;

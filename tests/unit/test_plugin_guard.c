@@ -106,13 +106,6 @@ struct running {
     void *slot;
 };
 
-static struct hd_str str(const char *s)
-{
-    struct hd_str out = {s, strlen(s)};
-
-    return out;
-}
-
 static void begin(struct world *w, struct known *k, struct running *r, struct hd_statement st)
 {
     struct hd_verdict none = {.size = sizeof(none)};
@@ -156,7 +149,7 @@ static uint32_t run_as(struct world *w, struct known *k, const char *user, const
                        const char *application)
 {
     struct hd_statement st = {
-        .user = str(user), .database = str(database), .application_name = str(application)};
+        .user = hd_str_of(user), .database = hd_str_of(database), .application_name = hd_str_of(application)};
 
     return run(w, k, st);
 }
@@ -183,13 +176,13 @@ static uint32_t verdict(struct world *w, uint32_t kind, uint64_t facts, const ch
 
 static void kinds_by_name(void)
 {
-    CU_ASSERT_EQUAL(guard_kinds_named(str("copy")), K(COPY_FROM) | K(COPY_TO));
-    CU_ASSERT_EQUAL(guard_kinds_named(str("DDL")), K(DDL));
-    CU_ASSERT((guard_kinds_named(str("writes")) & K(TRUNCATE)) != 0);
-    CU_ASSERT_EQUAL(guard_kinds_named(str("selec")), 0);
-    CU_ASSERT_EQUAL(guard_kinds_named(str("")), 0);
-    CU_ASSERT_STRING_EQUAL(guard_kinds_nearest(str("slect")), "select");
-    CU_ASSERT_STRING_EQUAL(guard_kinds_nearest(str("trunkate")), "truncate");
+    CU_ASSERT_EQUAL(guard_kinds_named(hd_str_of("copy")), K(COPY_FROM) | K(COPY_TO));
+    CU_ASSERT_EQUAL(guard_kinds_named(hd_str_of("DDL")), K(DDL));
+    CU_ASSERT((guard_kinds_named(hd_str_of("writes")) & K(TRUNCATE)) != 0);
+    CU_ASSERT_EQUAL(guard_kinds_named(hd_str_of("selec")), 0);
+    CU_ASSERT_EQUAL(guard_kinds_named(hd_str_of("")), 0);
+    CU_ASSERT_STRING_EQUAL(guard_kinds_nearest(hd_str_of("slect")), "select");
+    CU_ASSERT_STRING_EQUAL(guard_kinds_nearest(hd_str_of("trunkate")), "truncate");
 }
 
 /* --- names ------------------------------------------------------------------------------------------------
@@ -200,19 +193,20 @@ static int means(const char *pattern, const char *schema, const char *name)
     struct hd_str path[] = {{"public", 6}};
     struct guard_pattern p;
 
-    CU_ASSERT_EQUAL_FATAL(guard_pattern_parse(str(pattern), &p), HD_OK);
-    return guard_pattern_means(&p, str(schema), str(name), path, 1);
+    CU_ASSERT_EQUAL_FATAL(guard_pattern_parse(hd_str_of(pattern), &p), HD_OK);
+    return guard_pattern_means(&p, hd_str_of(schema), hd_str_of(name), path, 1);
 }
 
 static void wildcards(void)
 {
-    CU_ASSERT(guard_wildcard(str("*"), str("")));
-    CU_ASSERT(guard_wildcard(str("a*c*e"), str("abcde")));
-    CU_ASSERT(guard_wildcard(str("*sleep*"), str("pg_sleep_for")));
-    CU_ASSERT(!guard_wildcard(str("a*b"), str("abc")));
-    CU_ASSERT(!guard_wildcard(str(""), str("a")));
-    CU_ASSERT(guard_wildcard(str("**a**"), str("bab")));
-    CU_ASSERT(!guard_wildcard(str("*a*a*a*a*a*b"), str("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")));
+    CU_ASSERT(guard_wildcard(hd_str_of("*"), hd_str_of("")));
+    CU_ASSERT(guard_wildcard(hd_str_of("a*c*e"), hd_str_of("abcde")));
+    CU_ASSERT(guard_wildcard(hd_str_of("*sleep*"), hd_str_of("pg_sleep_for")));
+    CU_ASSERT(!guard_wildcard(hd_str_of("a*b"), hd_str_of("abc")));
+    CU_ASSERT(!guard_wildcard(hd_str_of(""), hd_str_of("a")));
+    CU_ASSERT(guard_wildcard(hd_str_of("**a**"), hd_str_of("bab")));
+    CU_ASSERT(
+        !guard_wildcard(hd_str_of("*a*a*a*a*a*b"), hd_str_of("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")));
 }
 
 static void names_with_schemas(void)
@@ -227,10 +221,10 @@ static void names_with_schemas(void)
     CU_ASSERT(means("public.*", "", "invoices"));
     CU_ASSERT(means("billing.invoices", "", "invoices")); /* may be that one */
     CU_ASSERT(!means("billing.invoices", "shop", "invoices"));
-    CU_ASSERT_EQUAL(guard_pattern_parse(str(""), &p), HD_EINVAL);
-    CU_ASSERT_EQUAL(guard_pattern_parse(str(".a"), &p), HD_EINVAL);
-    CU_ASSERT_EQUAL(guard_pattern_parse(str("a."), &p), HD_EINVAL);
-    CU_ASSERT_EQUAL(guard_pattern_parse(str("a.b.c"), &p), HD_EINVAL);
+    CU_ASSERT_EQUAL(guard_pattern_parse(hd_str_of(""), &p), HD_EINVAL);
+    CU_ASSERT_EQUAL(guard_pattern_parse(hd_str_of(".a"), &p), HD_EINVAL);
+    CU_ASSERT_EQUAL(guard_pattern_parse(hd_str_of("a."), &p), HD_EINVAL);
+    CU_ASSERT_EQUAL(guard_pattern_parse(hd_str_of("a.b.c"), &p), HD_EINVAL);
 }
 
 /* --- conditions -------------------------------------------------------------------------------------------

@@ -43,6 +43,15 @@ typedef struct hd_result hd_result;             /* the answer of a command while
 typedef struct hd_timer hd_timer;               /* a timer on a loop */
 typedef struct hd_watch hd_watch;               /* a watched file descriptor */
 
+/* The text of a C string, which it borrows; NULL: the empty one. Part of the header, not of the host. [any]
+ * Since ABI 0.1. */
+static inline struct hd_str hd_str_of(const char *s)
+{
+    struct hd_str text = {s, s ? strlen(s) : 0};
+
+    return text;
+}
+
 /* A copy with a NUL behind it, for free(); NULL: no memory. Part of the header, not of the host. [any] Since
  * ABI 0.1. */
 static inline char *hd_str_dup(struct hd_str s)
