@@ -6,6 +6,7 @@ conf.d.
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -317,7 +318,8 @@ def _():
     busy.execute("BEGIN")
     busy.execute("CREATE TEMPORARY TABLE drained (a int)")
     host.signal(signal.SIGTERM)
-    host.wait_log("draining")
+    # Until its worker has heard of it, a client is served.
+    wait_for(lambda: select.select([idle.fileno()], [], [], 0)[0], what="the idle client is told")
     with expect_error("57P01"):
         idle.execute("SELECT 1")
 
