@@ -1,6 +1,6 @@
 """
 What contrib has for other products, with these products: Kubernetes' objects against their schemas, FastAPI, and the
-Grafana dashboard's queries asked of a real Prometheus.
+Grafana dashboard's queries asked of a real Prometheus; and what contrib/test says of tests that fail.
 """
 
 # Runs without sanitizers alone.
@@ -11,6 +11,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from urllib.parse import quote
 
 import psycopg
@@ -241,6 +242,71 @@ def grafana():
                     assert query(name), "there is no metric " + name
         finally:
             end(p)
+
+
+# --- contrib/test -------------------------------------------------------------------------------------------------
+
+FAILING = """
+import sys
+print("1..6")
+print("# of a case that passes")
+print("ok 1 - suite: one that passes")
+print("# 0.10 s")
+for i in range(40):
+    print("# ts=2026-01-02T03:04:05.%03dZ level=info msg=%s" % (i, "x" * 300))
+print("# Traceback (most recent call last):")
+for i in range(50):
+    print('#   File "a.py", line %d, in f' % i)
+print("# AssertionError: one and one")
+print("#   got      3")
+print("#   expected 2")
+print("not ok 2 - suite: the sum")
+print("# 0.20 s")
+print("ok 3 - suite: another that passes")
+print("# test_x.c:12: a == b")
+print("not ok 4 - suite: one of C")
+print("ok 5 - suite: left out # SKIP there is none")
+"""
+
+
+def reasons(last_words):
+    """What contrib/test says in the end of a test that ends with these."""
+    folder = temp_dir()
+    log, results = os.path.join(folder, "a.log"), os.path.join(folder, "a.trs")
+    tools = os.path.join(CONTRIB, "autotools")
+    driver = ["sh", os.path.join(tools, "tap-driver.sh"), "--test-name", "a.py", "--log-file", log, "--trs-file", results]
+    subprocess.run([*driver, "--", sys.executable, "-u", "-c", FAILING + last_words], stdout=subprocess.DEVNULL, timeout=60, check=True)
+    told = subprocess.run(["awk", "-f", os.path.join(tools, "failures.awk"), log, log], stdout=subprocess.PIPE, timeout=60, check=True)
+    lines = told.stdout.decode().splitlines()
+    equal(lines[: len(lines) // 2], lines[len(lines) // 2 :], "of each file the same")
+    return lines[: len(lines) // 2]
+
+
+@test("of each case that fails contrib/test says in the end what it said itself, and nothing of the others")
+def failures():
+    lines = reasons("sys.exit(1)")
+    equal(
+        [line for line in lines if line.startswith("*")],
+        [
+            "* FAIL: a.py 2 - suite: the sum",
+            "* FAIL: a.py 4 - suite: one of C",
+            "* SKIP: a.py 5 - suite: left out # SKIP there is none",
+            "* ERROR: a.py - too few tests run (expected 6, got 5)",
+        ],
+    )
+    sum_of = lines[1 : lines.index("* FAIL: a.py 4 - suite: one of C")]
+    equal(len(sum_of), 15 + 54, "the last lines before the traceback, and all of that")
+    equal([line[4:16] for line in sum_of[:15]], ["03:04:05.%03d" % i for i in range(25, 40)])
+    equal(max(len(line) for line in sum_of), 4 + 160 + 1)
+    equal(sum_of[15:17], ["    Traceback (most recent call last):", '      File "a.py", line 0, in f'])
+    equal(sum_of[-3:], ["    AssertionError: one and one", "      got      3", "      expected 2"])
+    equal(lines[lines.index("* FAIL: a.py 4 - suite: one of C") + 1], "    test_x.c:12: a == b")
+    assert not any("passes" in line for line in lines), lines
+
+
+@test("a test that dies is told with its status")
+def died():
+    equal(reasons("import os; os.kill(os.getpid(), 9)")[-1], "* ERROR: a.py - exited with status 137 (terminated by signal 9?)")
 
 
 if __name__ == "__main__":
