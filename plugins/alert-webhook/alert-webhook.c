@@ -13,11 +13,13 @@
 
 #include "sinks/transfer.h"
 
-#define DAY_MS     86400000.0
-#define HEADER_MAX 4096
-#define PART_MIN   8 /* bytes of a part of an address that may be a secret */
-#define SAID_MAX   160
-#define PAGERDUTY  "https://events.pagerduty.com/v2/enqueue"
+#define DAY_MS      86400000.0
+#define HEADER_MAX  4096
+#define PART_MIN    8 /* bytes of a part of an address that may be a secret */
+#define SAID_MAX    160
+#define MS_PER_S    1000
+#define RETRY_MAX_S 31536000 /* whoever asks for more has made a mistake */
+#define PAGERDUTY   "https://events.pagerduty.com/v2/enqueue"
 
 #define KEY(key, fallback, choices, doc, max, type, member)                                                  \
     {                                                                                                        \
@@ -177,8 +179,29 @@ static int is_refusal(long status)
     return status >= 400 && status < 500 && status != 408 && status != 425 && status != 429;
 }
 
+/* Who is asked too often or is not there says in Retry-After when to come again, in seconds or as a date. */
+static void heed(const struct transfer *t, const struct hd_alert_message *m)
+{
+    curl_off_t seconds = 0;
+
+    if ((t->status != 429 && t->status != 503) || !HD_HAS(m, retry_after_ms) || !m->retry_after_ms)
+        return;
+    curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &seconds);
+    if (seconds > 0)
+        *m->retry_after_ms = (uint64_t)(seconds < RETRY_MAX_S ? seconds : RETRY_MAX_S) * MS_PER_S;
+}
+
+static int32_t answered(struct transfer *t, const struct wh_conf *c, const struct hd_alert_message *m,
+                        struct hd_error *err)
+{
+    hide(t->answer, c->url.ptr);
+    heed(t, m);
+    return hd_error_set(err, is_refusal(t->status) ? HD_EINVAL : HD_EIO, "HTTP status %ld: %.*s", t->status,
+                        SAID_MAX, t->answer);
+}
+
 static int32_t post(struct transfer *t, const struct wh_conf *c, struct curl_slist *headers, const char *body,
-                    struct hd_error *err)
+                    const struct hd_alert_message *m, struct hd_error *err)
 {
     char url[HEADER_MAX];
     int32_t code;
@@ -195,9 +218,7 @@ static int32_t post(struct transfer *t, const struct wh_conf *c, struct curl_sli
     code = transfer_run(t, err);
     if (code != HD_OK || (t->status >= 200 && t->status <= 299))
         return code;
-    hide(t->answer, c->url.ptr);
-    return hd_error_set(err, is_refusal(t->status) ? HD_EINVAL : HD_EIO, "HTTP status %ld: %.*s", t->status,
-                        SAID_MAX, t->answer);
+    return answered(t, c, m, err);
 }
 
 static int32_t send_message(void *self, const char *target, const struct hd_alert_message *m,
@@ -219,7 +240,7 @@ static int32_t send_message(void *self, const char *target, const struct hd_aler
     else
         code = transfer_begin(&t, "http,https", c->ca_file.ptr, timeout_ms, stop, err);
     if (code == HD_OK && t.curl)
-        code = post(&t, c, headers, body, err);
+        code = post(&t, c, headers, body, m, err);
     transfer_end(&t);
     curl_slist_free_all(headers);
     free(body);

@@ -65,6 +65,9 @@ static const struct hd_option options[] = {
            HD_OPT_DURATION, HD_OPTF_RELOADABLE, retry),
     OPTION("max_retry", "5m", "Longest such wait", 10, DAY_MS, HD_OPT_DURATION, HD_OPTF_RELOADABLE,
            max_retry),
+    OPTION("max_retry_after", "1h",
+           "Longest wait that a receiver may ask for, as by Retry-After; 0: none that is asked for is kept",
+           0, DAY_MS, HD_OPT_DURATION, HD_OPTF_RELOADABLE, max_retry_after),
     OPTION("give_up", "1d", "A message that is not delivered by then never is", 1000, 32 * DAY_MS,
            HD_OPT_DURATION, HD_OPTF_RELOADABLE, give_up),
     OPTION("rate", "30", "Messages a minute to one target, in the long run", 1, 100000, HD_OPT_INT,
@@ -305,6 +308,7 @@ static void take_conf(struct al *self, const struct hd_conf *conf)
     struct al_lane_conf lanes = {.timeout_ms = (uint64_t)c->timeout,
                                  .retry_ms = (uint64_t)c->retry,
                                  .max_retry_ms = (uint64_t)c->max_retry,
+                                 .max_asked_ms = (uint64_t)c->max_retry_after,
                                  .max_queue = (uint32_t)c->max_queue,
                                  .rate = (uint32_t)c->rate,
                                  .burst = (uint32_t)c->burst};
@@ -352,7 +356,7 @@ static int32_t find_services(struct al *self, struct hd_error *err)
     self->jobs = api->service(self->host, HD_SERVICE_JOBS);
     self->health = api->service(self->host, HD_SERVICE_HEALTH);
     if (!self->metrics || !self->commands || !self->bus || !self->loop || !self->jobs ||
-        self->metrics->size < offsetof(struct hd_metrics_v1, bins) + sizeof(self->metrics->bins))
+        !HD_HAS(self->metrics, bins))
         return hd_error_set(err, HD_EVERSION, "this host has not all services that alerts need");
     return HD_OK;
 }

@@ -14,7 +14,7 @@ struct al_conf {
     struct hd_str name, state_file;
     int64_t interval, group_wait, group_interval, flap_window, flap_hold, absent_for;
     int64_t max_alerts, max_series, max_baselines, max_messages, max_pages;
-    int64_t max_queue, timeout, retry, max_retry, give_up, rate, burst;
+    int64_t max_queue, timeout, retry, max_retry, max_retry_after, give_up, rate, burst;
 };
 
 /* A call of ALERT TEST that waits for its targets. */

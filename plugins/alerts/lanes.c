@@ -139,6 +139,23 @@ static uint64_t wait_before(struct al_lane *l, uint32_t attempt)
     return (uint64_t)(ms * (0.5 + 0.5 * chance(l)));
 }
 
+/* The wait that the receiver has asked for, as far as that may be, and chance; no longer than the message
+ * has, so that it is tried once more before it is given up. */
+static uint64_t wait_asked(struct al_lane *l, const struct item *i, uint64_t asked)
+{
+    const struct al_lane_conf *c = &l->all->conf;
+    uint64_t own = wait_before(l, i->attempt), now = al_now_ms(), left;
+
+    if (asked > c->max_asked_ms)
+        asked = c->max_asked_ms;
+    if (asked)
+        asked += (uint64_t)((double)c->retry_ms * chance(l));
+    if (asked < own)
+        asked = own;
+    left = i->message->expires_ms > now ? i->message->expires_ms - now : 0;
+    return asked < left ? asked : left;
+}
+
 /* When the next message may go by the rate. */
 static uint64_t rate_allows(struct al_lane *l, uint64_t now)
 {
@@ -169,10 +186,11 @@ static void deliver(struct al_lane *l, struct item *i)
 {
     struct hd_error err = HD_ERROR_INIT;
     struct hd_alert_message m = i->message->m;
-    uint64_t timeout = l->all->conf.timeout_ms, from = now_ms();
+    uint64_t timeout = l->all->conf.timeout_ms, from = now_ms(), asked = 0;
     int32_t code;
 
     m.attempt = i->attempt;
+    m.retry_after_ms = &asked;
     l->tokens -= 1;
     l->stats.busy = 1;
     l->stats.attempt = i->attempt;
@@ -193,7 +211,8 @@ static void deliver(struct al_lane *l, struct item *i)
         return;
     }
     l->stats.retries++;
-    i->due_ms = now_ms() + wait_before(l, i->attempt++);
+    i->due_ms = now_ms() + wait_asked(l, i, asked);
+    i->attempt++;
     push_front(l, i);
 }
 

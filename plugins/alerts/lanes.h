@@ -14,6 +14,7 @@
 
 struct al_lane_conf {
     uint64_t timeout_ms, retry_ms, max_retry_ms;
+    uint64_t max_asked_ms;           /* of what a receiver asks for */
     uint32_t max_queue, rate, burst; /* `rate` messages a minute */
 };
 

@@ -172,8 +172,7 @@ static int32_t find_services(struct br *self, struct hd_error *err)
     self->metrics = hd_host_api(host)->service(host, HD_SERVICE_METRICS);
     self->commands = hd_host_api(host)->service(host, HD_SERVICE_COMMANDS);
     self->bus = hd_host_api(host)->service(host, HD_SERVICE_BUS);
-    if (!self->metrics || !self->commands || !self->bus ||
-        self->bus->size < offsetof(struct hd_bus_v1, lost) + sizeof(self->bus->lost))
+    if (!self->metrics || !self->commands || !self->bus || !HD_HAS(self->bus, lost))
         return hd_error_set(err, HD_EVERSION,
                             "this host has no metrics, no commands or no bus that can be carried on");
     return rds_env_start(&self->env, host, err);

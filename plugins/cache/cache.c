@@ -109,8 +109,7 @@ static int32_t share(struct cache *self, struct hd_error *err)
             return hd_error_set(err, HD_EUNSUPP,
                                 "stores: %s and %s are both shared with other hosts; name one of them",
                                 shared->name, t->name);
-        if (t->store->size < offsetof(struct hd_cache_store_v1, tick) + sizeof(t->store->tick) ||
-            !t->store->tick)
+        if (!HD_HAS(t->store, tick) || !t->store->tick)
             return hd_error_set(err, HD_EVERSION,
                                 "stores: %s is shared with other hosts, but has no clock for them", t->name);
         shared = t;

@@ -66,7 +66,7 @@ static int32_t borrow(struct mon *self, const struct hd_alerts_v1 **v1, void **i
     int32_t code = api->capability(self->host, HD_CAP_ALERTS, NULL, &vtable, instance, err);
 
     *v1 = vtable;
-    if (code || (*v1)->size >= offsetof(struct hd_alerts_v1, targets) + sizeof((*v1)->targets))
+    if (code || HD_HAS(*v1, targets))
         return code;
     api->release(self->host, vtable, *instance);
     return hd_error_set(err, HD_EVERSION, "the plugin that provides %s is too old to take a report",

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import threading
+import time
 
 from harness import equal, merge, wait_for
 
@@ -23,11 +24,15 @@ FAST = {
 
 
 class Receiver(contextlib.AbstractContextManager):
-    """An HTTP server that keeps what it is sent. `answer` is a status, or a function of the request's number."""
+    """
+    An HTTP server that keeps what it is sent. `answer` is a status, a pair of a status and headers, or a function of the
+    request's number that gives one.
+    """
 
     def __init__(self, answer=200, tls=None):
         self.answer = answer
         self.requests = []  # (path, headers, body)
+        self.times = []  # when they came
         self.seen = threading.Condition()
         receiver = self
 
@@ -36,9 +41,13 @@ class Receiver(contextlib.AbstractContextManager):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with receiver.seen:
                     receiver.requests.append((self.path, dict(self.headers), body))
+                    receiver.times.append(time.time())
                     number = len(receiver.requests)
                 answer = receiver.answer(number) if callable(receiver.answer) else receiver.answer
-                self.send_response(answer)
+                status, headers = answer if isinstance(answer, tuple) else (answer, {})
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
 
             def log_message(self, *_):

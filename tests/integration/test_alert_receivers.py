@@ -106,6 +106,7 @@ def incident():
             for c in (one, two):
                 c.execute("BEGIN")
             wait_for(lambda: [a["told"] for a in host.console("SHOW ALERTS")] == [True, True], what="both are told")
+            wait_for(lambda: sinks(host)["webhook:p"]["waiting"] == 0, what="and that has arrived")
             begun = len(hook.messages())
             host.console("SILENCE database=shop FOR 1h")
             two.execute("COMMIT")

@@ -62,6 +62,10 @@ struct hd_alert_message {
     uint32_t open;    /* alerts of the group that were told of and whose end was not, those of this message
                          among them: an incident is over with 0, not with firing = 0, for some may be silenced */
     uint32_t reserved;
+    /* Where send() says how many milliseconds there shall be at least before another try, because the
+     * receiver has asked for them; the host keeps to it up to a bound of its configuration. NULL: it does
+     * not. */
+    uint64_t *retry_after_ms;
 };
 
 /* Capability "howdah.alert-sink/1". `self` is the plugin's instance. Since ABI 0.1. */

@@ -43,6 +43,10 @@ typedef struct hd_result hd_result;             /* the answer of a command while
 typedef struct hd_timer hd_timer;               /* a timer on a loop */
 typedef struct hd_watch hd_watch;               /* a watched file descriptor */
 
+/* Is there a member in the struct that the other side has handed over, which may be older than this header?
+ * Part of the header, not of the host. [any] Since ABI 0.1. */
+#define HD_HAS(p, member) ((const char *)&(p)->member + sizeof((p)->member) <= (const char *)(p) + (p)->size)
+
 /* The text of a C string, which it borrows; NULL: the empty one. Part of the header, not of the host. [any]
  * Since ABI 0.1. */
 static inline struct hd_str hd_str_of(const char *s)
