@@ -113,7 +113,7 @@ static void settle(struct hd_catalog *c, const struct question *q, struct hd_dep
 
 /* --- questions ----------------------------------------------------------------------------------------- */
 
-static void send_waiting(struct hd_catalog *c, struct hd_catalog_database *d);
+static void send_waiting(struct hd_catalog_database *d);
 
 /* Each of them by itself: one may have been what failed. */
 static void ask_alone(struct batch *b)
@@ -156,7 +156,7 @@ static void on_answer(void *arg, const struct hd_sql_result *r)
     pthread_mutex_lock(&c->lock);
     d->under_way--;
     pthread_mutex_unlock(&c->lock);
-    send_waiting(c, d);
+    send_waiting(d);
 }
 
 static int submit(struct batch *b)
@@ -210,8 +210,9 @@ static struct batch *take_waiting(struct hd_catalog *c, struct hd_catalog_databa
     return NULL;
 }
 
-static void send_waiting(struct hd_catalog *c, struct hd_catalog_database *d)
+static void send_waiting(struct hd_catalog_database *d)
 {
+    struct hd_catalog *c = d->catalog;
     struct batch *b;
 
     while ((b = take_waiting(c, d))) {
@@ -245,6 +246,7 @@ int hd_catalog_put_question(struct hd_catalog *c, const hd_template *t, const st
     pthread_mutex_lock(&c->lock);
     hd_list_push_back(&database->waiting, &q->waiting);
     pthread_mutex_unlock(&c->lock);
-    send_waiting(c, database);
+    if (hd_catalog_look_first(database, send_waiting) == HD_OK)
+        send_waiting(database);
     return HD_PENDING;
 }

@@ -21,12 +21,15 @@
 /* A database on a node. Lives as long as the catalog. */
 struct hd_catalog_database {
     struct hd_catalog_database *next;
+    struct hd_catalog *catalog;
     const char *node, *dbname;
     _Atomic uint64_t generation;
     _Atomic uint64_t used_ns; /* when somebody asked last */
     struct hd_list waiting;   /* questions that are to be put; guarded by the catalog's lock, */
     uint32_t under_way;       /* and so is how many are on their way */
-    char *fingerprint;        /* found last; NULL: none. The watching job's */
+    char *fingerprint;        /* found last, NULL: none; guarded as well, */
+    enum { HD_CATALOG_UNSEEN, HD_CATALOG_LOOKING, HD_CATALOG_LOOKED } first_look; /* and this */
+    void (*looked)(struct hd_catalog_database *d); /* when the first look is over */
 };
 
 struct hd_dependencies {
@@ -67,5 +70,11 @@ struct hd_catalog_database *hd_catalog_database(struct hd_catalog *c, struct hd_
 struct hd_catalog_entry *hd_catalog_find(struct hd_catalog *c, struct hd_hash128 key);
 /* No answer that was given before this still stands. */
 void hd_catalog_new_generation(struct hd_catalog *c, struct hd_catalog_database *d);
+/*
+ * Before the first question to a database its fingerprint is taken, so that the watch knows whether answers
+ * still stand; where that fails the watch ends them all when it looks first. HD_PENDING: then(d) comes when
+ * that is over; HD_OK: it has been.
+ */
+int hd_catalog_look_first(struct hd_catalog_database *d, void (*then)(struct hd_catalog_database *d));
 
 #endif

@@ -23,13 +23,15 @@ static int same(const char *a, struct hd_str b)
     return strlen(a) == b.len && !memcmp(a, b.ptr, b.len);
 }
 
-static struct hd_catalog_database *make_database(struct hd_str node, struct hd_str dbname)
+static struct hd_catalog_database *make_database(struct hd_catalog *c, struct hd_str node,
+                                                 struct hd_str dbname)
 {
     struct hd_catalog_database *d = hd_calloc(1, sizeof(*d) + node.len + dbname.len + 2);
     char *text = (char *)(d + 1);
 
     if (!d)
         return NULL;
+    d->catalog = c;
     memcpy(text, node.ptr, node.len);
     d->node = text;
     text += node.len + 1;
@@ -48,7 +50,7 @@ struct hd_catalog_database *hd_catalog_database(struct hd_catalog *c, struct hd_
     for (d = c->databases; d; d = d->next)
         if (same(d->node, node) && same(d->dbname, dbname))
             return d;
-    if (c->database_count == DATABASES_MAX || !(d = make_database(node, dbname)))
+    if (c->database_count == DATABASES_MAX || !(d = make_database(c, node, dbname)))
         return NULL;
     d->next = c->databases;
     c->databases = d;
@@ -73,32 +75,82 @@ void hd_catalog_changed(struct hd_catalog *c, struct hd_str node, struct hd_str 
 
 /* --- watching ------------------------------------------------------------------------------------------ */
 
+static struct hd_sql fingerprint_question(const struct hd_catalog_database *d)
+{
+    return (struct hd_sql){.size = sizeof(struct hd_sql),
+                           .node = d->node,
+                           .database = d->dbname,
+                           .text = hd_catalog_fingerprint,
+                           .statement_timeout_ms = FINGERPRINT_MS,
+                           .deadline_ms = FINGERPRINT_MS};
+}
+
+/* NULL: it could not be had. */
+static char *read_fingerprint(const struct hd_sql_result *r)
+{
+    if (r->code || r->rows != 1 || r->columns != 1 || !r->cells[0].ptr)
+        return NULL;
+    return hd_strndup(r->cells[0].ptr, r->cells[0].len);
+}
+
+/* One that the watch has found meanwhile is no younger. */
+static void on_first_look(void *arg, const struct hd_sql_result *r)
+{
+    struct hd_catalog_database *d = arg;
+    char *found = read_fingerprint(r);
+
+    pthread_mutex_lock(&d->catalog->lock);
+    d->first_look = HD_CATALOG_LOOKED;
+    if (!d->fingerprint) {
+        d->fingerprint = found;
+        found = NULL;
+    }
+    pthread_mutex_unlock(&d->catalog->lock);
+    hd_free(found);
+    d->looked(d);
+}
+
+int hd_catalog_look_first(struct hd_catalog_database *d, void (*then)(struct hd_catalog_database *d))
+{
+    const struct hd_sql sql = fingerprint_question(d);
+    struct hd_catalog *c = d->catalog;
+    int was;
+
+    pthread_mutex_lock(&c->lock);
+    was = d->first_look;
+    if (was == HD_CATALOG_UNSEEN) {
+        d->first_look = HD_CATALOG_LOOKING;
+        d->looked = then;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (was != HD_CATALOG_UNSEEN)
+        return was == HD_CATALOG_LOOKED ? HD_OK : HD_PENDING;
+    if (hd_jobs_sql(c->jobs, NULL, &sql, on_first_look, d) > 0)
+        return HD_PENDING;
+    pthread_mutex_lock(&c->lock);
+    d->first_look = HD_CATALOG_LOOKED;
+    pthread_mutex_unlock(&c->lock);
+    return HD_OK;
+}
+
 /* Asks one database; [job]. Where it cannot be asked, nothing is known of it any more. */
 static void look_at(struct hd_catalog *c, struct hd_catalog_database *d)
 {
-    const struct hd_sql sql = {.size = sizeof(sql),
-                               .node = d->node,
-                               .database = d->dbname,
-                               .text = hd_catalog_fingerprint,
-                               .statement_timeout_ms = FINGERPRINT_MS,
-                               .deadline_ms = FINGERPRINT_MS};
+    const struct hd_sql sql = fingerprint_question(d);
     const struct hd_sql_result *r;
-    char *found = NULL;
-    int changed;
+    char *found, *was;
 
     hd_jobs_sql_wait(c->jobs, &sql, &r);
-    if (!r->code && r->rows == 1 && r->columns == 1 && r->cells[0].ptr)
-        found = hd_strndup(r->cells[0].ptr, r->cells[0].len);
+    found = read_fingerprint(r);
     hd_jobs_free_result(r);
-    /* The first one does not tell what was before it. */
-    changed = !found || !d->fingerprint || strcmp(found, d->fingerprint) != 0;
-    hd_free(d->fingerprint);
-    d->fingerprint = found;
-    if (!changed)
-        return;
     pthread_mutex_lock(&c->lock);
-    hd_catalog_new_generation(c, d);
+    was = d->fingerprint;
+    d->fingerprint = found;
+    /* Without one it cannot be told what has changed. */
+    if (!found || !was || strcmp(found, was) != 0)
+        hd_catalog_new_generation(c, d);
     pthread_mutex_unlock(&c->lock);
+    hd_free(was);
 }
 
 /* Databases are added at the front and never go: the list may be walked without the lock. */

@@ -40,6 +40,20 @@ class Counted:
             equal({name: after[name] - self.before[name] for name in self.expected}, self.expected)
 
 
+def looked(host):
+    """
+    The host has looked at the servers' catalogs: no change of them, from before this, ends answers later. It looks every ten
+    seconds by itself, and what was defined meanwhile, also through it, ends then what it knows.
+    """
+
+    def is_running():
+        return [r for r in host.console("SHOW SCHEDULES") if r["name"] == "catalog-watch"][0]["next in"] == "running"
+
+    # Refused while it is running.
+    wait_for(lambda: host.control("schedule", "run", "catalog-watch").returncode == 0, what="a look at the catalogs begins")
+    wait_for(lambda: not is_running(), what="the catalogs were looked at")
+
+
 def warm(host, w, *messages, timeout=60, ready=1):
     """
     Sends messages, or the text of a statement, until this host answers by itself: the catalog has to be asked, the stream

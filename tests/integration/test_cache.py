@@ -69,21 +69,11 @@ host = Host(pg, sections_with({}))
 stats = functools.partial(cacheworld.stats, host)
 Counted = functools.partial(cacheworld.Counted, host)
 warm = functools.partial(cacheworld.warm, host)
+looked = functools.partial(cacheworld.looked, host)
 
 
 def client(database="shop_auto", **more):
     return host.wire(database=database, **more)
-
-
-def looked():
-    """The host has looked at the server's catalogs: no change of them, from before this, ends answers later."""
-
-    def watch():
-        return [r for r in host.console("SHOW SCHEDULES") if r["name"] == "catalog-watch"][0]
-
-    before = watch()["last start"]
-    host.control("schedule", "run", "catalog-watch")  # or it is running
-    wait_for(lambda: watch()["last start"] != before and watch()["next in"] != "running", what="the catalogs were looked at")
 
 
 def known(w, write):

@@ -7,6 +7,7 @@ import os
 import harness
 import pgwire
 import sides
+from cacheworld import looked
 from harness import Host, Postgres, equal, main, test, wait_for
 
 FACTS, PATH, MISSING, RELATION, SYSTEM, TEMPORARY, SECURITY, VOLATILE, OUTSIDE, FUNCTION, TYPE = (1 << n for n in range(11))
@@ -419,6 +420,7 @@ def changes_through_the_host():
     with client("one, two") as w, client(user="app") as other:
         pg.execute("GRANT ALL ON SCHEMA one, two TO app")
         mark(w, "changed")
+        looked(host)  # or it looks by itself when something has been defined, and finds that, too
         equal(names(w, "SELECT * FROM changing", MISSING), [])
         other.query("CREATE TABLE two.changing (id int)")
         told_again(w, "SELECT * FROM changing", ["two.changing"])
@@ -438,32 +440,35 @@ def changes_through_the_host():
         equal(mark(w, "current"), "1")
 
 
-def watch_once():
-    """Looks at the catalogs, and waits until that is over."""
-
-    def started():
-        return next(r["last start"] for r in host.console("SHOW SCHEDULES") if r["name"] == "catalog-watch")
-
-    before = started()
-    host.control("schedule", "run", "catalog-watch")
-    wait_for(lambda: started() != before and not host.console("SHOW JOBS"), what="the catalogs have been looked at")
-
-
 @test("a definition that changes around the host is found")
 def changes_around_the_host():
     with client("one, two") as w:
         equal(names(w, "SELECT * FROM item"), ["one.item"])
-        host.control("schedule", "run", "catalog-watch")
-        wait_for(lambda: mark(w, "current") == "0", what="the first look")
+        looked(host)  # what was defined by others is found
         equal(names(w, "SELECT * FROM item"), ["one.item"])
         for _ in range(3):
-            watch_once()
+            looked(host)
             equal(mark(w, "current"), "1", "nothing has changed")
         pg.execute("ALTER TABLE one.item RENAME TO was_item")
-        host.control("schedule", "run", "catalog-watch")
-        wait_for(lambda: mark(w, "current") == "0", what="the change to be found")
+        looked(host)
+        equal(mark(w, "current"), "0", "the change is found")
         equal(names(w, "SELECT * FROM item"), ["two.item"])
         pg.execute("ALTER TABLE one.was_item RENAME TO item")
+        mark(w, "changed")
+
+
+@test("what was known before the host has looked for the first time still stands after")
+def first_look():
+    with Host(pg, CONFIG) as fresh, fresh.wire(database="shop_auto", search_path="one, two") as w:
+        equal(names(w, "SELECT * FROM item"), ["one.item"])
+        looked(fresh)
+        equal(mark(w, "current"), "1")
+        pg.execute("ALTER TABLE one.item RENAME TO was_item")
+        looked(fresh)
+        equal(mark(w, "current"), "0")
+        equal(names(w, "SELECT * FROM item"), ["two.item"])
+        pg.execute("ALTER TABLE one.was_item RENAME TO item")
+    with client() as w:
         mark(w, "changed")
 
 
