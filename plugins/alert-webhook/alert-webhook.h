@@ -20,4 +20,11 @@ struct wh_conf {
 /* What is sent; NULL: no memory. */
 json_t *wh_body(const struct wh_conf *c, const struct hd_alert_message *m);
 
+/* markup.c: texts as they are, whatever the receiver takes for markup; NULL: no memory. */
+
+json_t *wh_slack_text(const char *s);
+json_t *wh_mattermost_text(const char *s);
+/* Adds blocks of an Adaptive Card, one for each line. 0, or -1: no memory. */
+int wh_teams_text(json_t *blocks, const char *s, const char *weight, const char *shade);
+
 #endif

@@ -20,49 +20,20 @@ static const char *color(const struct hd_alert_message *m)
     return m->severity == HD_ALERT_PAGE ? "#d50200" : m->severity == HD_ALERT_WARNING ? "#daa038" : "#439fe0";
 }
 
-/* Slack's markup begins with &, < or >: a database that is called <!channel> calls nobody. */
-static json_t *slack_text(const char *s)
-{
-    static const char *const marks[] = {"&&amp;", "<&lt;", ">&gt;"};
-    char *text = malloc(strlen(s) * 5 + 1), *to = text;
-    json_t *out;
-
-    for (; to && *s; s++) {
-        const char *put = NULL;
-
-        for (size_t i = 0; i < 3; i++)
-            put = *s == marks[i][0] ? marks[i] + 1 : put;
-        if (put)
-            to = stpcpy(to, put);
-        else
-            *to++ = *s;
-    }
-    if (!text)
-        return NULL;
-    *to = '\0';
-    out = sink_json_text(text);
-    free(text);
-    return out;
-}
-
 static json_t *slack(const struct hd_alert_message *m)
 {
-    return json_pack("{s:o, s:[{s:s, s:o, s:o, s:o, s:I}]}", "text", slack_text(m->title), "attachments",
-                     "color", color(m), "fallback", slack_text(m->title), "text", slack_text(m->text),
-                     "footer", slack_text(m->host), "ts", (json_int_t)(m->time_us / 1000000));
+    return json_pack("{s:o, s:b, s:[{s:s, s:o, s:o, s:[], s:o, s:I}]}", "text", wh_slack_text(m->title),
+                     "mrkdwn", 0, "attachments", "color", color(m), "fallback", wh_slack_text(m->title),
+                     "text", wh_slack_text(m->text), "mrkdwn_in", "footer", wh_slack_text(m->host), "ts",
+                     (json_int_t)(m->time_us / 1000000));
 }
 
+/* What stands in for the attachment in notifications is plain text. */
 static json_t *mattermost(const struct hd_alert_message *m)
 {
     return json_pack("{s:s, s:[{s:s, s:o, s:o, s:o, s:o}]}", "username", "howdah", "attachments", "color",
-                     color(m), "fallback", sink_json_text(m->title), "title", sink_json_text(m->title),
-                     "text", sink_json_text(m->text), "footer", sink_json_text(m->host));
-}
-
-static json_t *text_block(const char *text, const char *weight, const char *shade)
-{
-    return json_pack("{s:s, s:o, s:b, s:s, s:s}", "type", "TextBlock", "text", sink_json_text(text), "wrap",
-                     1, "weight", weight, "color", shade);
+                     color(m), "fallback", sink_json_text(m->title), "title", wh_mattermost_text(m->title),
+                     "text", wh_mattermost_text(m->text), "footer", sink_json_text(m->host));
 }
 
 static json_t *teams(const struct hd_alert_message *m)
@@ -71,11 +42,16 @@ static json_t *teams(const struct hd_alert_message *m)
                         : m->severity == HD_ALERT_WARNING ? "Warning"
                         : m->severity == HD_ALERT_PAGE    ? "Attention"
                                                           : "Accent";
-    json_t *card = json_pack(
-        "{s:s, s:s, s:s, s:[o, o, o]}", "$schema", "http://adaptivecards.io/schemas/adaptive-card.json",
-        "type", "AdaptiveCard", "version", "1.4", "body", text_block(m->title, "Bolder", shade),
-        text_block(m->text, "Default", "Default"), text_block(m->host, "Lighter", "Default"));
+    json_t *body = json_array(), *card;
 
+    if (!body || wh_teams_text(body, m->title, "Bolder", shade) ||
+        wh_teams_text(body, m->text, "Default", "Default") ||
+        wh_teams_text(body, m->host, "Lighter", "Default")) {
+        json_decref(body);
+        return NULL;
+    }
+    card = json_pack("{s:s, s:s, s:s, s:o}", "$schema", "http://adaptivecards.io/schemas/adaptive-card.json",
+                     "type", "AdaptiveCard", "version", "1.4", "body", body);
     return json_pack("{s:s, s:[{s:s, s:o}]}", "type", "message", "attachments", "contentType",
                      "application/vnd.microsoft.card.adaptive", "content", card);
 }

@@ -77,6 +77,34 @@ def names():
             assert "<" not in text and '&lt;!channel&gt; &amp; &lt;https://example.org|"click"&gt;\\' in text, text
 
 
+@test("Mattermost is sent names as names, not as Markdown, and Teams runs of text, which know none; addresses stay links")
+def markdown():
+    nasty = "*b* [l](http://x.y) `c` @all :tada: ~s~ #h _i_ a|b ![p]"
+    gap = "\u200b"
+    escaped = r"\*b\* \[l\](http://x.y) \`c\` @%sall :%stada: \~s\~ \#h \_i\_ a\|b \!\[p\]" % (gap, gap)
+    with pg.connect() as c:
+        c.execute('CREATE DATABASE "%s"' % nasty)
+    with Receiver() as mattermost, Receiver() as teams:
+        sections = {"webhook m": {"url": mattermost.url, "format": "mattermost"}, "webhook t": {"url": teams.url, "format": "teams"}}
+        summary = "{database}: see https://wiki.example.org/run_book_1?a=b_c, 12:30"
+        rule = {"alert one": {"expr": 'howdah_statements_total{database="*tada*"}', "group_by": "database", "summary": summary}}
+        conf = merge(config("webhook", sections), {**rule, "plugin statements": {}, "database *": {}})
+        with Host(pg, conf) as host:
+            with host.connect(dbname=nasty) as c:
+                c.execute("SELECT 1")
+            (message,) = mattermost.wait(1)
+            shown = message["attachments"][0]
+            for text in (shown["title"], shown["text"]):
+                assert "database=" + escaped in text, text
+            assert text.endswith(": %s: see https://wiki.example.org/run_book_1?a=b_c, 12:30\n" % escaped), text
+            assert "database=" + nasty in shown["fallback"], shown  # which is plain text there
+            (message,) = teams.wait(1)
+            blocks = message["attachments"][0]["content"]["body"]
+            equal({b["type"] for b in blocks}, {"RichTextBlock"})
+            title, text, name = [b["inlines"][0]["text"] for b in blocks]
+            assert "database=" + nasty in title and nasty + ": see https://wiki" in text and name == "h1", blocks
+
+
 @test("a name with line feeds makes no line of its own, nor a title of two")
 def line_feeds():
     name = "x\nover: dead-node: all is well\r"

@@ -51,12 +51,12 @@ def formats():
         assert "one" in first["text"] and "1 &gt; 0" in first["attachments"][0]["text"], first
         assert first["attachments"][0]["color"] != last["attachments"][0]["color"]
         first, _ = hooks["mattermost"].messages()
-        assert "1 > 0" in first["attachments"][0]["text"] and first["username"] == "howdah", first
+        assert "1 \\> 0" in first["attachments"][0]["text"] and first["username"] == "howdah", first
         first, last = hooks["teams"].messages()
         card = first["attachments"][0]
         equal((first["type"], card["contentType"]), ("message", "application/vnd.microsoft.card.adaptive"))
-        equal([b["color"] for b in card["content"]["body"]][:1], ["Attention"])
-        equal(last["attachments"][0]["content"]["body"][0]["color"], "Good")
+        equal(card["content"]["body"][0]["inlines"][0]["color"], "Attention")
+        equal(last["attachments"][0]["content"]["body"][0]["inlines"][0]["color"], "Good")
         first, last = hooks["generic"].messages()
         equal((first["state"], last["state"], first["severity"]), ("firing", "resolved", "page"))
         shown = json.dumps(host.console("SHOW ALERT SINKS"), default=str) + host.log_text() + host.run("--dump-config").stdout
