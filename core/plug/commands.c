@@ -102,17 +102,48 @@ static struct hd_command *make_command(const char *name, const char *usage, cons
     return cmd;
 }
 
+/* Of commands of one name that of the lowest rank is found. */
+enum rank { RANK_HOST, RANK_PLUGIN, RANK_ALIAS };
+
+static enum rank rank_of(const void *owner, uint32_t flags)
+{
+    return flags & HD_CMDF_ALIAS ? RANK_ALIAS : owner ? RANK_PLUGIN : RANK_HOST;
+}
+
+/* Where a command of that name is put; NULL: the name is taken. The host brings some of its own when plugins
+ * run already: theirs give way. */
+static struct hd_command **place_of(struct hd_commands *c, const char *name, enum rank rank)
+{
+    struct hd_command **at = &c->first;
+
+    while (*at && strcmp((*at)->name, name) < 0)
+        at = &(*at)->next;
+    for (; *at && strcmp((*at)->name, name) == 0; at = &(*at)->next) {
+        enum rank there = rank_of((*at)->owner, (*at)->flags);
+
+        if (there == rank || (there < rank && rank != RANK_ALIAS))
+            return NULL;
+        if (there > rank)
+            break;
+    }
+    return at;
+}
+
+/* Is it a plugin's command that the new one takes the name of, and not a short name, which may be lost? */
+static int takes_name(const struct hd_command *cmd)
+{
+    return cmd->next && strcmp(cmd->next->name, cmd->name) == 0 && !(cmd->next->flags & HD_CMDF_ALIAS);
+}
+
 int hd_commands_add(struct hd_commands *c, const void *owner, const char *name, const char *usage,
                     const char *doc, uint32_t flags, hd_command_fn *fn, void *arg, struct hd_error *err)
 {
-    struct hd_command **at = &c->first, *cmd;
+    struct hd_command **at = place_of(c, name, rank_of(owner, flags)), *cmd;
     size_t words = name_words(name);
 
     if (!words)
         return hd_fail(err, HD_EINVAL, "\"%.80s\" is no command's name: one to three upper-case words", name);
-    while (*at && strcmp((*at)->name, name) < 0)
-        at = &(*at)->next;
-    if (*at && strcmp((*at)->name, name) == 0)
+    if (!at)
         return hd_fail(err, HD_EEXIST, "there is a command %s already", name);
     cmd = make_command(name, usage, doc);
     if (!cmd)
@@ -124,6 +155,9 @@ int hd_commands_add(struct hd_commands *c, const void *owner, const char *name, 
     cmd->arg = arg;
     cmd->next = *at;
     *at = cmd;
+    if (takes_name(cmd))
+        hd_log(HD_LOG_WARNING, "a plugin's command gives way to the host's of that name",
+               HD_KV("command", name));
     hd_commands_note_back(c, name);
     return HD_OK;
 }
@@ -515,7 +549,7 @@ static int32_t show_help(void *arg, const struct hd_call *call, struct hd_error 
     (void)err;
     hd_result_columns(call->result, "command", HD_COL_TEXT, "arguments", HD_COL_TEXT, "description",
                       HD_COL_TEXT, NULL);
-    for (const struct hd_command *cmd = c->first; cmd; cmd = cmd->next) {
+    for (const struct hd_command *cmd = c->first; cmd; cmd = hd_command_next(cmd)) {
         if (call->arg_count && strncasecmp(cmd->name, call->args[0].ptr, call->args[0].len) != 0)
             continue;
         hd_result_cstr(call->result, cmd->name);

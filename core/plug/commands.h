@@ -28,7 +28,8 @@ void hd_commands_free(struct hd_commands *c);
 typedef int32_t hd_command_fn(void *arg, const struct hd_call *call, struct hd_error *err);
 
 /* Registers a command of one to three upper-case words. `usage` and `doc` may be NULL; strings are copied.
- * `owner` is what hd_commands_drop_owner names, NULL for the host itself. [control] */
+ * `owner` is what hd_commands_drop_owner names, NULL for the host itself, whose commands take a name from a
+ * plugin's. HD_EEXIST: the name is taken. [control] */
 int hd_commands_add(struct hd_commands *c, const void *owner, const char *name, const char *usage,
                     const char *doc, uint32_t flags, hd_command_fn *fn, void *arg, struct hd_error *err);
 /* Takes an owner's commands away; its calls that are under way end with HD_ECANCELLED, and what it finishes

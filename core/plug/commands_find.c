@@ -48,10 +48,19 @@ static struct hd_command_info describe(const struct hd_command *cmd)
         .name = cmd->name, .usage = cmd->usage, .doc = cmd->doc, .flags = cmd->flags, .owner = cmd->owner};
 }
 
+const struct hd_command *hd_command_next(const struct hd_command *cmd)
+{
+    const struct hd_command *next = cmd->next;
+
+    while (next && strcmp(next->name, cmd->name) == 0)
+        next = next->next;
+    return next;
+}
+
 void hd_commands_each(const struct hd_commands *c, void (*fn)(void *arg, const struct hd_command_info *info),
                       void *arg)
 {
-    for (const struct hd_command *cmd = c->first; cmd; cmd = cmd->next) {
+    for (const struct hd_command *cmd = c->first; cmd; cmd = hd_command_next(cmd)) {
         struct hd_command_info info = describe(cmd);
 
         fn(arg, &info);

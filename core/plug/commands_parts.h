@@ -25,7 +25,7 @@ struct hd_command {
 
 struct hd_commands {
     struct hd_loop *control;
-    struct hd_command *first; /* by name */
+    struct hd_command *first; /* by name; of one name the host's come first, aliases last */
     struct hd_list gone;      /* of plugins that have stopped */
     uint32_t gone_count;
     struct hd_list calls;       /* under way: asked and not answered */
@@ -33,6 +33,8 @@ struct hd_commands {
     int sweeping;
 };
 
+/* The next by name; NULL: none. What gives way to another command of its name is passed over. */
+const struct hd_command *hd_command_next(const struct hd_command *cmd);
 /* The command whose name has the most words of this line; NULL: none. */
 const struct hd_command *hd_command_find(const struct hd_commands *c, const struct hd_words *w);
 /* Says that there is none, and what may have been meant. Returns HD_ENOENT. */

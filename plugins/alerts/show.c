@@ -1,6 +1,6 @@
 /*
  * Commands: ALERTS, which is SHOW ALERTS, SHOW ALERT RULES, SHOW ALERT SINKS, SHOW SILENCES, SILENCE,
- * UNSILENCE, ALERT TEST.
+ * UNSILENCE, TEST, which is ALERT TEST.
  */
 #include <howdah/howdah.h>
 #include <stdio.h>
@@ -340,7 +340,7 @@ int32_t al_show_start(struct al *self, struct hd_error *err)
         uint32_t flags;
         int32_t (*fn)(void *arg, const struct hd_call *call, struct hd_error *err);
     } all[] = {
-        {"ALERTS", "", "As SHOW ALERTS", HD_CMDF_READ_ONLY, show_alerts},
+        {"ALERTS", "", "As SHOW ALERTS", HD_CMDF_READ_ONLY | HD_CMDF_ALIAS, show_alerts},
         {"SHOW ALERTS", "", "Alerts that fire, may fire soon or ended lately, and rules without data",
          HD_CMDF_READ_ONLY, show_alerts},
         {"SHOW ALERT RULES", "", "Rules, their state, and the worst of their values", HD_CMDF_READ_ONLY,
@@ -353,11 +353,15 @@ int32_t al_show_start(struct al *self, struct hd_error *err)
         {"UNSILENCE", "ID", "Ends a silence", 0, unsilence},
         {"ALERT TEST", "[SINK | SINK:TARGET]",
          "Sends a message to all sinks or one, and says whether it arrived", 0, test},
+        {"TEST", "[SINK | SINK:TARGET]", "As ALERT TEST", HD_CMDF_ALIAS, test},
     };
     int32_t code = HD_OK;
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !code; i++)
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !code; i++) {
         code = self->commands->add(self->host, all[i].name, all[i].usage, all[i].doc, all[i].flags, all[i].fn,
                                    self, err);
+        if (code == HD_EEXIST && all[i].flags & HD_CMDF_ALIAS)
+            code = HD_OK; /* the long name is enough */
+    }
     return code;
 }

@@ -435,6 +435,35 @@ def words():
             equal(len(hook.messages()), 1)
 
 
+@test("TEST is ALERT TEST until another plugin has a command of that name; what is no second name is refused, and says whose it is")
+def names_of_commands():
+    library = os.path.abspath(os.path.join(harness.BUILDDIR, "tests/integration/plugins/.libs/teller.so"))
+    with Receiver() as hook:
+        conf = config("webhook", {"webhook a": {"url": hook.url}, "webhook b": {"url": hook.url}})
+        with Host(pg, conf) as host:
+            hook.wait(2)
+            equal([(r["target"], r["delivered"]) for r in host.console("TEST webhook:b")], [("webhook:b", True)])
+            equal(sorted((r["target"], r["delivered"]) for r in host.console("TEST")), [("webhook:a", True), ("webhook:b", True)])
+            assert "there is no such target" in host.control("test", "webhook:c").stderr
+            whose = lambda: [(r["command"], r["arguments"]) for r in host.console("HELP TEST")]
+            equal(whose(), [("TEST", "[SINK | SINK:TARGET]")])
+            teller = {"enabled": "yes", "library": library, "command": "TEST"}
+            host.configure(merge(conf, {"plugin teller": teller}))
+            equal(host.control("reload").returncode, 0)
+            wait_for(lambda: whose() == [("TEST", "SINKS TITLE TEXT")], what="it is the other's")
+            assert "three words are needed" in host.control("test", "webhook:b").stderr
+            equal([r["delivered"] for r in host.console("ALERT TEST webhook:b")], [True])
+            equal(host.control("plugin", "teller", "disable").returncode, 0)
+            wait_for(lambda: whose() == [("TEST", "[SINK | SINK:TARGET]")], what="it is back")
+        with Host(pg, merge(conf, {"plugin teller": {**teller, "command": "SILENCE"}})) as host:
+            assert "the command SILENCE is there already: it is of the plugin alerts" in str(host.console("SHOW PLUGINS")), host.console("SHOW PLUGINS")
+        with Host(pg, merge(conf, {"plugin teller": {**teller, "command": "SHOW POOLS"}})) as host:
+            host.wait_log("gives way to the host's of that name.* command=\"SHOW POOLS\"")
+            assert "database" in str(host.console("HELP SHOW POOLS") + host.console("SHOW POOLS")), host.console("HELP SHOW POOLS")
+        with Host(pg, merge(conf, {"plugin teller": {**teller, "command": "SHOW METRICS"}})) as host:
+            assert "the command SHOW METRICS is the host's" in str(host.console("SHOW PLUGINS")), host.console("SHOW PLUGINS")
+
+
 @test("the example of the SDK, built by the template's Makefile")
 def vendor():
     folder = temp_dir()

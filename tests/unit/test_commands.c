@@ -222,6 +222,55 @@ static void test_add_refusals(void)
     tear_down();
 }
 
+/* Of an alias and a command of one name the command is found, listed and asked, whichever came first. */
+static void test_alias(void)
+{
+    struct hd_command_info info;
+    struct told t;
+
+    for (int alias_first = 0; alias_first < 2; alias_first++) {
+        set_up();
+        for (int i = 0; i < 2; i++) {
+            int alias = i != alias_first;
+
+            CU_ASSERT_EQUAL(hd_commands_add(commands, &loop + alias, "TEST", "", alias ? "alias" : "own",
+                                            alias ? HD_CMDF_ALIAS : 0, listen_to, "", NULL),
+                            HD_OK);
+        }
+        CU_ASSERT_EQUAL(hd_commands_add(commands, NULL, "TEST", "", "", HD_CMDF_ALIAS, listen_to, "", NULL),
+                        HD_EEXIST);
+        CU_ASSERT_EQUAL(hd_commands_add(commands, NULL, "TEST", "", "", 0, listen_to, "", NULL), HD_EEXIST);
+        t = ask("help test");
+        CU_ASSERT_EQUAL(t.rows, 1);
+        CU_ASSERT_EQUAL(hd_commands_get(commands, "TEST", &info), HD_OK);
+        CU_ASSERT_STRING_EQUAL(info.doc, "own");
+        hd_commands_drop_owner(commands, &loop, "vendor");
+        CU_ASSERT_EQUAL(hd_commands_get(commands, "TEST", &info), HD_OK);
+        CU_ASSERT_STRING_EQUAL(info.doc, "alias");
+        CU_ASSERT_EQUAL(ask("test").code, HD_OK);
+        tear_down();
+    }
+}
+
+/* The host's own command is found, though a plugin's was there before; one that comes later is refused. */
+static void test_host_takes_name(void)
+{
+    struct hd_command_info info;
+
+    set_up();
+    CU_ASSERT_EQUAL(hd_commands_add(commands, &loop, "SHOW X", "", "theirs", 0, listen_to, "", NULL), HD_OK);
+    CU_ASSERT_EQUAL(hd_commands_add(commands, NULL, "SHOW X", "", "ours", 0, listen_to, "", NULL), HD_OK);
+    CU_ASSERT_EQUAL(hd_commands_add(commands, &loop + 1, "SHOW X", "", "", 0, listen_to, "", NULL),
+                    HD_EEXIST);
+    CU_ASSERT_EQUAL(hd_commands_add(commands, NULL, "SHOW X", "", "", 0, listen_to, "", NULL), HD_EEXIST);
+    CU_ASSERT_EQUAL(hd_commands_get(commands, "SHOW X", &info), HD_OK);
+    CU_ASSERT_STRING_EQUAL(info.doc, "ours");
+    CU_ASSERT_EQUAL(ask("show help show").rows, 2);
+    hd_commands_drop_owner(commands, &loop, "vendor");
+    CU_ASSERT_EQUAL(ask("show x").code, HD_OK);
+    tear_down();
+}
+
 static void test_help(void)
 {
     struct told t;
@@ -680,6 +729,7 @@ static void test_rest_of_the_line(void)
 UNIT_MAIN("commands", {"words", test_words}, {"the rest of the line", test_rest_of_the_line},
           {"bounds of a line", test_words_bounds}, {"longest name wins", test_call},
           {"unknown commands get a hint", test_unknown}, {"names that are refused", test_add_refusals},
+          {"an alias gives way", test_alias}, {"the host takes a name", test_host_takes_name},
           {"help", test_help}, {"types of cells", test_types}, {"misuse of a result", test_misuse},
           {"no memory", test_no_memory}, {"pending", test_pending},
           {"finish and return", test_finish_and_return}, {"the asker is gone", test_forget},

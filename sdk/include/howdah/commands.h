@@ -24,6 +24,9 @@ extern "C" {
 /* All that stands behind the name is one argument, whatever is in it, but for blanks around it and semicolons
  * at its end: a statement in SQL. Where it is one quoted word, without the quotes. */
 #define HD_CMDF_RAW 2u
+/* A second, shorter name of a command of the plugin's. It gives way to a command that another plugin has
+ * under that name, whichever comes first, and is back when that one has gone. */
+#define HD_CMDF_ALIAS 4u
 
 /* A call of a command; borrowed for the call. Since ABI 0.1. */
 struct hd_call {
@@ -42,7 +45,8 @@ struct hd_commands_v1 {
      * arguments: "[TOP n]"; where it is empty or NULL, the host refuses a call with any. The handler fills
      * call->result and returns HD_OK or an error with text; or HD_PENDING, and later finish(): then the
      * result stays valid until that, also when whoever asked has gone. Handlers run one at a time [control].
-     * Removed when the plugin stops. HD_EEXIST when the name is taken. [control] */
+     * Removed when the plugin stops. HD_EEXIST when the name is taken; `err` says by whom. A line means the
+     * command whose name has the most words of it. [control] */
     int32_t (*add)(hd_host *host, const char *name, const char *usage, const char *doc, uint32_t flags,
                    int32_t (*fn)(void *arg, const struct hd_call *call, struct hd_error *err), void *arg,
                    struct hd_error *err);

@@ -1,14 +1,15 @@
 /*
- * A plugin that has something to say: TELL SINKS TITLE TEXT gives it to the plugin alerts.
+ * A plugin that has something to say: TELL SINKS TITLE TEXT gives it to the plugin alerts. The command may
+ * have another name.
  */
 #include "skeleton.h"
 
 struct conf {
-    int32_t unused;
+    struct hd_str command;
 };
 
 static const struct hd_option table[] = {
-    {"unused", "no", NULL, "Nothing", 0, 0, HD_OPT_BOOL, 0, offsetof(struct conf, unused), 0}};
+    {"command", "TELL", NULL, "Its name", 0, 0, HD_OPT_STRING, 0, offsetof(struct conf, command), 0}};
 
 struct self {
     struct base base;
@@ -37,14 +38,14 @@ static int32_t start(void *self, const struct hd_conf *conf, struct hd_error *er
     const void *vtable;
     int32_t code = get_services(&s->base);
 
-    (void)conf;
     if (!code)
         code = hd_host_api(s->base.host)
                    ->capability(s->base.host, HD_CAP_ALERTS, NULL, &vtable, &s->instance, err);
     if (code)
         return code;
     s->alerts = vtable;
-    return s->base.commands->add(s->base.host, "TELL", "SINKS TITLE TEXT", "says something", 0, tell, s, err);
+    return s->base.commands->add(s->base.host, ((const struct conf *)conf->conf)->command.ptr,
+                                 "SINKS TITLE TEXT", "says something", 0, tell, s, err);
 }
 
 const struct hd_plugin howdah_plugin = {
