@@ -239,7 +239,7 @@ static void test_alias(void)
         }
         CU_ASSERT_EQUAL(hd_commands_add(commands, NULL, "TEST", "", "", HD_CMDF_ALIAS, listen_to, "", NULL),
                         HD_EEXIST);
-        CU_ASSERT_EQUAL(hd_commands_add(commands, NULL, "TEST", "", "", 0, listen_to, "", NULL), HD_EEXIST);
+        CU_ASSERT_EQUAL(hd_commands_add(commands, &t, "TEST", "", "", 0, listen_to, "", NULL), HD_EEXIST);
         t = ask("help test");
         CU_ASSERT_EQUAL(t.rows, 1);
         CU_ASSERT_EQUAL(hd_commands_get(commands, "TEST", &info), HD_OK);
