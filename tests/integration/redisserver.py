@@ -12,7 +12,7 @@ import threading
 
 from harness import client_context, end, free_port, on_exit, spawn, temp_dir, wait_for
 
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 
 
 class RedisError(Exception):
@@ -25,10 +25,10 @@ class Client:
     def __init__(self, where, password=None, certificates=None):
         if isinstance(where, str):
             self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(10)
+            self.socket.settimeout(60)
             self.socket.connect(where)
         else:
-            self.socket = socket.create_connection(("127.0.0.1", where), 10)
+            self.socket = socket.create_connection(("127.0.0.1", where), 60)
         if certificates:
             context = client_context(certificates, with_certificate=True)
             context.check_hostname = False
