@@ -7,10 +7,12 @@
 
 #define RUNNING_MAX  2
 #define BACK_OFF     50 /* a question that takes 1 ms is asked every 50 ms at most */
+#define INTERVAL_MIN 10
 #define INTERVAL_MAX 3600000
 #define UNKNOWN_AFTER                                                                                        \
     3 /* failures one after the other: what was found before is not known to be so any more */
-#define ABSENT_TIMES 10 /* what a question is about is not installed: so much more seldom */
+#define PLUGIN_MS    10000 /* between two looks of a plugin that does not care */
+#define ABSENT_TIMES 10    /* what a question is about is not installed: so much more seldom */
 #define SYNC_NS      UINT64_C(10000000000)
 
 /* --- nodes and their databases ----------------------------------------------------------------------------
@@ -71,9 +73,17 @@ static struct mon_task *add_task(struct mon_collect *c, const char *name, const 
     return t;
 }
 
-static uint64_t interval_of(const struct mon *self, const struct mon_query *q)
+/* collect_scale applies to questions and plugins alike. */
+static uint64_t interval_of(const struct mon *self, uint64_t interval_ms)
 {
-    return (uint64_t)((double)q->interval_ms * self->conf->collect_scale);
+    uint64_t ms = (uint64_t)((double)interval_ms * self->conf->collect_scale);
+
+    return ms < INTERVAL_MIN ? INTERVAL_MIN : ms < INTERVAL_MAX ? ms : INTERVAL_MAX;
+}
+
+static uint64_t plugin_interval(const struct mon *self, const struct hd_collector_v1 *plugin)
+{
+    return interval_of(self, plugin->interval_ms ? plugin->interval_ms : PLUGIN_MS);
 }
 
 static int fits(const struct mon_query *q, int32_t version)
@@ -104,7 +114,8 @@ static void want(void *arg, const char *database)
     struct mon_task *t = find_task(w->c, w->q, w->node, database ? database : "");
 
     if (!t) {
-        t = add_task(w->c, w->q->name, w->node, database ? database : "", interval_of(w->c->self, w->q));
+        t = add_task(w->c, w->q->name, w->node, database ? database : "",
+                     interval_of(w->c->self, w->q->interval_ms));
         if (t)
             t->query = w->q;
     }
@@ -354,7 +365,7 @@ static void add_plugins(struct mon_collect *c)
             continue;
         }
         plugin = vtable;
-        t = add_task(c, list->items[i].ptr, "", "", plugin->interval_ms ? plugin->interval_ms : 10000);
+        t = add_task(c, list->items[i].ptr, "", "", plugin_interval(c->self, plugin));
         if (!t)
             continue;
         t->plugin = plugin;
@@ -378,11 +389,10 @@ int32_t mon_collect_start(struct mon *self, struct hd_error *err)
 
 void mon_collect_reload(struct mon *self)
 {
-    for (struct mon_task *t = self->collect->tasks; t; t = t->next)
-        if (t->query) {
-            t->base_ms = interval_of(self, t->query);
-            set_interval(t, t->streak > 0);
-        }
+    for (struct mon_task *t = self->collect->tasks; t; t = t->next) {
+        t->base_ms = t->query ? interval_of(self, t->query->interval_ms) : plugin_interval(self, t->plugin);
+        set_interval(t, t->streak > 0);
+    }
     self->collect->synced_ns = 0;
 }
 

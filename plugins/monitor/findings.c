@@ -120,6 +120,16 @@ static int32_t finding_of(struct mon_findings *f, uint32_t type, const char *nam
     return add(f, key, self->metrics->get(self->host, type, name, help, labels, count), out);
 }
 
+/* What a counter has come to by now. */
+static void grow(struct mon_findings *f, struct finding *x, int64_t value)
+{
+    const struct mon *self = f->self;
+    int64_t grown = !x->has_before ? 0 : value >= x->before ? value - x->before : value;
+
+    self->metrics->add(self->host, x->id, grown);
+    mon_series_read(self->series, x->id, grown, mon_wall(), mon_now_ns());
+}
+
 int32_t mon_found(struct mon_findings *f, uint32_t type, const char *name, const char *help,
                   const struct hd_label *labels, uint32_t label_count, int64_t value)
 {
@@ -134,8 +144,8 @@ int32_t mon_found(struct mon_findings *f, uint32_t type, const char *name, const
     x->type = type;
     if (type == HD_METRIC_GAUGE)
         m->set(f->self->host, x->id, value);
-    else if (x->has_before)
-        m->add(f->self->host, x->id, value >= x->before ? value - x->before : value);
+    else
+        grow(f, x, value);
     x->before = value;
     x->has_before = 1;
     x->seen = f->round;

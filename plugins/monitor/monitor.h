@@ -102,6 +102,7 @@ void mon_errand_end(struct mon *self); /* [any] */
 
 uint64_t mon_now_ns(void);      /* a clock that nobody sets */
 int64_t mon_wall_seconds(void); /* since 1970 */
+double mon_wall(void);          /* the same with what is behind the point */
 
 /* Cells of results. */
 void mon_columns(const struct mon *self, hd_result *r, ...)

@@ -10,8 +10,10 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define PENDING  60 /* samples of a series that wait to be put; at most that long a flush is away */
-#define SKETCHES 64 /* sketches that are followed: each takes two copies of its bins */
+#define PENDING  60   /* samples of a series that wait to be put; at most that long a flush is away */
+#define SKETCHES 64   /* sketches that are followed: each takes two copies of its bins */
+#define SPREAD_S 3600 /* what comes after a longer time is spread over no more than that */
+#define STEP_S   0.5  /* the clock was set by more than that, between two readings */
 
 static const double quantiles[] = {0.5, 0.95, 0.99};
 #define QUANTILES 3
@@ -31,6 +33,14 @@ struct series {
     UT_hash_handle hh; /* by key */
 };
 
+/* What a counter that is read now and then has come to. */
+struct readings {
+    int64_t grown; /* since `from` */
+    double from, to;
+    uint64_t from_ns, to_ns; /* the same on a clock that nobody sets; 0: it was not read yet */
+    double part;             /* of the second that `from` lies in: what has come in it up to there */
+};
+
 /* A metric that is followed. */
 struct source {
     int64_t id;
@@ -38,7 +48,9 @@ struct source {
     uint64_t tick; /* when it was there last */
     int64_t value, before;
     int has_before;
-    int again; /* its name was still taken by a metric that had just gone: at the next look */
+    int named;               /* it was seen, and so has its series, if there is room */
+    struct readings *seldom; /* NULL: it is what it is in each second */
+    int again;               /* its name was still taken by a metric that had just gone: at the next look */
     double scale;
     struct series *series[QUANTILES + 1]; /* sketches: quantiles and the rate; else the first alone */
     struct hd_metric_bins *second,
@@ -228,23 +240,28 @@ static void drop_series(struct mon_series_set *set, struct series *s)
     free(s);
 }
 
-/* One more second of a series. The minute before has been put where it was over. */
-static void record(struct mon_series_set *set, struct series *s, double value)
+/* What a series was worth in a second. The minute before has been put where it was over. */
+static void record_at(struct mon_series_set *set, struct series *s, int64_t second, double value)
 {
     if (!s || isnan(value))
         return;
-    if (s->pending_count && (s->pending_count == PENDING || set->now != s->pending_time + s->pending_count))
+    if (s->pending_count && (s->pending_count == PENDING || second != s->pending_time + s->pending_count))
         put_pending(s, set->out);
     if (!s->pending_count)
-        s->pending_time = set->now;
+        s->pending_time = second;
     s->pending[s->pending_count++] = (float)value;
     s->last = value;
-    if (s->minute != set->now - set->now % 60)
-        begin_minute(s, set->now - set->now % 60);
+    if (s->minute != second - second % 60)
+        begin_minute(s, second - second % 60);
     s->sum += value;
     s->min = s->n && s->min < value ? s->min : value;
     s->max = s->n && s->max > value ? s->max : value;
     s->n++;
+}
+
+static void record(struct mon_series_set *set, struct series *s, double value)
+{
+    record_at(set, s, set->now, value);
 }
 
 /* --- sources ----------------------------------------------------------------------------------------------
@@ -259,6 +276,7 @@ static void free_source(struct mon_series_set *set, struct source *src)
     HASH_DEL(set->sources, src);
     free(src->second);
     free(src->minute);
+    free(src->seldom);
     free(src);
 }
 
@@ -303,27 +321,36 @@ static void add_series_of(struct mon_series_set *set, struct source *src, const 
     src->again = set->taken;
 }
 
+/* The source of that metric, made where there is none; NULL: no memory. */
+static struct source *source_of(struct mon_series_set *set, int64_t id)
+{
+    struct source *src;
+
+    HASH_FIND(hh, set->sources, &id, sizeof(id), src);
+    if (src || !(src = calloc(1, sizeof(*src))))
+        return src;
+    src->id = id;
+    HASH_ADD(hh, set->sources, id, sizeof(src->id), src);
+    if (src->hh.tbl)
+        return src;
+    free(src);
+    return NULL;
+}
+
 /* Within each(): takes the value along, and calls nothing of the metrics. */
 static int32_t see(void *arg, const struct hd_metric_seen *m)
 {
     struct mon_series_set *set = arg;
-    struct source *src;
+    struct source *src = source_of(set, m->id);
 
-    HASH_FIND(hh, set->sources, &m->id, sizeof(m->id), src);
-    if (!src) {
-        src = calloc(1, sizeof(*src));
-        if (!src)
-            return HD_OK;
-        src->id = m->id;
+    if (!src)
+        return HD_OK;
+    if (!src->named) {
+        src->named = 1;
         src->type = m->type;
         src->scale = scale_of(m->name);
         src->has_before =
             m->type == HD_METRIC_COUNTER && set->tick > 1; /* it began at 0 since the last look */
-        HASH_ADD(hh, set->sources, id, sizeof(src->id), src);
-        if (!src->hh.tbl) {
-            free(src);
-            return HD_OK;
-        }
         add_series_of(set, src, m);
     } else if (src->again) {
         add_series_of(set, src, m);
@@ -403,21 +430,81 @@ static void sample_number(struct mon_series_set *set, struct source *src, double
     src->has_before = 1;
 }
 
+/* The minute that goes on is put, if this second is of another. */
+static void end_minute(struct mon_series_set *set, struct series *s, int64_t second)
+{
+    int64_t minute = second - second % 60;
+
+    if (s && s->minute && s->minute != minute) {
+        put_minute(s, NAN, set->out);
+        begin_minute(s, minute);
+    }
+}
+
+/* The clock was set, or nobody has read for long: what there is of the second that went on is put, and
+ * what has come since goes to the time just before the reading. */
+static void begin_spread(struct mon_series_set *set, struct source *src, double length)
+{
+    struct readings *r = src->seldom;
+
+    if (r->part > 0)
+        record_at(set, src->series[0], (int64_t)r->from, r->part);
+    r->part = 0;
+    r->from = r->to - length;
+}
+
+/* To each second its part of what has come between two readings; the last second is not over yet. */
+static void spread(struct mon_series_set *set, struct source *src)
+{
+    struct readings *r = src->seldom;
+    double length = (double)(r->to_ns - r->from_ns) / 1e9, step = r->to - r->from - length, rate;
+
+    if (r->to_ns == r->from_ns)
+        return;
+    if (r->to <= r->from || step > STEP_S || step < -STEP_S || length > SPREAD_S)
+        begin_spread(set, src, length < SPREAD_S ? length : SPREAD_S);
+    rate = (double)r->grown * src->scale / (r->to - r->from);
+    for (double end = floor(r->from) + 1; end <= r->to; end++) {
+        end_minute(set, src->series[0], (int64_t)r->from);
+        record_at(set, src->series[0], (int64_t)r->from, r->part + rate * (end - r->from));
+        r->part = 0;
+        r->from = end;
+    }
+    r->part += rate * (r->to - r->from);
+    r->from = r->to;
+    r->from_ns = r->to_ns;
+    r->grown = 0;
+}
+
+void mon_series_read(struct mon_series_set *set, int64_t id, int64_t grown, double wall, uint64_t mono_ns)
+{
+    struct source *src = source_of(set, id);
+    struct readings *r;
+
+    if (!src || (!src->seldom && !(src->seldom = calloc(1, sizeof(*src->seldom)))))
+        return;
+    r = src->seldom;
+    r->to = wall;
+    r->to_ns = mono_ns;
+    if (r->from_ns) {
+        r->grown += grown;
+        return;
+    }
+    r->from = wall;
+    r->from_ns = mono_ns;
+}
+
 /* Minutes that are over are put before anything is recorded in the next. */
 static void end_minutes(struct mon_series_set *set)
 {
-    int64_t minute = set->now - set->now % 60;
     struct source *src, *next;
 
     HASH_ITER(hh, set->sources, src, next)
     {
         int first = src->type == HD_METRIC_SKETCH ? QUANTILES : 0; /* quantiles are put by sample_sketch */
-        struct series *s = src->series[first];
 
-        if (s && s->minute && s->minute != minute) {
-            put_minute(s, NAN, set->out);
-            begin_minute(s, minute);
-        }
+        if (!src->seldom)
+            end_minute(set, src->series[first], set->now);
     }
 }
 
@@ -443,6 +530,8 @@ void mon_series_sample(struct mon_series_set *set, int64_t now, uint64_t mono_ns
             free_source(set, src);
         else if (src->type == HD_METRIC_SKETCH)
             sample_sketch(set, src, seconds, minute_over);
+        else if (src->seldom)
+            spread(set, src);
         else
             sample_number(set, src, seconds);
     }
@@ -495,6 +584,7 @@ void mon_series_free(struct mon_series_set *set)
         HASH_DEL(set->sources, src);
         free(src->second);
         free(src->minute);
+        free(src->seldom);
         free(src);
     }
     free(set->free_numbers);

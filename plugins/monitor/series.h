@@ -3,8 +3,10 @@
  * gauges stay what they are, and of each sketch there are the median, the 95th and 99th percentile and the
  * rate of what was recorded, within each second and within each minute.
  *
- * A counter that goes back begins anew: nothing is counted twice, and no rate is negative. The number of
- * series has a bound; past it a metric is not followed, and that is counted. [control]
+ * A counter that goes back begins anew: nothing is counted twice, and no rate is negative. One that
+ * collectors read now and then has no samples but between two readings, where each second has its part of
+ * what has come: the newest are as late as the readings are apart. The number of series has a bound; past it
+ * a metric is not followed, and that is counted. [control]
  */
 #ifndef MONITOR_SERIES_H
 #define MONITOR_SERIES_H
@@ -22,6 +24,9 @@ void mon_series_limit(struct mon_series_set *set, uint32_t max);
 /* Looks at all metrics. `now` is in seconds since 1970, `mono_ns` on a clock that nobody sets. What has
  * become complete goes into `out`. */
 void mon_series_sample(struct mon_series_set *set, int64_t now, uint64_t mono_ns, struct mon_batch *out);
+/* A counter that is read only now and then was read at `wall` (seconds since 1970), and has grown by so much
+ * since it was read before; the first time it is only known from here on. */
+void mon_series_read(struct mon_series_set *set, int64_t id, int64_t grown, double wall, uint64_t mono_ns);
 /* Puts what is pending into `out`; at the end also of the minute that goes on. */
 void mon_series_flush(struct mon_series_set *set, int end, struct mon_batch *out);
 

@@ -18,6 +18,12 @@ const struct mon_grain mon_grains[MON_GRAINS] = {
 /* Floats in the longest block. */
 #define BLOCK_MAX 180
 
+/* The hour (since 1970) whose sample has not been made yet; 0: none was. */
+#define ROLLED "PRAGMA user_version"
+#define WEEK_H (7 * 24) /* minutes are kept so long */
+
+static int32_t mend_hour(struct mon_store *s, int64_t id, int64_t start, const float *minutes);
+
 int32_t mon_store_code(int rc)
 {
     switch (rc) {
@@ -58,8 +64,13 @@ int32_t mon_store_undo(struct mon_store *s, int32_t code)
 
 int32_t mon_store_begin(struct mon_store *s)
 {
+    int32_t code;
+
     mon_store_undo(s, HD_OK);
-    return s->db ? mon_store_run(s->st[BEGIN]) : HD_EIO;
+    code = s->db ? mon_store_run(s->st[BEGIN]) : HD_EIO;
+    if (!code)
+        s->rolled = mon_store_number(s, ROLLED);
+    return code;
 }
 
 int32_t mon_store_commit(struct mon_store *s)
@@ -179,6 +190,8 @@ static int32_t put_samples(struct mon_store *s, int grain, int64_t id, int64_t t
         memcpy(block + slot * g->width, values + done * g->width, n * g->width * sizeof(float));
         if (!code)
             code = put_block(s, grain, id, start, block);
+        if (!code && grain == MON_MINUTE)
+            code = mend_hour(s, id, start, block);
         done += n;
         time += n * g->step;
     }
@@ -221,6 +234,17 @@ static int sum_up(const float *v, float out[3])
     return n > 0;
 }
 
+/* The hour of these minutes, if it was made without them. */
+static int32_t mend_hour(struct mon_store *s, int64_t id, int64_t start, const float *minutes)
+{
+    int64_t hour = start / 3600;
+    float out[3] = {0, 0, 0};
+
+    if (hour >= s->rolled || hour < s->rolled - WEEK_H || !sum_up(minutes, out))
+        return HD_OK;
+    return put_samples(s, MON_HOUR, id, start, out, 1);
+}
+
 /* One hour of all series: a block of minutes is just an hour long. */
 static int32_t roll_hour(struct mon_store *s, int64_t hour)
 {
@@ -244,13 +268,13 @@ static int32_t roll_hour(struct mon_store *s, int64_t hour)
 
 int32_t mon_store_roll(struct mon_store *s, int64_t now)
 {
-    int64_t this_hour = now / 3600, week = this_hour - 7 * 24, hour;
+    int64_t this_hour = now / 3600, week = this_hour - WEEK_H, hour;
     char sql[64];
     int32_t code = s->db ? HD_OK : HD_EIO;
 
     if (code)
         return code;
-    hour = mon_store_number(s, "PRAGMA user_version");
+    hour = mon_store_number(s, ROLLED);
     /* A clock that went back makes them anew. */
     if (hour < week || hour > this_hour)
         hour = week;

@@ -95,7 +95,7 @@ int mon_store_has_note(struct mon_store *s, const char *key);
 int32_t mon_store_note(struct mon_store *s, const char *key, int64_t time);
 
 /* Makes the samples of MON_HOUR from those of MON_MINUTE, for the hours that have ended before `now` and have
- * not been made yet. */
+ * not been made yet. A minute that is put later, within a week, is added to its hour by mon_store_put. */
 int32_t mon_store_roll(struct mon_store *s, int64_t now);
 /* Deletes what is older than its grain says, seen from `now`. */
 int32_t mon_store_prune(struct mon_store *s, int64_t now);

@@ -40,6 +40,7 @@ struct mon_store {
     sqlite3_stmt *st[STATEMENTS];
     struct mon_name *names; /* by the process' numbers */
     uint32_t name_room;
+    int64_t rolled; /* hours before this one (since 1970) are made already, as of the last begin */
 };
 
 /* The code for an SQLite result that is none of OK, ROW and DONE. */

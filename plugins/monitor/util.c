@@ -20,6 +20,14 @@ int64_t mon_wall_seconds(void)
     return (int64_t)time(NULL);
 }
 
+double mon_wall(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 void mon_errand_begin(struct mon *self)
 {
     atomic_fetch_add_explicit(&self->errands, 1, memory_order_relaxed);

@@ -108,8 +108,11 @@ def counters():
         pg.execute("INSERT INTO item SELECT g, 'y' FROM generate_series(20001, 20010) g")
         wait_for(lambda: inserted() >= before + 110, what="10 more", timeout=20)
         equal(inserted(), before + 110)
-        rates = host.console("SHOW HISTORY howdah_pg_table_inserts_total 5m")
-        assert all(float(r["value"]) >= 0 for r in rates), rates
+        # What has come between two readings is spread over the seconds between them: none is lost, none counted twice.
+        item = lambda: [r for r in host.console("SHOW HISTORY howdah_pg_table_inserts_total 10m STEP 1s") if "table=item}" in r["series"]]
+        told = lambda: sum(r["value"] for r in item())
+        wait_for(lambda: abs(told() - inserted()) < 0.001, what="the history having all of them", timeout=60)
+        assert all(r["value"] >= 0 for r in item()), item()
         pg.execute("DELETE FROM item WHERE id > 1000")
 
 
@@ -604,6 +607,9 @@ def plugin():
         order("fail")
         row = wait_for(lambda: (lambda r: r["state"] == "failing" and r)(collectors(host)[("thermometer", None)]), what="a failure")
         equal(row["error"], "the thermometer is broken")
+        order("")
+        wait_for(lambda: not collectors(host)[("thermometer", None)]["error"] and metric(host, "test_temperature_celsius", place="attic") == 21,
+                 what="a temperature again")
         order("odd")
         told = "Test-Name can be no metric: names, of labels too, have a-z, 0-9 and _, and each label is there once"
         wait_for(lambda: collectors(host)[("thermometer", None)]["error"] == told, what="what is wrong with a name", timeout=30)
@@ -615,6 +621,21 @@ def plugin():
     with Host(pg, configured(thermometer, collectors="thermometer", max_findings=300)) as host:
         wait_for(lambda: (metric(host, "howdah_findings_lost_total") or 0) > 100, what="findings past the bound")
         assert len(metrics(host, "test_thermometers")) <= 300
+
+
+@test("collect_scale stretches the times of a plugin's collector, too")
+def plugin_pace():
+    orders = os.path.join(temp_dir(), "orders")
+    conf = configured({"plugin thermometer": {"enabled": "yes", "library": THERMOMETER, "orders": orders}},
+                      collectors="thermometer", collect="no", collect_scale=200)
+    with Host(pg, conf) as host:
+        pace = lambda: collectors(host)[("thermometer", None)]["interval_ms"]
+        wait_for(lambda: metric(host, "test_looks_total") is not None, what="the first look")
+        assert pace() >= 10000, collectors(host)
+        conf["plugin monitor"]["collect_scale"] = 2
+        host.configure(conf)
+        host.console("RELOAD")
+        wait_for(lambda: pace() < 10000, what="its new pace", timeout=60)
 
 
 @test("the collector of the SDK's examples, built by the template's Makefile")

@@ -1,70 +1,23 @@
 /*
  * The monitor's history on disk: samples into blocks and back, hours from minutes, age, and its bound.
  */
-#include "unit.h"
-#include "monitor/store.h"
+#include "monitor_store.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#define HOUR INT64_C(1795460400) /* begins an hour */
-
-static char folder[64], path[80];
-
-static struct mon_store *opened(int64_t size)
+static struct mon_store *begun(int64_t size)
 {
-    struct hd_error err = HD_ERROR_INIT;
-    struct mon_store *s;
-
-    snprintf(folder, sizeof(folder), "/tmp/howdah-store-XXXXXX");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
-    snprintf(path, sizeof(path), "%s/history.db", folder);
-    s = mon_store_new(path, size);
-    CU_ASSERT_EQUAL_FATAL(mon_store_open(s, &err), HD_OK);
-    CU_ASSERT_EQUAL(mon_store_define(s, 0, "a", "1"), HD_OK);
-    return s;
+    make_folder();
+    return opened(size);
 }
 
 static void closed(struct mon_store *s)
 {
     mon_store_free(s);
-    unlink(path);
-    CU_ASSERT_EQUAL(rmdir(folder), 0); /* SQLite has left nothing beside it */
-}
-
-struct got {
-    int count;
-    double sum, min, max;
-    int64_t first, last;
-};
-
-static int32_t get(void *arg, const struct mon_sample *s)
-{
-    struct got *g = arg;
-
-    if (!g->count++)
-        g->first = s->time;
-    g->last = s->time;
-    g->sum += s->mean;
-    g->min = s->min;
-    g->max = s->max;
-    return HD_OK;
-}
-
-static struct got got(struct mon_store *s, int grain, int64_t from, int64_t to)
-{
-    struct got g = {0};
-
-    CU_ASSERT_EQUAL(mon_store_read(s, "a", grain, from, to, get, &g), HD_OK);
-    return g;
+    remove_folder();
 }
 
 static void samples_across_blocks(void)
 {
-    struct mon_store *s = opened(1 << 20);
+    struct mon_store *s = begun(1 << 20);
     float v[100];
     struct got g;
 
@@ -87,7 +40,7 @@ static void samples_across_blocks(void)
 
 static void hours_and_age(void)
 {
-    struct mon_store *s = opened(1 << 20);
+    struct mon_store *s = begun(1 << 20);
     struct got g;
 
     CU_ASSERT_EQUAL(mon_store_begin(s), HD_OK);
@@ -113,9 +66,33 @@ static void hours_and_age(void)
     closed(s);
 }
 
+static void minutes_that_come_late(void)
+{
+    struct mon_store *s = begun(1 << 20);
+    struct got g;
+
+    for (int i = 0; i < 59; i++)
+        CU_ASSERT_EQUAL(put(s, MON_MINUTE, HOUR + 60 * i, 10), HD_OK);
+    CU_ASSERT_EQUAL(mon_store_roll(s, HOUR + 3600), HD_OK);
+    CU_ASSERT_EQUAL(got(s, MON_HOUR, HOUR, HOUR + 3600).sum, 10);
+    CU_ASSERT_EQUAL(put(s, MON_MINUTE, HOUR + 59 * 60, 70), HD_OK);
+    g = got(s, MON_HOUR, HOUR, HOUR + 3600);
+    CU_ASSERT_EQUAL(g.count, 1);
+    CU_ASSERT_EQUAL(g.sum, 11);
+    CU_ASSERT_EQUAL(g.min, 10);
+    CU_ASSERT_EQUAL(g.max, 70);
+    /* What is in doubt changes nothing: an hour that has not ended, and one whose minutes may have gone. */
+    CU_ASSERT_EQUAL(put(s, MON_MINUTE, HOUR + 3600, 5), HD_OK);
+    CU_ASSERT_EQUAL(got(s, MON_HOUR, HOUR + 3600, HOUR + 7200).count, 0);
+    CU_ASSERT_EQUAL(mon_store_roll(s, HOUR + 8 * DAY), HD_OK);
+    CU_ASSERT_EQUAL(put(s, MON_MINUTE, HOUR, 1000), HD_OK);
+    CU_ASSERT_EQUAL(got(s, MON_HOUR, HOUR, HOUR + 3600).sum, 11);
+    closed(s);
+}
+
 static void keeps_to_its_bound(void)
 {
-    struct mon_store *s = opened(300000);
+    struct mon_store *s = begun(300000);
     float v[60] = {1};
     int32_t code = HD_OK;
     int n = 0, rooms = 0;
@@ -138,7 +115,7 @@ static void keeps_to_its_bound(void)
 
 static void notes(void)
 {
-    struct mon_store *s = opened(1 << 20);
+    struct mon_store *s = begun(1 << 20);
     struct hd_error err = HD_ERROR_INIT;
 
     CU_ASSERT_FALSE(mon_store_has_note(s, "daily 20261123"));
@@ -158,4 +135,5 @@ static void notes(void)
 }
 
 UNIT_MAIN("monitor_store", {"samples across blocks", samples_across_blocks}, {"hours and age", hours_and_age},
-          {"keeps to its bound", keeps_to_its_bound}, {"notes", notes})
+          {"minutes that come late", minutes_that_come_late}, {"keeps to its bound", keeps_to_its_bound},
+          {"notes", notes})

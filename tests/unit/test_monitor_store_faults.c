@@ -2,88 +2,15 @@
  * What can go wrong with the monitor's history on disk: a process that is killed while it writes, files that
  * are damaged or somebody else's, a clock that was wrong, and thirteen months of samples.
  */
-#include "unit.h"
-#include "monitor/store.h"
+#include "monitor_store.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
-
-#define HOUR INT64_C(1795460400) /* begins an hour */
-#define DAY  INT64_C(86400)
-#define MB   (INT64_C(1) << 20)
-
-static char folder[64], path[80], aside[96];
-
-static void make_folder(void)
-{
-    snprintf(folder, sizeof(folder), "/tmp/howdah-store-XXXXXX");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
-    snprintf(path, sizeof(path), "%s/history.db", folder);
-    snprintf(aside, sizeof(aside), "%s.damaged", path);
-}
-
-static void remove_folder(void)
-{
-    static const char *const tails[] = {"", "-wal", "-shm", ".damaged", ".damaged-wal", ".damaged-shm"};
-    char name[128];
-
-    for (unsigned i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
-        snprintf(name, sizeof(name), "%s%s", path, tails[i]);
-        unlink(name);
-    }
-    CU_ASSERT_EQUAL(rmdir(folder), 0);
-}
-
-static struct mon_store *opened(int64_t size)
-{
-    struct hd_error err = HD_ERROR_INIT;
-    struct mon_store *s = mon_store_new(path, size);
-
-    CU_ASSERT_EQUAL_FATAL(mon_store_open(s, &err), HD_OK);
-    CU_ASSERT_EQUAL(mon_store_define(s, 0, "a", "1"), HD_OK);
-    return s;
-}
-
-/* One sample of series 0, in a transaction of its own. */
-static int32_t put(struct mon_store *s, int grain, int64_t time, float value)
-{
-    float v[3] = {value, value, value};
-    int32_t code = mon_store_begin(s);
-
-    code = code ? code : mon_store_put(s, 0, grain, time, v, 1);
-    return code ? code : mon_store_commit(s);
-}
-
-struct got {
-    int64_t count, last;
-    double sum;
-};
-
-static int32_t get(void *arg, const struct mon_sample *s)
-{
-    struct got *g = arg;
-
-    g->count++;
-    g->sum += s->mean;
-    g->last = s->time;
-    return HD_OK;
-}
-
-static struct got got(struct mon_store *s, int grain, int64_t from, int64_t to)
-{
-    struct got g = {0};
-
-    CU_ASSERT_EQUAL(mon_store_read(s, "a", grain, from, to, get, &g), HD_OK);
-    return g;
-}
 
 /* What SQLite says of the file, or of one of its numbers. */
 static void ask(const char *sql, char answer[100])

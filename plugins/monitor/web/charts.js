@@ -1,7 +1,7 @@
 // The plots of each view: which series their lines are made of.
 
 import { bytes, bytesPerSecond, milliseconds, number, percent, perSecond, seconds } from "./format.js";
-import { nameOf, spread } from "./history.js";
+import { nameOf } from "./history.js";
 
 const add = (a, b) => a + b;
 const worst = Math.max;
@@ -40,8 +40,7 @@ const processors = (label, ...modes) =>
     shareOf(sum(...all.slice(0, modes.length)), ...all.slice(modes.length)),
   );
 
-// plugin: who counts it; without that plugin there cannot be anything. looked: it comes from a collector that looks at
-// least so often, in seconds.
+// plugin: who counts it; without that plugin there cannot be anything.
 const OVERVIEW = [
   {
     title: "Throughput",
@@ -135,13 +134,11 @@ const SERVERS = [
   {
     title: "Transactions of the servers",
     format: perSecond,
-    looked: 60,
     lines: [line("Committed", "howdah_pg_commits_total"), line("Rolled back", "howdah_pg_rollbacks_total")],
   },
   {
     title: "Rows written",
     format: perSecond,
-    looked: 60,
     lines: [
       line("Inserted", "howdah_pg_rows_inserted_total"),
       line("Updated", "howdah_pg_rows_updated_total"),
@@ -151,7 +148,6 @@ const SERVERS = [
   {
     title: "Blocks found in shared buffers",
     format: percent,
-    looked: 60,
     most: 101,
     empty: "No data: nothing was read in this range.",
     lines: [line("Found", ["howdah_pg_blocks_hit_total", "howdah_pg_blocks_read_total"], ratio)],
@@ -159,7 +155,6 @@ const SERVERS = [
   {
     title: "Buffers written by",
     format: perSecond,
-    looked: 120,
     lines: [
       line("Checkpoints", "howdah_pg_checkpoint_buffers_total"),
       line("Background writer", "howdah_pg_bgwriter_buffers_total"),
@@ -201,7 +196,6 @@ const MACHINE = [
   {
     title: "Processors",
     format: percent,
-    looked: 15,
     most: 101,
     lines: [
       processors("Programs", "user", "nice"),
@@ -224,7 +218,6 @@ const MACHINE = [
   {
     title: "Disks",
     format: bytesPerSecond,
-    looked: 15,
     lines: [
       line("Read", "howdah_machine_disk_read_bytes_total"),
       line("Written", "howdah_machine_disk_written_bytes_total"),
@@ -233,13 +226,11 @@ const MACHINE = [
   {
     title: "Disks at work",
     format: percent,
-    looked: 15,
     lines: [line("Time busy, of one disk", "howdah_machine_disk_busy_seconds_total", times(100))],
   },
   {
     title: "Network",
     format: bytesPerSecond,
-    looked: 15,
     lines: [
       line("Received", "howdah_machine_network_received_bytes_total"),
       line("Sent", "howdah_machine_network_sent_bytes_total"),
@@ -269,8 +260,5 @@ export const namesOf = (charts) => [...new Set(charts.flatMap((c) => c.lines.fla
 
 // The lines of one plot: a Map of time -> value each. `labels`: of which node.
 export function linesOf(chart, track, labels) {
-  const even = (points) => spread(points, track.step, chart.looked);
-  const points = (source, join) =>
-    track.all(source, join, labels, chart.looked && source.includes("_total") ? even : undefined);
-  return chart.lines.map((l) => l.make(...l.from.map((source) => points(source, l.join))));
+  return chart.lines.map((l) => l.make(...l.from.map((source) => track.all(source, l.join, labels))));
 }

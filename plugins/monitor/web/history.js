@@ -3,6 +3,7 @@
 import { command } from "./api.js";
 
 const POINTS = 300;
+const LATE = 300; // seconds that a series may come later than others
 const UNITS = { m: 60, h: 3600, d: 86400, mo: 30.5 * 86400 };
 // What the host keeps: [how far back, from sample to sample], in seconds.
 const GRAINS = [
@@ -58,7 +59,7 @@ export class Track {
 
   async update(now = Date.now()) {
     const { seconds } = this.range;
-    const missing = Math.ceil((now - this.until) / 1000);
+    const missing = Math.ceil((now - this.known()) / 1000);
     const all = !this.until || missing < 0 || missing + 3 * this.step >= seconds;
     // The last span was not over when it was asked for; the first of an answer may be cut.
     const span = all ? Math.ceil(seconds) : missing + 3 * this.step;
@@ -70,13 +71,22 @@ export class Track {
       for (const time of points.keys()) if (time < now - seconds * 1000) points.delete(time);
   }
 
+  // Up to where all series are there, in ms. What collectors count comes as late as they look; what has not come for
+  // long is not waited for.
+  known() {
+    const late = this.until - Math.max(LATE, 10 * this.step) * 1000;
+    const ends = [...this.series.values()].map(({ last }) => last);
+    return Math.min(this.until, ...ends.filter((last) => last > late));
+  }
+
   // One row of an answer.
   take(row, cut = -Infinity) {
     const time = Date.parse(row.time);
     if (!(time >= cut) || row.value === null) return;
     let series = this.series.get(row.series);
-    if (!series) this.series.set(row.series, (series = { ...parse(row.series), points: new Map() }));
+    if (!series) this.series.set(row.series, (series = { ...parse(row.series), points: new Map(), last: time }));
     series.points.set(time, row.value);
+    if (time > series.last) series.last = time;
     if (time > this.until) this.until = time;
   }
 
@@ -85,39 +95,20 @@ export class Track {
     return [...(this.series.get(key)?.points ?? [])].sort(([a], [b]) => a - b);
   }
 
-  // All series that match, each changed by `change` and put together by `join`: time -> value. `labels`: what they must
-  // have beyond what the source says.
-  all(source, join, labels, change = (points) => points) {
+  // All series that match, put together by `join`: time -> value. `labels`: what they must have beyond what the source
+  // says.
+  all(source, join, labels) {
     const wanted = parse(source);
     const out = new Map();
     for (const series of this.series.values()) {
       if (!matches(series, wanted, labels)) continue;
-      for (const [time, value] of change(series.points)) out.set(time, out.has(time) ? join(out.get(time), value) : value);
+      for (const [time, value] of series.points) out.set(time, out.has(time) ? join(out.get(time), value) : value);
     }
     return out;
   }
 }
 
 export const nameOf = (source) => parse(source).name;
-
-// What a collector counts comes at once for all the time since its last look, with zeros in between: spread over that
-// time, `reach` seconds at most. What has been since its last look is not known yet.
-export function spread(points, step, reach) {
-  const times = [...points.keys()].sort((a, b) => a - b);
-  const out = new Map(points);
-  let from = 0;
-  let gap = 0;
-  if (step >= reach) return points;
-  for (const [i, time] of times.entries()) {
-    if (!points.get(time)) continue;
-    while (time - times[from] >= reach * 1000) from++;
-    for (let k = from; k <= i; k++) out.set(times[k], points.get(time) / (i - from + 1));
-    gap = i - from + 1;
-    from = i + 1;
-  }
-  if (times.length - from < 3 * gap) for (const time of times.slice(from)) out.delete(time);
-  return out;
-}
 
 // Lines of one plot as rows [Date, a, b, …]. A line without a value at a time is null there; where nothing is known
 // for longer than a few steps, a row of NaN breaks all lines.

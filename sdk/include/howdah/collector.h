@@ -4,7 +4,8 @@
  *
  * A plugin that provides it is named in the key `collectors` of [plugin monitor]. What it finds are metrics,
  * so they are in SHOW METRICS, in the history, in alerts and over HTTP like all others. The monitor calls it
- * at its interval, less often while it is slow or fails, and shows how it does in SHOW COLLECTORS.
+ * at its interval (times `collect_scale`, as whoever runs the host wants), less often while it is slow or
+ * fails, and shows how it does in SHOW COLLECTORS.
  */
 #ifndef HOWDAH_COLLECTOR_H
 #define HOWDAH_COLLECTOR_H
@@ -36,7 +37,7 @@ struct hd_findings {
 struct hd_collector_v1 {
     uint32_t size;
     uint32_t reserved;
-    uint64_t interval_ms; /* between two looks; 0: the monitor's own */
+    uint64_t interval_ms; /* between two looks, times collect_scale; 0: the monitor's own */
     /* Looks. HD_OK, or an error with text. May block; the provider stays started meanwhile. [job] */
     int32_t (*collect)(void *self, const struct hd_findings *f, struct hd_error *err);
 };
