@@ -1,6 +1,8 @@
 /* Series; see series.h. */
 #include "series.h"
 
+#include "series_names.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,54 +100,6 @@ uint32_t mon_series_left_out(const struct mon_series_set *set)
     return set->left_out;
 }
 
-/* --- names ------------------------------------------------------------------------------------------------
- */
-
-static int ends(const char *s, const char *tail)
-{
-    size_t n = strlen(s), k = strlen(tail);
-
-    return n >= k && strcmp(s + n - k, tail) == 0;
-}
-
-/* Seconds are recorded as nanoseconds. */
-static double scale_of(const char *name)
-{
-    return ends(name, "_seconds") || ends(name, "_seconds_total") ? 1e-9 : 1;
-}
-
-static const char *unit_of(const char *name, int rate)
-{
-    if (ends(name, "_seconds") || ends(name, "_seconds_total"))
-        return rate ? "s/s" : "s";
-    if (ends(name, "_bytes") || ends(name, "_bytes_total"))
-        return rate ? "B/s" : "B";
-    if (ends(name, "_percent"))
-        return "%";
-    return rate ? "1/s" : "1";
-}
-
-/* name + tail, then the labels as SHOW METRICS writes them, in braces. */
-static char *make_key(const struct hd_metric_seen *m, const char *tail)
-{
-    size_t len = strlen(m->name) + strlen(tail) + 3;
-    char *key, *at;
-
-    for (uint32_t i = 0; i < m->label_count; i++)
-        len += strlen(m->labels[i].name) + strlen(m->labels[i].value) + 2;
-    key = malloc(len);
-    if (!key)
-        return NULL;
-    at = stpcpy(stpcpy(key, m->name), tail);
-    for (uint32_t i = 0; i < m->label_count; i++) {
-        at = stpcpy(stpcpy(at, i ? "," : "{"), m->labels[i].name);
-        at = stpcpy(stpcpy(at, "="), m->labels[i].value);
-    }
-    if (m->label_count)
-        stpcpy(at, "}");
-    return key;
-}
-
 /* --- series -----------------------------------------------------------------------------------------------
  */
 
@@ -171,7 +125,7 @@ static void give_number(struct mon_series_set *set, uint32_t number)
 static struct series *add_series(struct mon_series_set *set, const struct hd_metric_seen *m, const char *tail,
                                  const char *unit)
 {
-    char *key = make_key(m, tail);
+    char *key = mon_series_key(m, tail);
     struct series *s = NULL;
 
     if (key)
@@ -306,7 +260,7 @@ static void add_sketch(struct mon_series_set *set, struct source *src, const str
         return;
     for (int i = 0; i < QUANTILES; i++)
         if (!src->series[i])
-            src->series[i] = add_series(set, m, tails[i], unit_of(m->name, 0));
+            src->series[i] = add_series(set, m, tails[i], mon_series_unit(m->name, 0));
     if (!src->series[QUANTILES])
         src->series[QUANTILES] = add_series(set, m, "_rate", "1/s");
 }
@@ -317,7 +271,7 @@ static void add_series_of(struct mon_series_set *set, struct source *src, const 
     if (m->type == HD_METRIC_SKETCH)
         add_sketch(set, src, m);
     else
-        src->series[0] = add_series(set, m, "", unit_of(m->name, m->type == HD_METRIC_COUNTER));
+        src->series[0] = add_series(set, m, "", mon_series_unit(m->name, m->type == HD_METRIC_COUNTER));
     src->again = set->taken;
 }
 
@@ -348,7 +302,7 @@ static int32_t see(void *arg, const struct hd_metric_seen *m)
     if (!src->named) {
         src->named = 1;
         src->type = m->type;
-        src->scale = scale_of(m->name);
+        src->scale = mon_series_scale(m->name);
         src->has_before =
             m->type == HD_METRIC_COUNTER && set->tick > 1; /* it began at 0 since the last look */
         add_series_of(set, src, m);
@@ -441,14 +395,16 @@ static void end_minute(struct mon_series_set *set, struct series *s, int64_t sec
     }
 }
 
-/* The clock was set, or nobody has read for long: what there is of the second that went on is put, and
- * what has come since goes to the time just before the reading. */
+/* The clock was set, nobody has read for long, or it ends: what there is of the second that went on is put,
+ * and what has come since goes to the time just before the reading. */
 static void begin_spread(struct mon_series_set *set, struct source *src, double length)
 {
     struct readings *r = src->seldom;
 
-    if (r->part > 0)
+    if (r->part > 0) {
+        end_minute(set, src->series[0], (int64_t)r->from);
         record_at(set, src->series[0], (int64_t)r->from, r->part);
+    }
     r->part = 0;
     r->from = r->to - length;
 }
@@ -538,10 +494,28 @@ void mon_series_sample(struct mon_series_set *set, int64_t now, uint64_t mono_ns
     set->out = NULL;
 }
 
+/* What readings have told is put up to the last of them. */
+static void end_readings(struct mon_series_set *set, struct mon_batch *out)
+{
+    struct source *src, *next;
+
+    set->out = out;
+    HASH_ITER(hh, set->sources, src, next)
+    {
+        if (!src->seldom)
+            continue;
+        spread(set, src);
+        begin_spread(set, src, 0);
+    }
+    set->out = NULL;
+}
+
 void mon_series_flush(struct mon_series_set *set, int end, struct mon_batch *out)
 {
     struct series *s, *next;
 
+    if (end)
+        end_readings(set, out);
     HASH_ITER(hh, set->series, s, next)
     {
         put_pending(s, out);

@@ -153,6 +153,13 @@ static const struct {
     [SECONDS] = {"howdah_template_seconds_total", "Time that they took in all"},
 };
 
+/* From then on they are read now and then. */
+static void follow(const struct mon_templates *t, const int64_t ids[COUNTERS], const struct mon_moment *from)
+{
+    for (int i = 0; i < COUNTERS; i++)
+        mon_series_read(t->self->series, ids[i], 0, from->wall, from->mono_ns);
+}
+
 static void join(struct mon_templates *t, struct mon_known *k)
 {
     const struct hd_metrics_v1 *m = t->self->metrics;
@@ -163,6 +170,7 @@ static void join(struct mon_templates *t, struct mon_known *k)
     for (int i = 0; i < COUNTERS; i++)
         k->counters[i] =
             m->get(t->self->host, HD_METRIC_COUNTER, counters[i].name, counters[i].help, labels, 3);
+    follow(t, k->counters, &t->before);
     k->p95 = m->get(t->self->host, HD_METRIC_GAUGE, "howdah_template_p95_seconds",
                     "95th percentile of their times at the last gathering", labels, 3);
     k->member = 1;
@@ -182,12 +190,16 @@ static void leave(struct mon_templates *t, struct mon_known *k)
 
 static void count(struct mon_templates *t, const int64_t ids[COUNTERS], const struct mon_template *c)
 {
-    const struct hd_metrics_v1 *m = t->self->metrics;
+    const struct mon *self = t->self;
+    const int64_t grown[COUNTERS] = {[CALLS] = (int64_t)c->calls,
+                                     [ERRORS] = (int64_t)c->errors,
+                                     [ROWS] = (int64_t)c->rows,
+                                     [SECONDS] = (int64_t)c->total_ns};
 
-    m->add(t->self->host, ids[CALLS], (int64_t)c->calls);
-    m->add(t->self->host, ids[ERRORS], (int64_t)c->errors);
-    m->add(t->self->host, ids[ROWS], (int64_t)c->rows);
-    m->add(t->self->host, ids[SECONDS], (int64_t)c->total_ns);
+    for (int i = 0; i < COUNTERS; i++) {
+        self->metrics->add(self->host, ids[i], grown[i]);
+        mon_series_read(self->series, ids[i], grown[i], t->now.wall, t->now.mono_ns);
+    }
 }
 
 /* The least of the members goes. `end` is where the search from the end of the order has come to. Returns 0
@@ -320,23 +332,33 @@ static struct mon_known **list(struct mon_templates *t, size_t *count_out)
     return order;
 }
 
+/* What is counted from now on has come since. */
+static void prime(struct mon_templates *t)
+{
+    t->before = t->now;
+    follow(t, t->other, &t->now);
+    t->primed = 1;
+}
+
 static void digest(struct mon_templates *t)
 {
     size_t n = 0;
     struct mon_known **order = list(t, &n);
+    int primed = t->primed;
 
     if (!order)
         return;
+    if (!primed)
+        prime(t);
     for (size_t i = 0; i < n; i++)
         order[i]->score = 0.7 * order[i]->score + 0.3 * (double)order[i]->came.total_ns;
     qsort(order, n, sizeof(struct mon_known *), by_score);
     choose(t, order, n);
-    if (t->primed) {
+    if (primed) {
         count_all(t, order, n);
         qsort(order, n, sizeof(struct mon_known *), by_came);
         keep(t, order, n);
     }
-    t->primed = 1;
     t->self->metrics->set(t->self->host, t->gauge, t->members);
     free(order);
 }
@@ -395,6 +417,10 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
     struct mon *self = t->self;
     struct hd_stats_template row = {.size = sizeof(row)};
 
+    if (code == HD_OK || code == HD_ENOENT) {
+        t->before = t->now;
+        t->now = (struct mon_moment){mon_wall(), mon_now_ns()};
+    }
     if (code == HD_OK && (!self->stopping || t->last)) {
         t->round++;
         for (uint64_t i = 0; i < rows; i++) {
@@ -409,8 +435,8 @@ static void gathered(void *arg, int32_t code, const hd_stats *stats, uint64_t ro
         }
         digest(t);
     }
-    if (code == HD_ENOENT)
-        t->primed = 1; /* no worker runs yet: whatever is counted from now on has come since */
+    if (code == HD_ENOENT && !t->primed) /* no worker runs yet */
+        prime(t);
     if (code != HD_OK && !t->primed)
         t->at_ns = 0; /* again at the next tick */
     if (code != HD_OK || self->stopping || !mon_templates_room(t))

@@ -33,8 +33,15 @@ struct waiter {
     void *arg;
 };
 
+/* A moment by both clocks: see mon_series_read(). */
+struct mon_moment {
+    double wall;
+    uint64_t mono_ns;
+};
+
 struct mon_templates {
     struct mon *self;
+    struct mon_moment before, now;   /* the gathering before, and this one */
     struct waiter *waiting, *served; /* for the next gathering; for the one that is under way, or has ended */
     uint32_t waiters;
     char (*databases)[HD_EVENT_NAME];

@@ -248,7 +248,7 @@ static void beside_others(void)
     }
     flush(&w, 1);
     g = got_of(w.store, "read_seconds_total", MON_SECOND, HOUR, HOUR + 100);
-    CU_ASSERT_EQUAL(g.count, 60);
+    CU_ASSERT_EQUAL(g.count, 60); /* it ends with a second */
     CU_ASSERT(is_near(g.min, 0.5) && is_near(g.max, 0.5));
     g = got_of(w.store, "other_total", MON_SECOND, HOUR, HOUR + 100);
     CU_ASSERT(g.count == 60 && g.first == HOUR + 1 && is_near(g.min, 3) && is_near(g.max, 3));
@@ -266,5 +266,23 @@ static void beside_others(void)
     ended(&w);
 }
 
+/* At the end all is there that was read, and once. */
+static void the_end(void)
+{
+    struct world w = begun();
+
+    be(0, HD_METRIC_COUNTER, "read_total");
+    reading(&w, 0.5, 0);
+    reading(&w, 61.5, 600);
+    pass(&w, 61.6);
+    reading(&w, 62.1, 12);
+    flush(&w, 1);
+    flush(&w, 1);
+    SAME(came(&w, MON_SECOND, 0, 100), 612);
+    CU_ASSERT_EQUAL(got_of(w.store, "read_total", MON_SECOND, HOUR, HOUR + 100).count, 63);
+    CU_ASSERT_EQUAL(got_of(w.store, "read_total", MON_MINUTE, HOUR, HOUR + 100).count, 2);
+    ended(&w);
+}
+
 UNIT_MAIN("monitor_series", {"even rates", even_rates}, {"sums", sums}, {"clocks that are set", clocks},
-          {"long gaps", long_gaps}, {"beside others", beside_others})
+          {"long gaps", long_gaps}, {"beside others", beside_others}, {"the end", the_end})
