@@ -9,6 +9,7 @@
 #define QUEUE_MAX 60 /* batches that wait */
 #define RETRY_NS  UINT64_C(15000000000)
 #define PRUNE_NS  UINT64_C(600000000000)
+#define SHRINK_NS UINT64_C(200000000) /* that a file which is too large takes of a job */
 #define JUMP_S    600 /* the clock was set by more than that: nothing is deleted for a while */
 #define HOLD_NS   UINT64_C(86400000000000)
 #define AWAY_S    21600 /* a history whose newest is so far from the clock: perhaps the clock is wrong */
@@ -42,7 +43,8 @@ struct mon_history {
     struct question *question; /* NULL: none */
     int64_t size;
     int64_t now;
-    int prune, doubt; /* delete what is old; no, for by the history the clock may be wrong */
+    int prune, shrink,
+        doubt; /* delete what is old, or too much; no, for by the history the clock may be wrong */
     uint64_t tried_ns, lost_now;
     int32_t code;
     char why[HD_ERROR_TEXT], told[HD_ERROR_TEXT];
@@ -131,6 +133,8 @@ static int32_t job(void *arg)
         mon_store_roll(h->store, h->now);
     if (!h->code && h->prune && !h->doubt)
         mon_store_prune(h->store, h->now);
+    if (!h->code && h->shrink && !h->doubt)
+        mon_store_shrink(h->store, h->now, SHRINK_NS);
     h->size = mon_store_bytes(h->store);
     if (!h->question)
         return h->code;
@@ -289,6 +293,7 @@ static void load(struct mon_history *h)
     h->waiting = 0;
     h->now = mon_wall_seconds();
     h->prune = time_to_prune(h);
+    h->shrink = !h->asked && mon_now_ns() >= h->held_until_ns; /* nobody waits for it */
     h->busy = 1;
     h->sent_ns = mon_now_ns();
 }

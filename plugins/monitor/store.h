@@ -103,6 +103,11 @@ int32_t mon_store_prune(struct mon_store *s, int64_t now);
  * disk that has no room; nothing is deleted. */
 int32_t mon_store_make_room(struct mon_store *s, int64_t now);
 
+/* Brings a file that is larger than the bound, as of a bound that was lowered, nearer to it: the oldest tenth
+ * goes, or pages that are free are given back for so many nanoseconds. To be called until the file is no
+ * larger; a kill in between leaves a file that goes on from there. */
+int32_t mon_store_shrink(struct mon_store *s, int64_t now, uint64_t ns);
+
 /* Moves what is in the write-ahead log into the file, and gives the log's space back. */
 int32_t mon_store_empty_log(struct mon_store *s);
 

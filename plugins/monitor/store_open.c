@@ -17,6 +17,8 @@
 #define FORMAT 1
 
 static const char schema[] =
+    /* Of a new file: pages that are free can be given back a few at a time. */
+    "PRAGMA auto_vacuum = INCREMENTAL;"
     "PRAGMA journal_mode = WAL;"
     "PRAGMA synchronous = NORMAL;"
     /* The log is small, for as much must be free on the disk when it is moved into the file. */
@@ -92,13 +94,18 @@ static int32_t make_file(const char *path, struct hd_error *err)
     return HD_OK;
 }
 
-static int set_bound(struct mon_store *s)
+int64_t mon_store_bound(struct mon_store *s)
 {
     int64_t page = mon_store_number(s, "PRAGMA page_size");
+
+    return s->max_size / (page ? page : 4096);
+}
+
+int mon_store_set_bound(struct mon_store *s)
+{
     char sql[80];
 
-    snprintf(sql, sizeof(sql), "PRAGMA max_page_count = %lld",
-             (long long)(s->max_size / (page ? page : 4096)));
+    snprintf(sql, sizeof(sql), "PRAGMA max_page_count = %lld", (long long)mon_store_bound(s));
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL);
 }
 
@@ -140,7 +147,7 @@ static int open_db(struct mon_store *s, struct hd_error *err)
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(s->db, mark, NULL, NULL, NULL);
     if (rc == SQLITE_OK)
-        rc = set_bound(s);
+        rc = mon_store_set_bound(s);
     for (int i = 0; rc == SQLITE_OK && i < STATEMENTS; i++)
         rc = sqlite3_prepare_v3(s->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &s->st[i], NULL);
     return rc;

@@ -49,6 +49,10 @@ int32_t mon_store_code(int rc);
 int64_t mon_store_number(struct mon_store *s, const char *sql);
 /* Which numbers the file has for series is looked up anew. */
 void mon_store_forget_ids(struct mon_store *s);
+/* Pages that the file may have. */
+int64_t mon_store_bound(struct mon_store *s);
+/* Lets SQLite keep to that, or to what the file has where that is more; an SQLite result. */
+int mon_store_set_bound(struct mon_store *s);
 /* Runs a statement that gives no rows, and makes it ready again. */
 int32_t mon_store_run(sqlite3_stmt *st);
 /* Gives up what began: nothing of it is kept. */

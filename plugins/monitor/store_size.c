@@ -3,12 +3,17 @@
  */
 #include "store_parts.h"
 
-#include <stdio.h>
 #include <sys/statvfs.h>
+#include <time.h>
 
 #define CHUNK      "5000"           /* rows that one transaction deletes: the write-ahead log stays small */
+#define GIVEN      "256"            /* pages that one transaction gives back; likewise */
 #define NEAR(most) ((most) / 8 * 7) /* of the bound: so full that it is met */
 #define FREE_LEAST (16 << 20)       /* bytes on the disk: with more it cannot be the disk that is full */
+
+#define PAGES       "PRAGMA page_count"
+#define FREE        "PRAGMA freelist_count"
+#define INCREMENTAL 2 /* as PRAGMA auto_vacuum tells it */
 
 /* What is deleted by its time: `times` gives the first and the last, `cut` deletes what is before ?1. A table
  * that has grains is asked for grain ?2. */
@@ -146,7 +151,7 @@ int64_t mon_store_newest(struct mon_store *s)
  * deleting, and within an hour everything lost. */
 static int is_at_bound(struct mon_store *s)
 {
-    int64_t used = mon_store_number(s, "PRAGMA page_count") - mon_store_number(s, "PRAGMA freelist_count");
+    int64_t used = mon_store_number(s, PAGES) - mon_store_number(s, FREE);
     struct statvfs disk;
 
     return used >= NEAR(mon_store_number(s, "PRAGMA max_page_count")) ||
@@ -165,13 +170,67 @@ static int32_t cut_tenth(struct mon_store *s, int span, int64_t now)
     return last > first ? cut(s, span, first + (last - first) / 10 + 1) : HD_OK;
 }
 
-int32_t mon_store_make_room(struct mon_store *s, int64_t now)
+static int32_t cut_all(struct mon_store *s, int64_t now)
 {
-    int32_t code = !s->db ? HD_EIO : is_at_bound(s) ? HD_OK : HD_EFULL;
+    int32_t code = HD_OK;
 
     for (int i = 0; !code && i < SPANS; i++)
         code = cut_tenth(s, i, now);
     return code ? code : drop_names(s, number_with(s, spans[TEMPLATE_HOURS].first, MON_HOUR));
+}
+
+int32_t mon_store_make_room(struct mon_store *s, int64_t now)
+{
+    return !s->db ? HD_EIO : is_at_bound(s) ? cut_all(s, now) : HD_EFULL;
+}
+
+/* --- a bound that was lowered ------------------------------------------------------------------------------
+ */
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static int32_t exec(struct mon_store *s, const char *sql)
+{
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? HD_OK
+                                                                   : mon_store_code(sqlite3_errcode(s->db));
+}
+
+/* Free pages go a few at a time, so that the log stays small. A file from before this could be done is
+ * written anew once, when what is used of it is below the bound. */
+static int32_t give_back(struct mon_store *s, uint64_t ns)
+{
+    uint64_t begun = now_ns();
+    int32_t code;
+
+    if (mon_store_number(s, "PRAGMA auto_vacuum") != INCREMENTAL)
+        return exec(s, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM");
+    do
+        code = exec(s, "PRAGMA incremental_vacuum(" GIVEN ")");
+    while (!code && now_ns() - begun < ns && mon_store_number(s, PAGES) > mon_store_bound(s));
+    return code;
+}
+
+int32_t mon_store_shrink(struct mon_store *s, int64_t now, uint64_t ns)
+{
+    int64_t pages = s->db ? mon_store_number(s, PAGES) : 0, bound = s->db ? mon_store_bound(s) : 0;
+    int32_t code;
+
+    if (!s->db)
+        return HD_EIO;
+    if (pages <= bound)
+        return HD_OK;
+    code = pages - mon_store_number(s, FREE) > NEAR(bound) ? cut_all(s, now) : give_back(s, ns);
+    if (!code && mon_store_number(s, PAGES) <= bound) {
+        mon_store_set_bound(s);
+        code = mon_store_empty_log(s); /* only then is the file itself shorter */
+    }
+    return code;
 }
 
 int32_t mon_store_empty_log(struct mon_store *s)
@@ -184,5 +243,5 @@ int32_t mon_store_empty_log(struct mon_store *s)
 
 int64_t mon_store_bytes(struct mon_store *s)
 {
-    return !s->db ? 0 : mon_store_number(s, "PRAGMA page_count") * mon_store_number(s, "PRAGMA page_size");
+    return !s->db ? 0 : mon_store_number(s, PAGES) * mon_store_number(s, "PRAGMA page_size");
 }

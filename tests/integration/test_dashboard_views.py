@@ -149,20 +149,25 @@ def history(body):
     return browser.driver.execute_async_script(begin + body + end)
 
 
-@test("what collectors count is spread over the time since their last look; names are told from labels")
-def spreading():
+@test("what comes late is asked for again, as long as it may come; names are told from labels")
+def late_series():
     with shown() as host:
         browser.open(host.url + "#reports")
-        spread = lambda values, reach: history(
-            "return [...m.spread(new Map(%r.map((v, i) => [i * 1000, v])), 1, %d)].map(([, v]) => v)" % (values, reach)
-        )
-        # Looks at the seconds 4 and 8: the last two seconds are not known yet.
-        equal(spread([0, 0, 0, 0, 10, 0, 0, 0, 4, 0, 0], 60), [2, 2, 2, 2, 2, 1, 1, 1, 1])
-        # No further back than so many seconds, and what has been nothing for long was nothing.
-        equal(spread([0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0], 3), [0, 0, 0, 0, 2, 2, 2] + [0] * 9)
-        equal(spread([0, 0, 0], 60), [0, 0, 0])
-        equal(spread([3, 5, 7], 60), [3, 5, 7])
-        equal(spread([], 60), [])
+
+        def known(**last):
+            """Up to where all is there, in seconds, of series with such last points."""
+            takes = "".join("take(%r, %d);" % item for item in last.items())
+            return history(
+                "const track = new m.Track(['a'], new m.Range('1h'));"
+                "const take = (key, at) => track.take({ series: key, time: new Date(at * 1000).toISOString(), value: 1 });"
+                "%s return track.known() / 1000" % takes
+            )
+
+        equal(known(), 0)
+        equal(known(a=5000), 5000)
+        equal(known(a=5000, b=4940), 4940)
+        equal(known(b=4940, a=5000, c=4701), 4701)
+        equal(known(a=5000, b=4940, ended=4700), 4940)
         # Labels hold anything: the last ones win only where they are labels.
         body = """
         const range = new m.Range("5m"), track = new m.Track(["a"], range);

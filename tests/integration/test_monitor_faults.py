@@ -177,6 +177,50 @@ def read_only():
             disk.inside(whole, path)
 
 
+def grow(path, series=40, days=300):
+    """Some MB of hours, as of series that have been there for long."""
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        today = int(time.time()) // 86400 * 86400
+        block = b"".join(struct.pack("3f", 7, 7, 7) for _ in range(24))
+        for n in range(series):
+            db.execute("INSERT INTO series (key, unit) VALUES (?, '1')", ("of_old{n=%d}" % n,))
+            [(number,)] = db.execute("SELECT last_insert_rowid()").fetchall()
+            db.executemany("INSERT INTO block VALUES (2, ?, ?, ?)", ((number, today - d * 86400, block) for d in range(1, days + 1)))
+
+
+@test("a lowered history_size: the file gets smaller while statements go on, also after a kill, and the newest stays", timeout=200)
+def lowered_size():
+    path, least = os.path.join(temp_dir(), "history.db"), 2 << 20
+    with Host(pg, configured(path, collect="no")) as host:
+        wait_for(lambda: history(host, "howdah_clients", "1m"), what="a sample")
+        host.stop()
+        grow(path)
+        size = os.path.getsize(path)
+        assert size > 2 * least, size
+        host.configure(configured(path, collect="no", history_size="2M"))
+        host.start()
+        told = lambda: metric(host, "howdah_history_bytes")
+        with Load(host) as load:
+            wait_for(lambda: 0 < told() < size, 60, "it getting smaller")
+            load.goes_on()
+        host.kill()
+        whole(path)
+        host.start()
+        with Load(host) as load:
+            wait_for(lambda: 0 < told() <= least, 100, "it being below the bound")
+            load.goes_on()
+            equal(metric(host, "howdah_history_up"), 1)
+        wait_for(lambda: os.path.getsize(path) <= least, 60, "the file itself being so")
+        # What is left is the newest, without a hole.
+        days = [r["time"].timestamp() for r in history(host, "of_old{n=3}", "310d", "STEP", "1d")]
+        today = int(time.time()) // 86400 * 86400
+        equal(days, [today - d * 86400 for d in range(len(days), 0, -1)])
+        assert 20 < len(days) < 300, len(days)
+        host.stop()
+        assert os.path.getsize(path) <= least, os.path.getsize(path)
+        whole(path)
+
+
 @test("a clock that is set: rates, ranges, alerts, silences, messages and reports are as if it had not been", timeout=200)
 def clocks():
     clock = Clock()

@@ -26,6 +26,15 @@ static void ask(const char *sql, char answer[100])
     sqlite3_close(db);
 }
 
+static void rewrite(const char *sql)
+{
+    sqlite3 *db = NULL;
+
+    CU_ASSERT_EQUAL(sqlite3_open(path, &db), SQLITE_OK);
+    CU_ASSERT_EQUAL(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
 /* --- kill -9 ---------------------------------------------------------------------------------------------
  */
 
@@ -91,6 +100,124 @@ static void killed_while_writing(void)
         ask("PRAGMA integrity_check", answer);
         CU_ASSERT_STRING_EQUAL(answer, "ok");
         CU_ASSERT_EQUAL(access(aside, F_OK), -1);
+        remove_folder();
+    }
+}
+
+/* --- a bound that was lowered ------------------------------------------------------------------------------
+ */
+
+#define LEAST MB /* that it is lowered to */
+
+/* Some MB of seconds, up to HOUR + 60 * BLOCKS. */
+#define BLOCKS 12000
+
+static void fill(void)
+{
+    struct mon_store *s = opened(64 * MB);
+    float v[60] = {1};
+
+    CU_ASSERT_EQUAL(mon_store_begin(s), HD_OK);
+    for (int i = 0; i < BLOCKS; i++)
+        CU_ASSERT_EQUAL(mon_store_put(s, 0, MON_SECOND, HOUR + 60 * i, v, 60), HD_OK);
+    CU_ASSERT_EQUAL(mon_store_commit(s), HD_OK);
+    CU_ASSERT(mon_store_bytes(s) > 3 * LEAST);
+    mon_store_free(s);
+}
+
+static int64_t file_size(void)
+{
+    struct stat st;
+
+    CU_ASSERT_EQUAL(stat(path, &st), 0);
+    return st.st_size;
+}
+
+/* Shrinks to the end, and says before each step how large it is. */
+static void shrink_on(int to)
+{
+    struct mon_store *s = opened(LEAST);
+    int64_t size;
+
+    do {
+        size = mon_store_bytes(s);
+        if (write(to, &size, sizeof(size)) != sizeof(size))
+            _exit(1);
+    } while (mon_store_shrink(s, HOUR + 60 * BLOCKS, 0) == HD_OK);
+    _exit(1);
+}
+
+/* Killed when it has said `steps` times how large it is. */
+static void kill_shrinking(int steps)
+{
+    int fds[2], status;
+    int64_t size;
+    pid_t pid;
+
+    CU_ASSERT_EQUAL_FATAL(pipe(fds), 0);
+    pid = fork();
+    if (!pid) {
+        close(fds[0]);
+        shrink_on(fds[1]);
+    }
+    close(fds[1]);
+    for (int i = 0; i < steps; i++)
+        CU_ASSERT_EQUAL(read(fds[0], &size, sizeof(size)), sizeof(size));
+    kill(pid, SIGKILL);
+    close(fds[0]);
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* It is below the bound after so many steps at most, which never make it larger, and what is newest is there.
+ */
+static void shrink_to_the_end(int steps)
+{
+    struct mon_store *s = opened(LEAST);
+    int64_t size = mon_store_bytes(s);
+    char answer[100];
+    float v[60] = {2};
+    int32_t code = HD_OK;
+
+    for (; steps && mon_store_bytes(s) > LEAST; steps--) {
+        CU_ASSERT_EQUAL(mon_store_shrink(s, HOUR + 60 * BLOCKS, 0), HD_OK);
+        CU_ASSERT(mon_store_bytes(s) <= size);
+        size = mon_store_bytes(s);
+    }
+    CU_ASSERT(size <= LEAST);
+    CU_ASSERT(file_size() <= LEAST);
+    CU_ASSERT_EQUAL(got(s, MON_SECOND, HOUR + 60 * (BLOCKS - 100), HOUR + 60 * BLOCKS).count, 6000);
+    CU_ASSERT_EQUAL(got(s, MON_SECOND, HOUR, HOUR + 60).count, 0);
+    /* From then on the bound holds. */
+    for (int i = 0; i < BLOCKS / 4; i++) {
+        code = mon_store_begin(s);
+        code = code ? code : mon_store_put(s, 0, MON_SECOND, HOUR + 60 * (BLOCKS + i), v, 60);
+        code = code ? code : mon_store_commit(s);
+        CU_ASSERT(code == HD_OK || mon_store_make_room(s, HOUR + 60 * (BLOCKS + i)) == HD_OK);
+        CU_ASSERT_EQUAL(mon_store_shrink(s, HOUR + 60 * (BLOCKS + i), 0), HD_OK);
+    }
+    CU_ASSERT(mon_store_bytes(s) <= LEAST);
+    mon_store_free(s);
+    CU_ASSERT(file_size() <= LEAST);
+    ask("PRAGMA integrity_check", answer);
+    CU_ASSERT_STRING_EQUAL(answer, "ok");
+}
+
+static void lowered_bound(void)
+{
+    char answer[100];
+
+    for (int older = 0; older < 2; older++) {
+        make_folder();
+        fill();
+        if (older)
+            rewrite("PRAGMA auto_vacuum = NONE; VACUUM");
+        ask("PRAGMA auto_vacuum", answer);
+        CU_ASSERT_STRING_EQUAL(answer, older ? "0" : "2");
+        for (int steps = 1; steps < 16; steps += 3)
+            kill_shrinking(steps);
+        CU_ASSERT_EQUAL(access(aside, F_OK), -1);
+        shrink_to_the_end(100);
         remove_folder();
     }
 }
@@ -371,6 +498,6 @@ static void thirteen_months(void)
 }
 
 UNIT_MAIN("monitor_store_faults", {"killed while it writes", killed_while_writing},
-          {"damaged files", damaged_files}, {"damage that shows later", damage_that_shows_later},
-          {"not its file", not_its_file}, {"a wrong clock", wrong_clock},
-          {"thirteen months", thirteen_months})
+          {"a bound that was lowered", lowered_bound}, {"damaged files", damaged_files},
+          {"damage that shows later", damage_that_shows_later}, {"not its file", not_its_file},
+          {"a wrong clock", wrong_clock}, {"thirteen months", thirteen_months})
