@@ -112,8 +112,13 @@ def cpu():
 
 @test("plugin-down: one that is quarantined, until it is switched off; none that was switched off before")
 def plugin_down():
-    def states(host, state):
-        return wait_for(lambda: [r for r in host.console("SHOW PLUGINS") if r["name"] == "verdicts" and r["state"] == state])
+    def is_now(host, state):
+        return [r for r in host.console("SHOW PLUGINS") if r["name"] == "verdicts" and r["state"] == state]
+
+    def quarantine(host):
+        """Statements that fail until it is: workers take up a plugin that was switched on a moment later."""
+        with host.connect() as c:
+            wait_for(lambda: c.execute("/* verdict: fail */ SELECT 1") and is_now(host, "quarantined"), what="the quarantine")
 
     def up(host):
         lines = [n for n in ask(host, "/metrics")[2].splitlines() if n.startswith('howdah_plugin_up{plugin="verdicts"}')]
@@ -123,21 +128,16 @@ def plugin_down():
     with Receiver() as hook, served(pg, configured(hook, {**sample("plugin-down"), **plugin})) as host:
         equal(up(host), "1")
         host.console("PLUGIN verdicts DISABLE")
-        states(host, "stopped")
+        wait_for(lambda: is_now(host, "stopped"), what="the plugin stopping")
         equal(up(host), None)
         host.console("PLUGIN verdicts ENABLE")
         equal(up(host), "1")
-        with host.connect() as c:
-            for _ in range(4):
-                c.execute("/* verdict: fail */ SELECT 1")
-        states(host, "quarantined")
+        quarantine(host)
         equal(told(hook, 1, "plugin-down")["labels"], {"plugin": "verdicts"})  # and none of when it was stopped
         equal(up(host), "0")
         host.console("PLUGIN verdicts ENABLE")
         told(hook, 2, "plugin-down", "resolved")
-        with host.connect() as c:
-            for _ in range(4):
-                c.execute("/* verdict: fail */ SELECT 1")
+        quarantine(host)
         told(hook, 3, "plugin-down")
         host.console("PLUGIN verdicts DISABLE")
         told(hook, 4, "plugin-down", "resolved")

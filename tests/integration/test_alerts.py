@@ -65,8 +65,9 @@ def life():
         assert second["alerts"][0]["until_us"] >= first["alerts"][0]["since_us"]
         time.sleep(0.5)  # further messages would have come by then
         equal(len(hook.messages()), 2)
-        sinks = host.console("SHOW ALERT SINKS")
-        equal([(s["target"], s["sent"], s["dead"], s["waiting"]) for s in sinks], [("webhook:hook", 2, 0, 0)])
+        sinks = lambda: [(s["target"], s["sent"], s["dead"], s["waiting"]) for s in host.console("SHOW ALERT SINKS")]
+        wait_for(lambda: sinks() == [("webhook:hook", 2, 0, 0)], what="both being known to have arrived")
+        equal(len(hook.messages()), 2)
 
 
 @test("rates and quantiles of statements")
@@ -101,7 +102,8 @@ def statements():
                 if not missing:
                     break
             equal(missing, set())
-        value = [m for m in hook.wait(3) if m["alerts"][0]["rule"] == "slow"][0]["alerts"][0]["value"]
+        told = lambda: [m["alerts"][0]["value"] for m in hook.messages() if m["alerts"][0]["rule"] == "slow"]
+        value = wait_for(told, what="a message about the slow ones")[0]
         assert 0.05 < value < 2, value
 
 
@@ -183,7 +185,8 @@ def kept_states(host):
 
 @test("a kill in every state: pending, told, ended and not told yet, silenced; each change is told once")
 def kill_in_every_state():
-    rule = {"expr": "howdah_clients", "above": "1.5", "for": "0s", "clear_for": "2s"}
+    # Nobody is there while the host is not, which is to last no longer than clear_for.
+    rule = {"expr": "howdah_clients", "above": "1.5", "for": "0s", "clear_for": "8s"}
     rules = {
         "told": rule,
         "ended": {**rule, "above": "3.5", "clear_for": "0s"},  # the console is a client, too
@@ -210,7 +213,7 @@ def kill_in_every_state():
         with clients(host, 2):
             begun = {(name, "firing") for name in rules} | {("ended", "resolved")}
             wait_for(lambda: set(told(hook)) == begun, 20, "all that was not told yet is")
-        wait_for(lambda: len(set(told(hook))) == 8, 20, "all ends are told")
+        wait_for(lambda: len(set(told(hook))) == 8, 40, "all ends are told")
         equal(told(hook), sorted((name, state) for name in rules for state in ("firing", "resolved")))
 
 
@@ -218,7 +221,7 @@ def kill_in_every_state():
 def truth():
     slow = "howdah_statement_seconds"
     rules = {
-        "burn": {"expr": "1 - below(150ms, %s)" % slow, "type": "burn", "objective": "99", "window": "1m"},
+        "burn": {"expr": "1 - below(400ms, %s)" % slow, "type": "burn", "objective": "99", "window": "1m"},
         "mean": {"expr": "mean(%s[5m]) * increase(howdah_statements_total[5m])" % slow, "above": "1e9"},
         "p50": {"expr": "quantile(0.5, %s[5m])" % slow, "above": "1e9"},
         "p95": {"expr": "quantile(0.95, %s[5m])" % slow, "above": "1e9"},
@@ -233,32 +236,31 @@ def truth():
             for _ in range(90):
                 c.execute("SELECT 1")
             for _ in range(10):
-                c.execute("SELECT pg_sleep(0.2)")
+                c.execute("SELECT pg_sleep(0.5)")
         wait_for(lambda: abs((shown()["burn"] or 0) - 10) < 0.001, what="a tenth is slow: ten times the budget of 1 %")
         found = shown()
-        assert 2 < found["mean"] < 5, found  # ten times 0.2 s, and ninety that take little
-        assert found["p50"] < 0.1 and 0.198 < found["p95"] < 0.4, found
+        assert 5 < found["mean"] < 15, found  # ten times 0.5 s, and ninety that take little
+        assert found["p50"] < 0.1 and 0.495 < found["p95"] < 1, found
 
 
 @test("what could not be delivered is delivered after a restart, once, with the same id")
 def undelivered():
     make = kept()
-    with Receiver(answer=503) as hook, Host(pg, start=False) as host:
-        host.configure(make(hook, host))
+    with Receiver(answer=503) as failing, Receiver() as hook, Host(pg, start=False) as host:
+        host.configure(make(failing, host))
         host.start()
-        hook.wait(3)
+        failing.wait(3)
         (sink,) = host.console("SHOW ALERT SINKS")
         equal((sink["sent"], sink["dead"]), (0, 0))
         assert sink["retries"] >= 1 and "503" in sink["reason"], sink
         host.kill()
-        hook.answer = 200
-        before = len(hook.messages())
+        host.configure(make(hook, host))  # the same target, at an address that knows nothing of what went before
         host.start()
-        hook.wait(before + 1)
+        hook.wait(1)
         wait_for(lambda: settled(host), what="it is kept")
         time.sleep(0.4)
-        equal(len(hook.messages()), before + 1)
-        equal(len({m["id"] for m in hook.messages()}), 1)
+        equal(len(hook.messages()), 1)
+        equal(len({m["id"] for m in failing.messages() + hook.messages()}), 1)
         host.stop()
 
 

@@ -213,7 +213,7 @@ def grafana():
         config = write(
             where,
             "prometheus.yml",
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+            "global: {scrape_interval: 500ms, scrape_timeout: 500ms}\n"
             "scrape_configs: [{job_name: howdah, static_configs: [{targets: ['127.0.0.1:%d']}]}]\n" % host.http_port,
         )
         p = spawn(

@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 
 from httphost import ask, post, served, write
 from harness import BUILDDIR, Host, Postgres, end, equal, expect_error, free_port, main, make_certificates, spawn, temp_dir, test, wait_for
@@ -165,7 +166,7 @@ def prometheus():
         config = write(
             where,
             "prometheus.yml",
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+            "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
             "scrape_configs:\n"
             "  - job_name: howdah\n"
             "    authorization: {credentials_file: %s/token}\n"
@@ -186,9 +187,13 @@ def prometheus():
             sample = wait_for(scraped, 30, "Prometheus has scraped")[0]
             equal(sample["metric"]["__name__"], "howdah_http_connections")
             assert float(sample["value"][1]) >= 1, sample
-            _, _, body = ask(host, "/api/v1/targets", port=port)
-            target = json.loads(body)["data"]["activeTargets"][0]
-            equal((target["health"], target["lastError"]), ("up", ""))
+
+            def up():  # a scrape that takes too long is made good by the next
+                _, _, body = ask(host, "/api/v1/targets", port=port)
+                target = json.loads(body)["data"]["activeTargets"][0]
+                return (target["health"], target["lastError"]) == ("up", "")
+
+            wait_for(up, 30, "Prometheus is content")
             where = {"Authorization": "Bearer " + token}
             assert "\nhowdah_http_compressed_total 0\n" not in ask(host, "/metrics", headers=where)[2]  # it takes gzip
         finally:
@@ -574,6 +579,7 @@ def tokens():
         equal(host.control("reload").returncode, 0)
         for probe in ("/livez", "/readyz"):
             assert ask(host, probe)[0] in (200, 503)
+        began = time.monotonic()
         wrong = [None, "Bearer", "Bearer ", "Bearer x", "Bearer " + TOKEN + "x", "Bearer " + TOKEN[:-1], TOKEN,
                  basic(""), basic("x"), "Basic " + TOKEN, "Basic !!!", "Basic", "Digest " + TOKEN,
                  "Basic " + "A" * 4000, "Basic " + base64.b64encode(TOKEN.encode()).decode()]  # fmt: skip
@@ -591,7 +597,8 @@ def tokens():
         text = ask(host, "/metrics", headers={"Authorization": basic(TOKEN)})[2]
         failures = int(re.search(r"^howdah_http_auth_failures_total (\d+)", text, re.M)[1])
         equal(failures, 6 * len(wrong) + 1)
-        equal(host.log_text().count("without the right token"), 1)
+        # One line in ten seconds.
+        assert 1 <= host.log_text().count("without the right token") <= 1 + (time.monotonic() - began) // 10
         assert TOKEN not in host.log_text()
         assert TOKEN not in host.run("--dump-config").stdout
 
@@ -685,7 +692,8 @@ def tls():
             raise AssertionError("that connection should have failed")
         s = socket.create_connection(("localhost", port), 20)
         s.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert b"200 OK" not in s.recv(1000)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"200 OK" not in s.recv(1000)
         s.close()
         host.configure(keys(other))
         equal(host.control("reload").returncode, 0)

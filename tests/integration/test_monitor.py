@@ -1,6 +1,7 @@
 """The plugin monitor: series and their history on disk, templates per database and user, bounds and faults."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -43,6 +44,7 @@ def values(host, *words):
 @test("a second's work is in the history within seconds, with its unit")
 def seconds():
     with Host(pg, configured()) as host:
+        wait_for(lambda: history(host, "howdah_clients", "1m"), what="a second before the work")
         with host.connect() as c:
             cursor = psycopg.ClientCursor(c)
             stop = time.monotonic() + 4
@@ -59,9 +61,9 @@ def seconds():
         rows = wait_for(whole, what="a second without work")
         equal({r["series"] for r in rows}, {"howdah_statements_total{database=shop}"})
         equal({r["unit"] for r in rows}, {"1/s"})
-        # The rates of the seconds add up to what was done, but for the second that had no one before it.
+        # The rates of the seconds add up to what was done; not all seconds are looked at after just a second.
         total = sum(float(r["value"]) for r in rows)
-        assert done * 0.4 < total < done * 1.3, (done, rows)
+        assert done * 0.7 < total < done * 1.3, (done, rows)
         assert all(v >= 0 for v in values(host, "howdah_statement_seconds_p95", "1m"))
         equal({r["unit"] for r in history(host, "howdah_statement_seconds_p95", "1m")}, {"s"})
         assert max(values(host, "howdah_clients", "1m")) >= 1
@@ -78,8 +80,9 @@ def together():
             apart = history(host, "howdah_servers_idle", "1m", "STEP", "5s") + history(host, "howdah_clients", "1m", "STEP", "5s")
             seen = {(r["series"], r["time"]) for r in both}
             assert seen and seen <= {(r["series"], r["time"]) for r in apart}, (both, apart)
-            names = {r["series"] for r in host.console("SHOW SERIES howdah_servers_ howdah_clients")}
-            equal(names, {r["series"] for r in host.console("SHOW SERIES") if re.match("howdah_(servers_|clients)", r["series"])})
+            of_all = lambda: {r["series"] for r in host.console("SHOW SERIES") if re.match("howdah_(servers_|clients)", r["series"])}
+            before, names = of_all(), {r["series"] for r in host.console("SHOW SERIES howdah_servers_ howdah_clients")}
+            assert before and before <= names <= of_all(), (before, names)  # some may come meanwhile
         for wrong in ("howdah_clients", "howdah_clients howdah_pools", "howdah_clients 1m STEP", "a " * 33 + "1m"):
             with expect_error(match="usage: SHOW HISTORY"):
                 history(host, wrong)
@@ -99,8 +102,9 @@ def percentiles():
         equal(int(top["calls"]), 12)
         low, high = float(top["p50_ms"]), float(top["p99_ms"])
         assert 198 <= low <= high <= float(top["max_ms"]) * 1.01, top
-        longest = max(float(r["max"]) for r in history(host, "howdah_statement_seconds_p99", "1m"))
-        assert 0.198 <= longest <= float(top["max_ms"]) / 1000 * 1.011, (longest, top)
+        longest = lambda: max((float(r["max"]) for r in history(host, "howdah_statement_seconds_p99", "1m")), default=0)
+        found = wait_for(lambda: longest() >= 0.198 and longest(), what="a second with what takes long")
+        assert found <= float(top["max_ms"]) / 1000 * 1.011, (found, top)
 
 
 @test("templates are told apart by user, with their SQLSTATEs and times")
@@ -142,9 +146,14 @@ def top():
                 assert len(names()) <= 4, names()
             wait_for(lambda: len(names()) == 4, what="three templates and the others")
             others = lambda: next(v for k, v in names().items() if "fingerprint=other" in k)
-            before = others()
-            cursor.execute("SELECT 1 AS cheap")
-            wait_for(lambda: others() > before, what="a cheap one being counted with the others")
+            before, cheap = others(), itertools.count()
+
+            def counted():
+                """One more cheap statement. The odd one may take so long that it has a place among the costliest."""
+                cursor.execute("SELECT 1 AS cheap_%d" % next(cheap))
+                return others() > before
+
+            wait_for(counted, what="cheap ones being counted with the others")
             equal(len(names()), 4)
             equal(len(host.console("SHOW METRICS howdah_template_p95_seconds")), 3)
             equal(float(host.console("SHOW METRICS howdah_top_templates")[0]["value"]), 3)
@@ -157,9 +166,8 @@ def top():
 
             wait_for(costly, what="three others that cost more", timeout=30)
             kept, before = set(names()), others()
-            cursor.execute("SELECT 1 AS cheap")
             costly()
-            wait_for(lambda: others() > before, what="another gathering")
+            wait_for(counted, what="another gathering")
             equal(set(names()), kept)
 
 
@@ -238,7 +246,7 @@ def ranges():
 
 @test("hours are made of minutes, also those of a host that was killed")
 def hours():
-    path = new_history()
+    path, began = new_history(), int(time.time())
     host = Host(pg, configured(path))
     wait_for(lambda: values(host, "howdah_clients", "5m"), what="a sample")
     host.kill()
@@ -250,6 +258,7 @@ def hours():
     db.close()
     with Host(pg, configured(path)) as host:
         rows = wait_for(lambda: history(host, "howdah_clients", "8d", "STEP", "1h"), what="hours")
+        rows = [r for r in rows if r["time"].timestamp() < began - began % 3600]  # not those with seconds of this host
         assert len(rows) > 160, len(rows)
         equal({(r["value"], r["min"], r["max"]) for r in rows}, {(29.5, -1.0, 60.0)})
 
@@ -331,28 +340,30 @@ def slow(host, *words):
 
 @test("slow statements are recorded, by a threshold or by their own past, without values")
 def slow_statements():
-    keys = {"slow_threshold": "400ms", "slow_factor": 5, "slow_floor": "50ms", "slow_rate": 0, "slow_keep": 5}
+    keys = {"slow_threshold": "1500ms", "slow_factor": 5, "slow_floor": "800ms", "slow_rate": 0, "slow_keep": 3}
     with Host(pg, configured(**keys)) as host:
         with host.connect(application_name="sleeper") as c:
             cursor = psycopg.ClientCursor(c)
+            began = time.monotonic()
             cursor.execute("SELECT pg_sleep(0.1), 'my-secret'")
+            usual_ms = 1000 * (time.monotonic() - began)
             equal(slow(host), [])
-            cursor.execute("SELECT pg_sleep(0.45), 'my-secret'")
+            cursor.execute("SELECT pg_sleep(1.55), 'my-secret'")
             [row] = slow(host)
             equal((row["user"], row["database"], row["application"], row["node"], row["rows"], row["sqlstate"]),
                   ("app", "shop", "sleeper", "main", 1, "00000"))
-            assert 450 <= row["total_ms"] < 5000 and 90 < row["usual_ms"] < 300, row
+            assert row["total_ms"] >= 1550 and 100 <= row["usual_ms"] <= usual_ms, (row, usual_ms)
             equal(row["statement"], "select pg_sleep($1), $2")
             # Often fast, then slow for what it is.
             for _ in range(25):
                 cursor.execute("SELECT name, pg_sleep(0.001) FROM item WHERE id = 1")
-            cursor.execute("SELECT name, pg_sleep(0.2) FROM item WHERE id = 1")
+            cursor.execute("SELECT name, pg_sleep(0.9) FROM item WHERE id = 1")
             row = slow(host, "TOP", "1")[0]
             assert "from item" in row["statement"] and row["total_ms"] > 5 * row["usual_ms"], row
-            for _ in range(6):
-                cursor.execute("SELECT pg_sleep(0.41)")
-            equal([r["number"] for r in slow(host)], [8, 7, 6, 5, 4])
-            equal(float(host.console("SHOW METRICS howdah_slow_statements_total")[0]["value"]), 8)
+            for _ in range(3):
+                cursor.execute("SELECT pg_sleep(1.51)")
+            equal([r["number"] for r in slow(host)], [5, 4, 3])
+            equal(float(host.console("SHOW METRICS howdah_slow_statements_total")[0]["value"]), 5)
         assert "my-secret" not in str(slow(host)) + host.log_text()
         host.console("SLOW RESET")
         equal(slow(host), [])
@@ -360,7 +371,7 @@ def slow_statements():
 
 @test("slow ones that end together are recorded, as many as slow_rate; a template without a past of its own has none")
 def slow_together():
-    keys = {"slow_threshold": "200ms", "slow_rate": 3, "slow_factor": 5, "slow_floor": "20ms"}
+    keys = {"slow_threshold": "1500ms", "slow_rate": 3, "slow_factor": 5, "slow_floor": "800ms"}
     conf = configured(**keys)
     conf["plugin statements"]["max_templates"] = 1
     with Host(pg, conf) as host, contextlib.ExitStack() as stack:
@@ -375,7 +386,7 @@ def slow_together():
         for t in threads:
             t.start()
         wait_for(lambda: pg.backends("wait_event_type = 'Lock'") == 6, what="six who wait")
-        time.sleep(0.3)  # what is slow takes time
+        time.sleep(1.6)  # what is slow takes time
         holder.execute("SELECT pg_advisory_unlock(5)")
         for t in threads:
             t.join()
@@ -385,7 +396,7 @@ def slow_together():
         for r in rows:
             assert "pg_advisory_lock_shared" in r["statement"] and int(r["fingerprint"], 16), r
         # All that is past the bound together is no past of any of it.
-        clients[0].execute("SELECT 1, pg_sleep(0.1)")
+        clients[0].execute("SELECT 1, pg_sleep(0.9)")
         assert not any("pg_sleep" in r["statement"] for r in slow(host)), slow(host)
         with expect_error(match="usage"):
             host.console("SHOW SLOW TOP 5x")
@@ -449,13 +460,20 @@ def reports():
             with expect_error("22012"):
                 cursor.execute("SELECT 1 / 0 AS reported")
             c.execute("CREATE TABLE made_for_a_report ()")
-            now = wait_for(lambda: (lambda r: r["now"]["errors"] >= 1 and r["now"]["calls"] >= 31 and r)(told()), what="the calls")
+
+            def whole():
+                r = told()
+                heard = any(e["topic"] == "ddl.observed" for e in r["events"])
+                return heard and r["now"]["errors"] >= 1 and r["now"]["calls"] >= 33 and r
+
+            now = wait_for(whole, what="the calls, and what the bus says of them")
             [one] = [t for t in now["slowest"] if "reported from item" in t["statement"]]
             equal((one["now"]["calls"], one["user"], one["database"]), (30, "app", "shop"))
             assert 0 < one["now"]["p50_ms"] <= one["now"]["p95_ms"] <= one["now"]["p99_ms"], one
             equal(now["before"]["calls"], 0)
             assert any(e["topic"] == "ddl.observed" and e["text"] == "CREATE TABLE" for e in now["events"]), now["events"]
-            assert any(s["series"].startswith("howdah_clients") and s["points"] for s in told("REALTIME")["series"])
+            clients = lambda: any(s["series"].startswith("howdah_clients") and s["points"] for s in told("REALTIME")["series"])
+            wait_for(clients, what="the clients' course")
         # The hour before, in which the same took a third of the time: a regression now.
         host.stop()
         with sqlite3.connect(path) as db:
@@ -532,11 +550,12 @@ def pools():
     with Host(pg, changes) as host:
         queue = Queue(host, 5)
         try:
-            # Both look at the same moment, or the clients are still on their way.
+            # Clients are on their way, and what workers tell now and then is of a moment before.
             def settled():
                 [row] = host.console("SHOW POOLS")
                 m = pool_metrics(host, **labels)
-                return (row["busy"], row["waiting"]) == (2, 3) and m.get("howdah_pool_waiting") == 3 and (row, m)
+                told = (m.get("howdah_pool_busy"), m.get("howdah_pool_waiting"))
+                return (row["busy"], row["waiting"]) == told == (2, 3) and (row, m)
 
             row, m = wait_for(settled, what="three who wait")
             for column, metric in (("pool_size", "limit"), ("busy", "busy"), ("idle", "idle"), ("waiting", "waiting")):
@@ -545,7 +564,7 @@ def pools():
             told = wait_for(lambda: (lambda s: s >= before and s)(pool_metrics(host, **labels)["howdah_pool_longest_wait_seconds"]), what="the wait's length")
             assert told <= float(host.console("SHOW POOLS")[0]["longest_wait"]), told
             use = lambda: host.console("SHOW POOL USE")
-            full = wait_for(lambda: (lambda r: r and r[0]["waiting"] == 3 and r[0])(use()), what="the plugin seeing it")
+            full = wait_for(lambda: (lambda r: r and (r[0]["busy"], r[0]["waiting"]) == (2, 3) and r[0])(use()), what="the plugin seeing it")
             equal(
                 [full[k] for k in ("database", "user", "node", "limit", "busy", "idle", "waiting", "use_percent", "full_in")],
                 ["shop", "app", "main", 2, 2, 0, 3, 100.0, 0.0],

@@ -384,8 +384,8 @@ def pgstatements():
         c.execute("CREATE SCHEMA " + quoted)
         c.execute("CREATE EXTENSION pg_stat_statements SCHEMA %s VERSION '1.7'" % quoted)
         with Host(pg, configured(databases="odd, bare")) as host:
-            row = lambda db: collectors(host).get(("statements", db))
-            old = wait_for(lambda: row("odd") and row("odd")["state"] == "absent" and row("odd"), what="an old version", timeout=20)
+            row = lambda db: collectors(host).get(("statements", db), {"state": None})
+            old = wait_for(lambda: row("odd")["state"] == "absent" and row("odd"), what="an old version", timeout=20)
             assert "total_exec_time" in old["error"] and int(old["failures"]) == 0, old
             none = wait_for(lambda: row("bare")["state"] == "absent" and row("bare"), what="none", timeout=20)
             assert "pg_stat_statements" in none["error"] and int(none["failures"]) == 0, none
@@ -452,7 +452,7 @@ def replication():
             behind = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::int8 FROM pg_stat_replication"
             wait_for(lambda: lag() == 0 and pg.execute(behind) == [(0,)], what="the standby to have all", timeout=20)
             equal(metric(host, "howdah_pg_replication_streams", standby="copy"), 1)
-            equal(metric(host, "howdah_pg_standby_delay_seconds", node="copy"), 0)
+            wait_for(lambda: metric(host, "howdah_pg_standby_delay_seconds", node="copy") == 0, what="no delay", timeout=20)
             ask("SELECT pg_wal_replay_pause()")
             wait_for(lambda: ask("SELECT pg_get_wal_replay_pause_state()").fetchone() == ("paused",), what="the pause")
             pg.execute("UPDATE item SET name = repeat('z', 100)")
@@ -508,27 +508,30 @@ def views():
     pg.execute("SELECT pg_drop_replication_slot('howdah_test_slot')")
 
 
-@test("a question that hangs is given up, and asked less and less often; the others go on; then it is asked as before")
+@test("a question that hangs is given up, and asked less and less often; the others go on; then it is asked as before", timeout=240)
 def hanging():
-    """The catalog of extensions is locked for a while, which only the question about pg_stat_statements reads."""
+    """
+    The catalog of extensions is locked for a while, which only the question about pg_stat_statements reads. Others may
+    take longer than this short time, too, and are then asked after seconds.
+    """
     with Host(pg, configured(collect_timeout="50ms", databases="shop")) as host:
         row = lambda: collectors(host).get(("statements", "shop"))
-        wait_for(lambda: row() and row()["state"] == "ok" and int(row()["runs"]), what="an answer", timeout=20)
+        wait_for(lambda: row() and row()["state"] == "ok" and int(row()["runs"]), what="an answer", timeout=60)
         usual = int(row()["interval_ms"])
         with pg.connect(autocommit=False) as c:
             c.execute("LOCK TABLE pg_catalog.pg_extension IN ACCESS EXCLUSIVE MODE")
             failures = int(row()["failures"])
-            first = wait_for(lambda: int(row()["failures"]) == failures + 1 and row(), what="a failure", timeout=20)
+            first = wait_for(lambda: int(row()["failures"]) == failures + 1 and row(), what="a failure", timeout=60)
             assert "timeout" in first["error"] and first["state"] == "failing", first
             assert int(first["interval_ms"]) >= 2 * 50 * 50 > usual, (first, usual)
             runs = int(collectors(host)[("activity", None)]["runs"])
-            wait_for(lambda: int(collectors(host)[("activity", None)]["runs"]) > runs, what="the others to go on")
+            wait_for(lambda: int(collectors(host)[("activity", None)]["runs"]) > runs, what="the others to go on", timeout=60)
             with psycopg.connect(host.dsn(), autocommit=True) as client:
                 equal(client.execute("SELECT 1").fetchone(), (1,))
-            second = wait_for(lambda: int(row()["failures"]) == failures + 2 and row(), what="a second failure", timeout=20)
+            second = wait_for(lambda: int(row()["failures"]) == failures + 2 and row(), what="a second failure", timeout=60)
             assert int(second["interval_ms"]) >= 4 * 50 * 50, second
             c.rollback()
-        well = wait_for(lambda: row()["state"] in ("ok", "slow") and row(), what="an answer again", timeout=40)
+        well = wait_for(lambda: row()["state"] in ("ok", "slow") and row(), what="an answer again", timeout=100)
         equal(well["error"], None)
         assert int(well["interval_ms"]) < int(first["interval_ms"]), well
         assert metric(host, "howdah_collector_failures_total") >= 2
@@ -603,7 +606,8 @@ def plugin():
         looks = lambda: metric(host, "test_looks_total")
         wait_for(lambda: (looks() or 0) > 6, what="the counter")
         runs = int(collectors(host)[("thermometer", None)]["runs"])
-        assert runs - 2 <= looks() <= runs + 4, (runs, looks())
+        seen = looks()
+        assert runs - 2 <= seen <= int(collectors(host)[("thermometer", None)]["runs"]) + 4, (runs, seen)
         order("fail")
         row = wait_for(lambda: (lambda r: r["state"] == "failing" and r)(collectors(host)[("thermometer", None)]), what="a failure")
         equal(row["error"], "the thermometer is broken")

@@ -218,9 +218,12 @@ def failures():
             with expect_error("57014"):
                 simple(c, "SELECT pg_sleep(5) AS m_timeout")
             c.execute("RESET statement_timeout")
+            runs = lambda: pg.backends("query LIKE '%m_cancel%' AND state = 'active'")
+            canceller = threading.Thread(target=lambda: wait_for(runs, what="it running") and c.cancel())
+            canceller.start()
             with expect_error("57014"):
-                threading.Timer(0.3, c.cancel).start()
-                simple(c, "SELECT pg_sleep(30) AS m_cancel")
+                simple(c, "SELECT pg_sleep(60) AS m_cancel")
+            canceller.join()
             c.execute("BEGIN")
             with expect_error("22012"):
                 simple(c, "SELECT 1 / 0 AS m_first")
