@@ -86,13 +86,39 @@ static int read_quoted(struct cursor *c, struct hd_arena *arena, struct hd_str *
     return HD_OK;
 }
 
+/* Skips a value in quotes that stands directly behind = or ~, as in LABEL="a b"; a backslash takes its
+ * meaning from what follows it. */
+static int skip_value(struct cursor *c, struct hd_error *err)
+{
+    for (c->at++; c->at < c->end && *c->at != '"'; c->at++)
+        if (*c->at == '\\' && c->end - c->at > 1)
+            c->at++;
+    if (c->at == c->end)
+        return hd_fail(err, HD_EINVAL, "the quoted value is not closed: \" is missing");
+    c->at++;
+    return HD_OK;
+}
+
+static int ends_plain(const struct cursor *c)
+{
+    return is_blank(*c->at) || strchr(";'\"", *c->at) || starts(c, "/*") || starts(c, "--");
+}
+
 static int read_plain(struct cursor *c, struct hd_arena *arena, struct hd_str *out, struct hd_error *err)
 {
     const char *from = c->at;
+    int code = HD_OK;
 
-    while (c->at < c->end && !is_blank(*c->at) && !strchr(";'\"", *c->at) && !starts(c, "/*") &&
-           !starts(c, "--"))
-        c->at++;
+    while (!code && c->at < c->end) {
+        if (*c->at == '"' && c->at > from && strchr("=~", c->at[-1]))
+            code = skip_value(c, err);
+        else if (ends_plain(c))
+            break;
+        else
+            c->at++;
+    }
+    if (code)
+        return code;
     *out = (struct hd_str){hd_arena_strndup(arena, from, (size_t)(c->at - from)), (uint64_t)(c->at - from)};
     return out->ptr ? HD_OK : hd_fail(err, HD_ENOMEM, "no memory for the command");
 }

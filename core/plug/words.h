@@ -1,5 +1,6 @@
 /*
- * A console line taken apart: words, 'quoted' and "quoted" words, comments, a closing semicolon.
+ * A console line taken apart: words, 'quoted' and "quoted" words, comments, a closing semicolon. A "quoted
+ * value" directly behind = or ~ belongs to its word, quotes and all: LABEL="a b".
  */
 #ifndef HD_PLUG_WORDS_H
 #define HD_PLUG_WORDS_H

@@ -48,6 +48,8 @@ static const struct hd_option options[] = {
     OPTION("max_alerts", "1000",
            "Alerts that are pending, fire or ended lately; further ones are not looked at", 1, 100000,
            HD_OPT_INT, HD_OPTF_RELOADABLE, max_alerts),
+    OPTION("max_silences", "200", "Silences that hold; past it further ones are refused", 1, 10000,
+           HD_OPT_INT, HD_OPTF_RELOADABLE, max_silences),
     OPTION("max_series", "5000", "Series that rules look at, all rules together", 1, 1000000, HD_OPT_INT,
            HD_OPTF_RELOADABLE, max_series),
     OPTION("max_baselines", "64", "Series that anomaly rules look at, 20 kB each", 0, 10000, HD_OPT_INT,
@@ -324,7 +326,8 @@ static void take_conf(struct al *self, const struct hd_conf *conf)
                                              .flap_window = (uint64_t)c->flap_window,
                                              .flap_hold = (uint64_t)c->flap_hold,
                                              .absent_for = (uint64_t)c->absent_for,
-                                             .max_alerts = (uint32_t)c->max_alerts};
+                                             .max_alerts = (uint32_t)c->max_alerts,
+                                             .max_silences = (uint32_t)c->max_silences};
     self->engine.budget.max_series = (uint32_t)c->max_series;
     self->engine.budget.max_baselines = (uint32_t)c->max_baselines;
     al_lanes_configure(&self->lanes, &lanes);

@@ -13,7 +13,7 @@ struct al_conf {
     struct hd_str_list sinks;
     struct hd_str name, state_file;
     int64_t interval, group_wait, group_interval, flap_window, flap_hold, absent_for;
-    int64_t max_alerts, max_series, max_baselines, max_messages, max_pages;
+    int64_t max_alerts, max_silences, max_series, max_baselines, max_messages, max_pages;
     int64_t max_queue, timeout, retry, max_retry, max_retry_after, give_up, rate, burst;
 };
 
@@ -78,8 +78,8 @@ struct al {
     uint64_t history_ms; /* when baselines were kept last */
     char save_error[200];
     struct al_saving job;
-    int64_t metric_pending, metric_firing, metric_waiting, metric_series, metric_no_data, metric_refused,
-        metric_save_failures, metric_seconds, metric_pages;
+    int64_t metric_pending, metric_firing, metric_waiting, metric_series, metric_silences, metric_no_data,
+        metric_refused, metric_save_failures, metric_seconds, metric_pages;
     uint64_t refused_told;
 };
 

@@ -9,11 +9,11 @@
 #ifndef ALERTS_ENGINE_H
 #define ALERTS_ENGINE_H
 
+#include "alerts/matchers.h"
 #include "alerts/rules.h"
 
-#define AL_SUMMARY_MAX  256
-#define AL_CHANGES      3 /* of an alert within flap_window, that make it flap */
-#define AL_SILENCES_MAX 200
+#define AL_SUMMARY_MAX 256
+#define AL_CHANGES     3 /* of an alert within flap_window, that make it flap */
 
 enum al_state { AL_PENDING, AL_FIRING, AL_RESOLVED };
 enum al_told { AL_TOLD_NOTHING, AL_TOLD_FIRING, AL_TOLD_RESOLVED };
@@ -57,7 +57,8 @@ struct al_alert {
 
 struct al_silence {
     char id[17];
-    char *matchers; /* rule=PATTERN and label=PATTERN, separated by blanks */
+    char *matchers; /* as al_matchers_print writes them */
+    struct al_matchers *parsed;
     char *comment;
     char user[HD_EVENT_NAME];
     uint64_t until_ms;
@@ -69,7 +70,7 @@ struct al_policy {
     uint64_t group_wait, group_interval;
     uint64_t flap_window, flap_hold;
     uint64_t absent_for; /* 0: a firing alert without data stays */
-    uint32_t max_alerts;
+    uint32_t max_alerts, max_silences;
 };
 
 struct al_hooks {
@@ -92,7 +93,7 @@ struct al_engine {
     struct al_alert *alerts;
     uint32_t alert_count;
     struct al_group *groups;
-    struct al_silence silences[AL_SILENCES_MAX];
+    struct al_silence *silences;
     uint32_t silence_count;
     uint64_t now_ms;
     int64_t wall_us;
@@ -133,7 +134,7 @@ void al_groups_free(struct al_engine *e);
 /* silences.c: */
 
 /* Are the rules there that are named in full? One that is none would silence nothing. HD_OK, HD_ENOENT. */
-int32_t al_silence_check(struct al_engine *e, const char *matchers, struct hd_error *err);
+int32_t al_silence_check(struct al_engine *e, const struct al_matchers *m, struct hd_error *err);
 /* Adds a silence of `matchers`; its id, or NULL and what is wrong. */
 const char *al_silence_add(struct al_engine *e, const char *matchers, const char *comment, struct hd_str user,
                            uint64_t until_ms, int64_t made_us, struct hd_error *err);

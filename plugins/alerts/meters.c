@@ -18,6 +18,8 @@ void al_meters_find(struct al *self)
          "What messages that wait say at length, in reports and pages; bound: max_pages"},
         {&self->metric_series, HD_METRIC_GAUGE, "howdah_alert_series",
          "Series that rules look at; bound: max_series"},
+        {&self->metric_silences, HD_METRIC_GAUGE, "howdah_alert_silences",
+         "Silences that hold; bound: max_silences"},
         {&self->metric_no_data, HD_METRIC_GAUGE, "howdah_alert_rules_without_data",
          "Rules whose metrics are not there"},
         {&self->metric_refused, HD_METRIC_COUNTER, "howdah_alert_refused_total",
@@ -47,6 +49,7 @@ void al_meters_set(struct al *self, uint64_t ns)
         no_data += e->rules[i].conf->enabled && !e->rules[i].values;
     m->set(self->host, self->metric_pending, pending);
     m->set(self->host, self->metric_firing, firing);
+    m->set(self->host, self->metric_silences, e->silence_count);
     m->set(self->host, self->metric_no_data, no_data);
     m->set(self->host, self->metric_waiting, self->outbox_count);
     m->set(self->host, self->metric_pages, (int64_t)self->outbox_bytes);

@@ -10,7 +10,7 @@
 
 #include "alerts/alerts.h"
 
-#define MATCHERS_MAX 1000
+#define COMMENT_MAX 1000
 
 static const char *const severities[] = {"info", "warning", "page"};
 
@@ -256,18 +256,18 @@ static uint64_t duration(const char *s)
 }
 
 /* 0: there is no room. */
-static int join(char out[MATCHERS_MAX], const struct hd_str *word)
+static int join(char out[COMMENT_MAX], const struct hd_str *word)
 {
     size_t len = strlen(out);
 
-    return snprintf(out + len, MATCHERS_MAX - len, "%s%s", len ? " " : "", word->ptr) <
-           (int)(MATCHERS_MAX - len);
+    return snprintf(out + len, COMMENT_MAX - len, "%s%s", len ? " " : "", word->ptr) <
+           (int)(COMMENT_MAX - len);
 }
 
 /* A word that was cut would silence more than was meant. */
 static int32_t too_long(struct hd_error *err)
 {
-    return hd_error_set(err, HD_EINVAL, "matchers and comment have at most %d bytes each", MATCHERS_MAX - 1);
+    return hd_error_set(err, HD_EINVAL, "matchers and comment have at most %d bytes each", COMMENT_MAX - 1);
 }
 
 /* What is changed here would be lost. */
@@ -279,20 +279,36 @@ static int32_t check_ours(const struct al *self, struct hd_error *err)
                         "another host has the alerts, and their state file; silences are made there");
 }
 
+/* The matchers before FOR, as text. *next becomes the first word that is none. */
+static int32_t read_matchers(struct al *self, const struct hd_call *call, char out[AL_MATCHERS_TEXT],
+                             uint32_t *next, struct hd_error *err)
+{
+    struct al_matchers *m = al_matchers_new();
+    int32_t code = m ? HD_OK : hd_error_set(err, HD_ENOMEM, "no memory for the silence");
+
+    for (; !code && *next < call->arg_count && strcasecmp(call->args[*next].ptr, "for") != 0; ++*next)
+        code = al_matchers_add(m, call->args[*next].ptr, 1, err);
+    if (code == HD_OK)
+        code = al_matchers_check(m, err);
+    if (code == HD_OK && al_matchers_print(m, out))
+        code = too_long(err);
+    if (code == HD_OK)
+        code = al_silence_check(&self->engine, m, err);
+    al_matchers_free(m);
+    return code;
+}
+
 /* MATCHER … FOR DURATION [COMMENT …] */
 static int32_t silence(void *arg, const struct hd_call *call, struct hd_error *err)
 {
     struct al *self = arg;
-    char matchers[MATCHERS_MAX] = "", comment[MATCHERS_MAX] = "", answer[64];
+    char matchers[AL_MATCHERS_TEXT], comment[COMMENT_MAX] = "", answer[64];
     uint64_t ms = 0;
     const char *id;
     uint32_t i = 0;
 
-    if (check_ours(self, err))
+    if (check_ours(self, err) || read_matchers(self, call, matchers, &i, err))
         return err->code;
-    while (i < call->arg_count && strcasecmp(call->args[i].ptr, "for") != 0)
-        if (!join(matchers, &call->args[i++]))
-            return too_long(err);
     if (i + 1 < call->arg_count)
         ms = duration(call->args[i + 1].ptr);
     if (!ms)
@@ -303,8 +319,6 @@ static int32_t silence(void *arg, const struct hd_call *call, struct hd_error *e
     while (i < call->arg_count)
         if (!join(comment, &call->args[i++]))
             return too_long(err);
-    if (al_silence_check(&self->engine, matchers, err))
-        return err->code;
     id = al_silence_add(&self->engine, matchers, comment, call->user, al_now_ms() + ms, al_wall_us(), err);
     if (!id)
         return err->code;
@@ -349,7 +363,9 @@ int32_t al_show_start(struct al *self, struct hd_error *err)
         {"SHOW SILENCES", "", "What nothing is said of, and for how long still", HD_CMDF_READ_ONLY,
          show_silences},
         {"SILENCE", "rule=NAME | LABEL=VALUE … FOR DURATION [COMMENT …]",
-         "Says nothing of such alerts for a time; * stands for anything", 0, silence},
+         "Says nothing of such alerts for a time; * stands for anything; also LABEL=\"VALUE\" as it stands, "
+         "LABEL=~\"EXPRESSION\", != and !~",
+         0, silence},
         {"UNSILENCE", "ID", "Ends a silence", 0, unsilence},
         {"ALERT TEST", "[SINK | SINK:TARGET]",
          "Sends a message to all sinks or one, and says whether it arrived", 0, test},

@@ -1,8 +1,5 @@
 /*
  * Silences: alerts of which nothing is said for a time; see engine.h.
- *
- * Matchers are words such as rule=p95 or node=pg*, all of which must hold; an alert that has no such label
- * does not match.
  */
 #include "alerts/engine.h"
 
@@ -10,71 +7,67 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD_MAX 1000 /* a matcher as a whole has no more */
-
-/* The next word, split at its first =. 0: there is none. */
-static int next_word(const char **at, char name[WORD_MAX], char value[WORD_MAX])
+int32_t al_silence_check(struct al_engine *e, const struct al_matchers *m, struct hd_error *err)
 {
-    size_t len, cut;
+    const char *rule;
 
-    *at += strspn(*at, " ");
-    len = strcspn(*at, " ");
-    cut = strcspn(*at, "= ");
-    if (!len)
-        return 0;
-    snprintf(name, WORD_MAX, "%.*s", (int)cut, *at);
-    snprintf(value, WORD_MAX, "%.*s", cut < len ? (int)(len - cut - 1) : 0, *at + cut + 1);
-    *at += len;
-    return 1;
-}
-
-static int32_t check(const char *matchers, struct hd_error *err)
-{
-    char name[WORD_MAX], value[WORD_MAX];
-    const char *at = matchers;
-    int words = 0;
-
-    while (next_word(&at, name, value)) {
-        if (!*name || !*value)
-            return hd_error_set(err, HD_EINVAL, "\"%.60s\" is no rule=NAME or LABEL=VALUE", matchers);
-        words++;
-    }
-    return words ? HD_OK : hd_error_set(err, HD_EINVAL, "what is to be silenced: rule=NAME or LABEL=VALUE");
-}
-
-int32_t al_silence_check(struct al_engine *e, const char *matchers, struct hd_error *err)
-{
-    char name[WORD_MAX], value[WORD_MAX];
-    const char *at = matchers;
-
-    while (next_word(&at, name, value))
-        if (strcmp(name, "rule") == 0 && !strchr(value, '*') && !al_engine_rule(e, value))
+    for (uint32_t i = 0; (rule = al_matchers_exact(m, "rule", i)); i++)
+        if (!al_engine_rule(e, rule))
             return hd_error_set(err, HD_ENOENT, "there is no rule \"%.60s\"; SHOW ALERT RULES lists them",
-                                value);
+                                rule);
+    return HD_OK;
+}
+
+static void drop(struct al_silence *s)
+{
+    al_matchers_free(s->parsed);
+    free(s->matchers);
+    free(s->comment);
+}
+
+static int32_t make(struct al_silence *s, const char *matchers, const char *comment, struct hd_error *err)
+{
+    int32_t code;
+
+    memset(s, 0, sizeof(*s));
+    s->parsed = al_matchers_new();
+    s->matchers = strdup(matchers);
+    s->comment = strdup(comment);
+    if (!s->parsed || !s->matchers || !s->comment)
+        code = hd_error_set(err, HD_ENOMEM, "no memory for the silence");
+    else
+        code = al_matchers_add(s->parsed, matchers, 0, err);
+    if (code == HD_OK)
+        code = al_matchers_check(s->parsed, err);
+    if (code)
+        drop(s);
+    return code;
+}
+
+/* Room for one more. */
+static int32_t make_room(struct al_engine *e, struct hd_error *err)
+{
+    struct al_silence *more;
+
+    if (e->silence_count >= e->policy.max_silences)
+        return hd_error_set(err, HD_EFULL, "there are %u silences already (max_silences); UNSILENCE some",
+                            e->silence_count);
+    more = realloc(e->silences, (e->silence_count + 1) * sizeof(*more));
+    if (!more)
+        return hd_error_set(err, HD_ENOMEM, "no memory for the silence");
+    e->silences = more;
     return HD_OK;
 }
 
 const char *al_silence_add(struct al_engine *e, const char *matchers, const char *comment, struct hd_str user,
                            uint64_t until_ms, int64_t made_us, struct hd_error *err)
 {
-    struct al_silence *s = &e->silences[e->silence_count];
+    struct al_silence *s;
     uint64_t h;
 
-    if (check(matchers, err))
+    if (make_room(e, err) || make(&e->silences[e->silence_count], matchers, comment, err))
         return NULL;
-    if (e->silence_count == AL_SILENCES_MAX) {
-        hd_error_set(err, HD_EFULL, "there are %d silences already; UNSILENCE some", AL_SILENCES_MAX);
-        return NULL;
-    }
-    memset(s, 0, sizeof(*s));
-    s->matchers = strdup(matchers);
-    s->comment = strdup(comment);
-    if (!s->matchers || !s->comment) {
-        free(s->matchers);
-        free(s->comment);
-        hd_error_set(err, HD_ENOMEM, "no memory for the silence");
-        return NULL;
-    }
+    s = &e->silences[e->silence_count];
     snprintf(s->user, sizeof(s->user), "%.*s", (int)user.len, user.len ? user.ptr : "");
     s->until_ms = until_ms;
     s->made_us = made_us;
@@ -87,8 +80,7 @@ const char *al_silence_add(struct al_engine *e, const char *matchers, const char
 
 static void end_at(struct al_engine *e, uint32_t i)
 {
-    free(e->silences[i].matchers);
-    free(e->silences[i].comment);
+    drop(&e->silences[i]);
     e->silences[i] = e->silences[--e->silence_count];
     e->changed = 1;
 }
@@ -114,26 +106,14 @@ void al_silences_free(struct al_engine *e)
 {
     while (e->silence_count)
         end_at(e, e->silence_count - 1);
-}
-
-static int meets(const struct al_silence *s, const struct al_alert *a)
-{
-    char name[WORD_MAX], pattern[WORD_MAX];
-    const char *at = s->matchers;
-
-    while (next_word(&at, name, pattern)) {
-        const char *value = strcmp(name, "rule") == 0 ? a->rule_name : al_labels_get(a->labels, name);
-
-        if (!value || !al_matches(pattern, value))
-            return 0;
-    }
-    return 1;
+    free(e->silences);
+    e->silences = NULL;
 }
 
 int al_silenced(const struct al_engine *e, const struct al_alert *a)
 {
     for (uint32_t i = 0; i < e->silence_count; i++)
-        if (meets(&e->silences[i], a))
+        if (al_matchers_meet(e->silences[i].parsed, a->rule_name, a->labels))
             return 1;
     return 0;
 }

@@ -215,18 +215,23 @@ static void load_alert(struct al_engine *e, const json_t *o, uint64_t away_ms)
         a->since_ms = e->now_ms;
 }
 
-static void load_silence(struct al_engine *e, const json_t *o, uint64_t away_ms)
+/* One that holds no more, or cannot be read, is left out, and the latter told. */
+static void load_silence(struct al *self, const json_t *o, uint64_t away_ms)
 {
     json_int_t left = json_integer_value(json_object_get(o, "left"));
-    const char *user = text_of(o, "user"), *id = text_of(o, "id");
-    struct al_silence *s = &e->silences[e->silence_count];
+    struct hd_error err = HD_ERROR_INIT;
+    struct al_engine *e = &self->engine;
 
-    if (left <= 0 || (uint64_t)left <= away_ms ||
-        !al_silence_add(e, text_of(o, "matchers"), text_of(o, "comment"), (struct hd_str){user, strlen(user)},
-                        e->now_ms + (uint64_t)left - away_ms,
-                        json_integer_value(json_object_get(o, "made_us")), NULL))
+    if (left <= 0 || (uint64_t)left <= away_ms)
         return;
-    snprintf(s->id, sizeof(s->id), "%s", id);
+    if (!al_silence_add(e, text_of(o, "matchers"), text_of(o, "comment"), hd_str_of(text_of(o, "user")),
+                        e->now_ms + (uint64_t)left - away_ms,
+                        json_integer_value(json_object_get(o, "made_us")), &err)) {
+        al_log(self, HD_LEVEL_WARNING, "a silence holds no more", "matchers", text_of(o, "matchers"),
+               "reason", err.text);
+        return;
+    }
+    snprintf(e->silences[e->silence_count - 1].id, sizeof(e->silences->id), "%s", text_of(o, "id"));
 }
 
 /* What had no time left is tried once more. */
@@ -266,7 +271,7 @@ int32_t al_state_load(struct al *self, const char *text, uint64_t *away_ms)
     *away_ms = away > 0 ? (uint64_t)away / 1000 : 0;
     json_array_foreach(json_object_get(o, "groups"), i, each) load_group(e, each, *away_ms);
     json_array_foreach(json_object_get(o, "alerts"), i, each) load_alert(e, each, *away_ms);
-    json_array_foreach(json_object_get(o, "silences"), i, each) load_silence(e, each, *away_ms);
+    json_array_foreach(json_object_get(o, "silences"), i, each) load_silence(self, each, *away_ms);
     json_array_foreach(json_object_get(o, "outbox"), i, each) load_message(self, each, *away_ms);
     al_engine_settle(e);
     json_decref(o);

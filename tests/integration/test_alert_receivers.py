@@ -6,11 +6,12 @@ names in alerts that are markup, markers or no text at all.
 import contextlib
 import http.server
 import json
+import re
 import threading
 
 from alertworld import Receiver, config, over, sinks
-from harness import Host, Postgres, equal, free_port, main, make_certificates, merge, temp_dir, test, wait_for
-from httphost import ask
+from harness import Host, Postgres, equal, expect_error, free_port, main, make_certificates, merge, temp_dir, test, wait_for
+from httphost import ask, post, served
 from mailserver import Mailbox, mail_server
 
 pg = Postgres()
@@ -216,7 +217,69 @@ def wrong_silences():
         assert result.returncode and "at most 999 bytes" in result.stderr, result.stderr
         result = host.control("silence", "node=db2", "rule=onne", "FOR", "1h")
         assert result.returncode and 'there is no rule "onne"' in result.stderr, result.stderr
+        for command, reason in [
+            ('SILENCE node="a b FOR 1h', "the quoted value is not closed"),
+            ('SILENCE node=db2 pool FOR 1h', 'matcher 2: =, !=, =~ or !~ is missing behind "pool"'),
+            ('SILENCE node=db2 = FOR 1h', 'matcher 2: a label\'s name, or rule, is missing before "="'),
+            ('SILENCE node=~"a(" FOR 1h', 'matcher 1: the expression "a(" is none'),
+            ('SILENCE node!=db2 FOR 1h', "ask for a rule or a label besides"),
+            ('SILENCE rule="o n e" FOR 1h', 'there is no rule "o n e"'),
+            ("SILENCE FOR 1h", "what is to be silenced"),
+        ]:
+            with expect_error(match=re.escape(reason)):
+                host.console(command)
         equal(host.console("SHOW SILENCES"), [])
+
+
+@test("silences of names with blanks, quotes and stars, by console, howdahctl and HTTP; by expressions; and their bound")
+def silences_of_names():
+    names = ['two words', 'a*b "c"\\', "axb", "plain1", "plain2"]
+    with pg.connect() as c:
+        for name in names:
+            c.execute('CREATE DATABASE "%s"' % name.replace('"', '""'))
+    more = {"alert one": {"expr": "howdah_statements_total", "group_by": "database"}, "plugin statements": {}, "database *": {}}
+    with Receiver() as hook, contextlib.ExitStack() as stack:
+        conf = merge(config("webhook", {"webhook team": {"url": hook.url}}, max_silences="3"), more)
+        host = stack.enter_context(served(pg, conf))
+        for name in names:
+            with host.connect(dbname=name) as c:
+                c.execute("SELECT 1")
+
+        def silenced():
+            alerts = [a for a in host.console("SHOW ALERTS") if a["labels"]]
+            return {n for n in names for a in alerts if 'database="%s"' % n in a["labels"] and a["note"] == "silenced"}
+
+        def check(wanted, matchers):
+            wait_for(lambda: silenced() == wanted, what="%s alone is silenced" % wanted)
+            (row,) = host.console("SHOW SILENCES")
+            equal((row["matchers"], row["comment"]), (matchers, "it is known"))
+            host.console("UNSILENCE " + row["id"])
+            wait_for(lambda: not silenced(), what="none is")
+
+        wait_for(lambda: len(host.console("SHOW ALERTS")) >= len(names), what="all alerts")
+        host.console('SILENCE rule=one database="two words" FOR 1h COMMENT it is known')
+        check({"two words"}, 'rule=one database="two words"')
+        quoted = r'database="a*b \"c\"\\"'
+        host.console("SILENCE %s FOR 1h it is known" % quoted)
+        check({names[1]}, quoted)
+        for words in (["silence", quoted, "for", "1h", "it is known"], ["silence " + quoted + " for 1h it is known"]):
+            equal(host.control(*words).returncode, 0)
+            check({names[1]}, quoted)
+        equal(host.control("silence", "database=two words", "for", "1h", "it is known").returncode, 0)
+        check({"two words"}, 'database="two words"')
+        body = json.dumps({"args": [quoted, "FOR", "1h", "COMMENT", "it is known"]})
+        equal(post(host, "/api/v1/silence", body)[0], 200)
+        check({names[1]}, quoted)
+        host.console("SILENCE database=a*b* FOR 1h it is known")
+        check({"axb", names[1]}, "database=a*b*")
+        host.console('SILENCE database=~"plain[0-9]" database!="plain2" FOR 1h it is known')
+        check({"plain1"}, 'database=~"plain[0-9]" database!=plain2')
+        for i in range(3):
+            host.console("SILENCE database=none%d FOR 1h" % i)
+        with expect_error(match="there are 3 silences already"):
+            host.console("SILENCE database=none FOR 1h")
+        metric = lambda: [m["value"] for m in host.console("SHOW METRICS howdah_alert_silences")]
+        wait_for(lambda: metric() == [3], what="the gauge says so")
 
 
 main()

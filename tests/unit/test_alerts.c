@@ -121,7 +121,8 @@ static void begin(struct world *w, const char *ini)
                                      .flap_window = HOUR,
                                      .flap_hold = 10 * MINUTE,
                                      .absent_for = DAY,
-                                     .max_alerts = 1000};
+                                     .max_alerts = 1000,
+                                     .max_silences = 200};
     w->e.budget.max_series = 1000;
     w->e.budget.max_baselines = 64;
     CU_ASSERT_EQUAL_FATAL(al_engine_rules(&w->e, &w->conf.conf, &err), HD_OK);
@@ -612,11 +613,109 @@ static void test_silences(void)
     CU_ASSERT_EQUAL(w.messages, 2);
     CU_ASSERT_EQUAL(al_silence_end(&w.e, id), HD_OK);
     CU_ASSERT_EQUAL(al_silence_end(&w.e, id), HD_ENOENT);
-    for (int i = 0; i < AL_SILENCES_MAX; i++)
+    for (int i = 0; i < 200; i++)
         CU_ASSERT_PTR_NOT_NULL(al_silence_add(&w.e, "rule=x", "", nobody, START + w.ms + HOUR, i, &err));
     CU_ASSERT_PTR_NULL(al_silence_add(&w.e, "rule=x", "", nobody, START + w.ms + HOUR, WALL, &err));
     CU_ASSERT_EQUAL(err.code, HD_EFULL);
     end(&w);
+}
+
+/* How matchers are written again; "! " and the error where they cannot be read. */
+static const char *rewritten(const char *text, int word)
+{
+    static char out[AL_MATCHERS_TEXT + 4];
+    struct hd_error err = HD_ERROR_INIT;
+    struct al_matchers *m = al_matchers_new();
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(m);
+    if (al_matchers_add(m, text, word, &err) || al_matchers_check(m, &err))
+        snprintf(out, sizeof(out), "! %.900s", err.text);
+    else
+        CU_ASSERT_EQUAL(al_matchers_print(m, out), HD_OK);
+    al_matchers_free(m);
+    return out;
+}
+
+static void test_matchers_written(void)
+{
+    static const char *const texts[][2] = {
+        {"rule=bu*", "rule=bu*"},
+        {"  rule=a   node=b ", "rule=a node=b"},
+        {"a=\"b c\"", "a=\"b c\""},
+        {"a=\"bc\"", "a=bc"},
+        {"a=\"b*\"", "a=\"b*\""},
+        {"a=\"x\",b=~\"y|z\",c!=d", "a=x b=~\"y|z\" c!=d"},
+        {"a=b=c", "a=b=c"},
+        {"a=\"\\\"\\\\\\n.\\d\"", "a=\"\\\"\\\\\\n.\\\\d\""},
+        {"a=\"\" b=c", "a=\"\" b=c"},
+        {"a=\"~x\"", "a=\"~x\""},
+        {"a!~\"x.*\" b!=\"\"", "a!~\"x.*\" b!=\"\""},
+        {"", "! what is to be silenced: rule=NAME or LABEL=VALUE"},
+        {"rule", "! matcher 1: =, !=, =~ or !~ is missing behind \"rule\""},
+        {"a=b c!d", "! matcher 2: =, !=, =~ or !~ is missing behind \"c\""},
+        {"a=b =c", "! matcher 2: a label's name, or rule, is missing before \"=c\""},
+        {"a= b=c", "! matcher 1: the value of \"a\" is missing; the empty one is \"\""},
+        {"a=\"b c=d", "! matcher 1: the closing \" is missing behind \"b c=d"},
+        {"a=\"b\\\"", "! matcher 1: the closing \" is missing behind \"b\\\""},
+        {"a=\"b\"c=d", "! matcher 1: \"c=d\" stands behind the closing \""},
+        {"a=\"b\",", "! matcher 1: \",\" stands behind the closing \""},
+        {"a=~\"(\"", "! matcher 1: the expression \"(\" is none: Unmatched ( or \\("},
+        {"a=~\"\\d\"", "! matcher 1: the expression \"\\d\" is none: of \\ and a letter or digit it knows "
+                       "\\w, \\W, \\s and \\S alone"},
+        {"a=~\"(b)\\1\"",
+         "! matcher 1: the expression \"(b)\\1\" is none: of \\ and a letter or digit it knows "
+         "\\w, \\W, \\s and \\S alone"},
+        {"a=~\"((x{100}){10}){2}\"",
+         "! matcher 1: the expression \"((x{100}){10}){2}\" is none: it repeats too much"},
+        {"a=~\"x{1,99999999999999999999}\"",
+         "! matcher 1: the expression \"x{1,99999999999999999999}\" is none: it repeats too much"},
+        {"a!=b", "! that holds for alerts without such labels, too: ask for a rule or a label besides"},
+        {"a=~\".*\"", "! that holds for alerts without such labels, too: ask for a rule or a label besides"},
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        CU_ASSERT_STRING_EQUAL(rewritten(texts[i][0], 0), texts[i][1]);
+    /* Words of their own may have blanks in a value without quotes. */
+    CU_ASSERT_STRING_EQUAL(rewritten("a=b c", 1), "a=\"b c\"");
+    CU_ASSERT_STRING_EQUAL(rewritten("a=b (c)* d.", 1), "a=~\"b \\\\(c\\\\).* d\\\\.\"");
+    CU_ASSERT_STRING_EQUAL(rewritten("a=\"b c\"", 1), "a=\"b c\"");
+}
+
+static int meet(const char *matchers, const char *rule, const char *name, const char *value)
+{
+    const struct hd_label label = {name, value};
+    struct al_labels *labels = al_labels_new(&label, 1);
+    struct al_matchers *m = al_matchers_new();
+    struct hd_error err = HD_ERROR_INIT;
+    int met;
+
+    CU_ASSERT_EQUAL(al_matchers_add(m, matchers, 0, &err), HD_OK);
+    met = al_matchers_meet(m, rule, labels);
+    al_matchers_free(m);
+    free(labels);
+    return met;
+}
+
+static void test_matchers_met(void)
+{
+    CU_ASSERT(meet("rule=r node=\"a b\"", "r", "node", "a b"));
+    CU_ASSERT(!meet("rule=s node=\"a b\"", "r", "node", "a b"));
+    CU_ASSERT(meet("node=a*", "r", "node", "a b"));
+    CU_ASSERT(!meet("node=\"a*\"", "r", "node", "a b"));
+    CU_ASSERT(meet("node=\"a*\"", "r", "node", "a*"));
+    CU_ASSERT(meet("node=~\"a|b\"", "r", "node", "b"));
+    CU_ASSERT(!meet("node=~\"a|b\"", "r", "node", "ab")); /* the whole value */
+    CU_ASSERT(meet("node=~\"db[0-9]{2}\"", "r", "node", "db12"));
+    CU_ASSERT(meet("node=~\"a.b\"", "r", "node", "a\nb"));
+    CU_ASSERT(meet("node!=x", "r", "node", "y"));
+    CU_ASSERT(!meet("node!=x", "r", "node", "x"));
+    CU_ASSERT(!meet("node!~\"x.*\"", "r", "node", "xy"));
+    /* A label that is not there is as an empty one; a pattern asks for one. */
+    CU_ASSERT(meet("other=\"\"", "r", "node", "x"));
+    CU_ASSERT(meet("other!=x", "r", "node", "x"));
+    CU_ASSERT(!meet("other!=\"\"", "r", "node", "x"));
+    CU_ASSERT(!meet("other=*", "r", "node", "x"));
+    CU_ASSERT(meet("rule=*", "r", "node", "x"));
 }
 
 static void test_wall_clock_jumps(void)
@@ -997,8 +1096,9 @@ UNIT_MAIN("alerts", {"expressions", test_parser}, {"values", test_values}, {"lab
           {"windows", test_windows}, {"series that come later", test_late_series}, {"states", test_states},
           {"no data", test_no_data}, {"repeat", test_repeat}, {"flaps", test_flaps}, {"groups", test_groups},
           {"inhibition", test_inhibition}, {"silences", test_silences},
-          {"wall clock jumps", test_wall_clock_jumps}, {"bounds", test_bounds}, {"reload", test_reload},
-          {"other sinks", test_reload_sinks}, {"open incidents", test_open},
-          {"an end of what is gone", test_end_of_gone}, {"labels that are no UTF-8", test_label_bytes},
-          {"checks", test_checks}, {"burn rates", test_burn}, {"anomalies", test_anomaly},
-          {"past weeks", test_past_weeks})
+          {"matchers are written as they are read", test_matchers_written},
+          {"what matchers ask for", test_matchers_met}, {"wall clock jumps", test_wall_clock_jumps},
+          {"bounds", test_bounds}, {"reload", test_reload}, {"other sinks", test_reload_sinks},
+          {"open incidents", test_open}, {"an end of what is gone", test_end_of_gone},
+          {"labels that are no UTF-8", test_label_bytes}, {"checks", test_checks}, {"burn rates", test_burn},
+          {"anomalies", test_anomaly}, {"past weeks", test_past_weeks})

@@ -131,6 +131,12 @@ static void test_words(void)
     check_words("a/* x /* y */ z */b", "a|b|");
     check_words("--", "");
     check_words("top=10 a-b", "top=10|a-b|");
+    check_words("a=\"b c\" d!~\"e ; -- 'f\" g=\"h\\\" i\",j=\"k\" \"l\"m",
+                "a=\"b c\"|d!~\"e ; -- 'f\"|g=\"h\\\" i\",j=\"k\"|l'|m|");
+    check_words("a= \"b\"", "a=|b'|");
+    check_words("a=\"b", "! the quoted value is not closed: \" is missing");
+    check_words("a=\"b\\\"", "! the quoted value is not closed: \" is missing");
+    check_words("a=\"b\\", "! the quoted value is not closed: \" is missing");
     check_words("a; b", "! one command at a time: something stands behind the semicolon");
     check_words("a; -- b", "a|");
     check_words("a 'b", "! the quoted word is not closed: ' is missing");

@@ -72,12 +72,12 @@ export class Alerts extends OfAlerts {
   }
 }
 
-// name="value",name="value": as matchers. Blanks part matchers, so that a * stands for each of them.
+// name="value",name="value": as matchers of just these values.
 function matchersOf(row) {
   const labels = [...row.labels.matchAll(/([A-Za-z_]\w*)="([^]*?)"(?=,[A-Za-z_]\w*="|$)/g)];
   return [["rule", row.rule], ...labels.map(([, name, value]) => [name, value])]
     .filter(([, value]) => value)
-    .map(([name, value]) => `${name}=${value.replace(/\s/g, "*")}`);
+    .map(([name, value]) => `${name}="${value.replace(/["\\]/g, "\\$&").replace(/\n/g, "\\n")}"`);
 }
 
 function askSilence(row, changed) {
