@@ -41,8 +41,10 @@ def get(key):
     return rows[0]["value"] if rows else None
 
 
-def gauge(name):
-    return sum(float(r["value"]) for r in host.console("SHOW METRICS") if r["name"] == name)
+def under_way(a_host):
+    """How many calls of the service have not come back."""
+    rows = a_host.console("SHOW METRICS howdah_cache_plain_calls")
+    return sum(float(r["value"]) for r in rows if r["name"] == "howdah_cache_plain_calls")
 
 
 def text(words):
@@ -183,8 +185,13 @@ def load_error():
     equal(do("load bad 60000 now")[0], "ok")
 
 
-def waiting(n):
-    wait_for(lambda: gauge("howdah_cache_plain_calls") == n, what="%d calls wait" % n)
+def waiting(n, a_host=host):
+    wait_for(lambda: under_way(a_host) == n, what="%d calls wait" % n)
+
+
+def is_held():
+    """A call is under way before its load is begun, which is the business of the key's worker."""
+    wait_for(lambda: counts()["held"] == 1, what="a load is held")
 
 
 @test("load: all who want a key wait for one load; those of other keys do not")
@@ -194,6 +201,7 @@ def one_load():
     for w in clients:
         w.send(query(text("load held:1 60000 held")))
     waiting(24)
+    is_held()
     equal(do("load other:1 60000 now")[0], "ok")
     equal(do("get held:1"), ["miss", ""])
     equal(do("release"), ["ok"])
@@ -211,7 +219,7 @@ def held(key, *meanwhile):
     """A load of the key, and what is done before it is over: what the load gives, and what is there then."""
     with host.wire() as w:
         w.send(query(text("load %s 60000 held" % key)))
-        waiting(1)
+        is_held()
         for command in meanwhile:
             host.console(command)
         do("release")
@@ -248,7 +256,9 @@ def bound():
         for w in clients:
             w.send(query(text("load k 60000 held")))
         with other.wire() as w:
-            wait_for(lambda: w.query(text("get k")) == [["refused full"]], what="the bound is reached")
+            waiting(3, other)  # a call to find that out would take the place of one of theirs
+            wait_for(lambda: "held=1" in w.query(text("stats"))[0][0], what="their load is held")
+            equal(w.query(text("get k")), [["refused full"]])
             with expect_error(match="max_calls"):
                 other.console("CACHE GET k")
             w.query(text("release"))

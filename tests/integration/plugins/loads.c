@@ -247,7 +247,13 @@ static int call(struct self *s, const struct hd_statement *st, const char *words
 
 static void stats(struct self *s, char *out)
 {
-    snprintf(out, TEXT_MAX, "calls=%u loads=%u wrong=%u twice=%u", s->calls, s->loads, s->wrong, s->twice);
+    unsigned held;
+
+    pthread_mutex_lock(&s->base.lock);
+    held = s->held_count;
+    pthread_mutex_unlock(&s->base.lock);
+    snprintf(out, TEXT_MAX, "calls=%u loads=%u wrong=%u twice=%u held=%u", s->calls, s->loads, s->wrong,
+             s->twice, held);
 }
 
 static int32_t statement(void *self, void *ws, void *plan, const struct hd_statement *st,
