@@ -563,10 +563,11 @@ void hd_session_server_lost(struct hd_session *s, const char *why, int told)
     hd_session_fatal(s, "08006", text, NULL);
 }
 
+/* Also while it is parked: what it waits for may need that very server. */
 int hd_session_may_release(const struct hd_session *s)
 {
     return !s->pins && !s->fence && !s->exporting && !s->unsynced && !s->pass_rest &&
-           s->state == HD_SESSION_READY;
+           (s->state == HD_SESSION_READY || s->state == HD_SESSION_PARKED);
 }
 
 void hd_session_release(struct hd_session *s)
@@ -578,7 +579,7 @@ void hd_session_release(struct hd_session *s)
     s->since_ns = uv_now(&s->w->loop.uv) * 1000000;
     hd_server_unlink(v);
     hd_pool_put(v);
-    if (s->w->draining)
+    if (s->w->draining && s->state == HD_SESSION_READY)
         hd_session_fatal(s, "57P01", "terminating connection due to administrator command", NULL);
     else
         hd_session_unpause(s);

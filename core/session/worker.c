@@ -452,7 +452,7 @@ static int at_rest(const struct hd_session *s)
 {
     const struct hd_server *v = s->server;
 
-    if (s->state == HD_SESSION_WAITING)
+    if (s->state == HD_SESSION_WAITING || (s->state == HD_SESSION_PARKED && s->pending))
         return 0;
     return !v || (s->state == HD_SESSION_READY && v->txn == HD_TXN_IDLE && !v->expects.count &&
                   !s->unsynced && !s->pass_rest);

@@ -78,13 +78,13 @@ def client(database="shop_auto", **more):
 
 def known(w, write):
     """Runs a write until the host knows what it touches: the first ones count as writes of anything."""
-    for _ in range(200):
-        before = stats()
+
+    def noted():
+        before = stats()["unknown_writes"]
         w.query(write)
-        if stats()["unknown_writes"] == before["unknown_writes"]:
-            return
-        time.sleep(0.01)
-    raise AssertionError("what is written is never known")
+        return stats()["unknown_writes"] == before
+
+    wait_for(noted, what="%s: what is written is known" % write)
 
 
 def direct(*messages, user="app", settings=(), ready=1):
@@ -300,6 +300,7 @@ def other_writes():
 @test("transactions: kept until COMMIT for others, never for the one that wrote; ROLLBACK ends nothing")
 def transactions():
     read = "SELECT name FROM item WHERE id = 6"
+    looked()
     with client() as reader, client() as writer:
         known(writer, "UPDATE item SET name = 'item 6' WHERE id = 6")
         warm(reader, query(read))
@@ -342,6 +343,7 @@ def pipelined():
 @test("reads in a block: READ COMMITTED alone, and not behind a write or a lock")
 def in_blocks():
     read = "SELECT name FROM item WHERE id = 12"
+    looked()
     with client() as w:
         warm(w, query(read))
         for begin, before, hits in (
@@ -391,7 +393,7 @@ def defaults():
             theirs = "FROM pg_stat_activity WHERE usename = 'other' AND backend_start < '%s'" % altered
             pg.execute("SELECT pg_terminate_backend(pid) " + theirs)
             wait_for(lambda: not pg.execute("SELECT 1 " + theirs), what="the servers have gone")
-            wait_for(as_direct, 10, "the new default is in force")
+            wait_for(as_direct, what="the new default is in force")
             assert encoded(warm(w, query(sql))) == encoded(direct(query(sql), user="other"))
     finally:
         pg.execute("ALTER ROLE other RESET bytea_output")
@@ -451,6 +453,7 @@ def several():
 @test("two-phase commits: seen once they are committed, by whomever")
 def two_phase():
     read = "SELECT name FROM item WHERE id = 9"
+    looked()
     with client() as reader, client() as writer, client() as other:
         warm(reader, query(read))
         writer.query("BEGIN")
@@ -472,6 +475,7 @@ def prepare(w, gid, name, table="pet"):
 
 @test("two-phase commits end what their transaction has written and no more, however the name is spelt")
 def two_phase_footprint():
+    looked()
     with client() as reader, client() as writer, client() as other:
         known(writer, "UPDATE pet SET name = 'before' WHERE id = 20")
         for n, spelt in enumerate(("'kept'", "E'ke\\x70t'", "$$kept$$", "'ke'\n'pt'")):
@@ -489,6 +493,7 @@ def two_phase_footprint():
 
 @test("ROLLBACK PREPARED ends nothing; a COMMIT PREPARED that fails leaves what is noted")
 def two_phase_rollback():
+    looked()
     with client() as reader, client() as writer:
         known(writer, "UPDATE pet SET name = 'still' WHERE id = 20")
         warm(reader, query(PET))
@@ -506,6 +511,7 @@ def two_phase_rollback():
 
 @test("a name that is used again, around the host or in a pipeline, never ends too little")
 def two_phase_again():
+    looked()
     with client() as reader, client() as writer:
         known(writer, "UPDATE owner SET name = 'a' WHERE id = 20")
         known(writer, "UPDATE pet SET name = 'a' WHERE id = 20")
@@ -551,6 +557,7 @@ def two_phase_defines():
 
 @test("what was prepared around the host ends all of its database when it is committed")
 def two_phase_unknown():
+    looked()
     with client() as reader, client() as writer:
         known(writer, "UPDATE pet SET name = 'a' WHERE id = 20")
         with pg.wire(user="app", secret="secret") as around:
@@ -594,7 +601,7 @@ def configured(sections):
 @test("rules: off by default, on for a table; a ttl; hints; off for a user")
 def rules():
     with client() as w:
-        with configured({"plugin cache": {"default": "off"}, "cache items": {"table": "public.item", "ttl": "300ms"}}):
+        with configured({"plugin cache": {"default": "off"}, "cache items": {"table": "public.item", "ttl": "2s"}}):
             with Counted(hits=0, stored=0):
                 for _ in range(5):
                     w.query("SELECT count(*) FROM pet WHERE id > 1")
@@ -605,7 +612,7 @@ def rules():
             read = query("SELECT name FROM item WHERE id = 30")
             warm(w, read)
             pg.execute("UPDATE item SET name = 'around again' WHERE id = 30")
-            wait_for(lambda: w.exchange(read)[1].row() == [b"around again"], 5, "the old answer is dropped")
+            wait_for(lambda: w.exchange(read)[1].row() == [b"around again"], what="the old answer is dropped")
             warm(w, query("/* howdah: cache=5m */ SELECT count(*) FROM pet WHERE id > 1"))
             warm(w, query("SELECT count(*) FROM pet WHERE id > 2 -- x\n/* howdah: cache=on */"))
             with Counted(hits=0, stored=0):

@@ -47,7 +47,7 @@ def started(**more):
         "listener main": {"auth": "trust"},
         "database *": {"pool_mode": "auto"},
         "node main": {"control_user": "postgres"},
-        "plugin cache": {"enabled": "yes", "mode": "strict", "strict_wait": "5s"},
+        "plugin cache": {"enabled": "yes", "mode": "strict", "strict_wait": "1m"},
         "plugin cache-memory": {"enabled": "yes"},
         "plugin change-stream": {"enabled": "yes", "retry_interval": "50ms"},
     }
@@ -226,8 +226,7 @@ def killed():
                 equal(warm(host, w, SLOW), wanted)
             wait_for(
                 lambda: pg.execute("SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'howdah%'")[0][0] == 1,
-                20,
-                "one slot alone",
+                what="one slot alone",
             )
             pg.execute("UPDATE few SET v = v + 1")
             with host.wire() as w:

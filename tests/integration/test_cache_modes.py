@@ -33,7 +33,7 @@ pg.execute(
 )
 
 PLUGINS = {
-    "plugin cache": {"enabled": "yes", "mode": "strict", "strict_wait": "5s", "bound": "200ms"},
+    "plugin cache": {"enabled": "yes", "mode": "strict", "strict_wait": "1m", "bound": "200ms"},
     "cache soft": {"table": "soft", "mode": "bounded"},
     "plugin cache-memory": {"enabled": "yes"},
     "plugin change-stream": {"enabled": "yes", "retry_interval": "50ms"},
@@ -129,16 +129,16 @@ def stalled():
         warm(w, READ % 10)
         pg.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
         pg.execute("SELECT pg_reload_conf()")
-        wait_for(lambda: pg.execute("SHOW synchronous_standby_names")[0][0] == "absent", 10, "the server waits for a standby")
+        wait_for(lambda: pg.execute("SHOW synchronous_standby_names")[0][0] == "absent", what="the server waits for a standby")
         before = stats()["followed"]
         thread = threading.Thread(target=writer.execute, args=("UPDATE item SET v = 1 WHERE id = 10",))
         thread.start()
-        wait_for(lambda: stats()["followed"] > before, 10, "the stream tells of the commit")
+        wait_for(lambda: stats()["followed"] > before, what="the stream tells of the commit")
         for _ in range(20):
             equal(w.query(READ % 10), [["0"]])
         pg.execute("ALTER SYSTEM RESET synchronous_standby_names")
         pg.execute("SELECT pg_reload_conf()")
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
         for _ in range(5):
             equal(w.query(READ % 10), [["1"]])
@@ -192,7 +192,7 @@ def history():
     for t in threads:
         t.start()
     until = time.monotonic() + seconds
-    while time.monotonic() < until and not problems:
+    while (time.monotonic() < until or reads[0] < 1000) and not problems:
         time.sleep(seconds / 3)
         pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
     stop.set()
@@ -201,7 +201,6 @@ def history():
     after = stats()
     comment("%d reads, %s" % (reads[0], {k: after[k] - before[k] for k in after if after[k] != before[k]}))
     equal(problems, [])
-    assert reads[0] > 100, "readers have stopped"
     with client() as w:
         equal(warm(w, READ % 1), [[str(acknowledged[1])]])
 

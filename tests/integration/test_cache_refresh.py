@@ -33,7 +33,7 @@ pg.execute(
 PLUGINS = {
     "plugin cache": {"enabled": "yes", "mode": "ttl"},
     "cache items": {"table": "item", "ttl": "50ms", "stale_while_revalidate": "1h"},
-    "cache stock": {"table": "stock", "ttl": "20s", "early_refresh": "1000"},
+    "cache stock": {"table": "stock", "ttl": "2m", "early_refresh": "1000"},
     "cache never": {"table": "audit", "cache": "off"},
     "plugin cache-memory": {"enabled": "yes"},
     "host": {"workers": 2, "worker_fill": 0},

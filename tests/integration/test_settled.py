@@ -37,7 +37,7 @@ class Told:
         self.rows += self.host.console("SHOW ENDS")
         return [(row["end"], int(row["open"])) for row in self.rows]
 
-    def becomes(self, expected, timeout=20):
+    def becomes(self, expected, timeout=60):
         until = time.monotonic() + timeout
         while self.look() != expected and time.monotonic() < until:
             time.sleep(0.02)
@@ -104,11 +104,13 @@ def killed():
 def left():
     with Host(pg, sections()) as host:
         told = Told(host)
-        with host.wire(database="shop_auto") as w:
-            w.send(query("INSERT INTO item SELECT 20 FROM pg_sleep(0.4)"), terminate())
-            wait_for(lambda: pg.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), what="it to run")
-        told.becomes([("abandoned", 1)])
-        equal(items(20), 0)
+        with pg.connect() as holder:
+            holder.execute("SELECT pg_advisory_lock(20)")
+            with host.wire(database="shop_auto") as w:
+                w.send(query("INSERT INTO item SELECT 20 FROM pg_advisory_xact_lock(20)"), terminate())
+                wait_for(lambda: pg.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"), what="it to run")
+            told.becomes([("abandoned", 1)])
+            equal(items(20), 0)
         told.becomes([("abandoned", 1), ("settled", 0)])
         equal(items(20), 1)
         told.rows.clear()
