@@ -12,6 +12,7 @@
 
 #define TO_MAX      50
 #define HEADER_LINE 2000
+#define SUBJECT_MAX 100 /* with a title behind it, still a line of a mail */
 
 #if LIBCURL_VERSION_NUM >= 0x080200
 #define MAIL_RCPT_ALLOWFAILS CURLOPT_MAIL_RCPT_ALLOWFAILS
@@ -84,7 +85,9 @@ static int32_t check_one(const void *conf, struct hd_error *err)
         return hd_error_set(err, HD_EINVAL, "helo: a host's name is expected");
     if (c->tls == SM_NONE && c->password.len)
         return hd_error_set(err, HD_EINVAL, "with tls = none the password would be sent in the clear");
-    return sink_is_line(c->subject) ? HD_OK : hd_error_set(err, HD_EINVAL, "subject: one line");
+    if (c->subject.len > SUBJECT_MAX || !sink_is_line(c->subject))
+        return hd_error_set(err, HD_EINVAL, "subject: one line of at most %d bytes", SUBJECT_MAX);
+    return HD_OK;
 }
 
 static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)

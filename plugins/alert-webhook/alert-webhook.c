@@ -155,28 +155,58 @@ static void make_url(const struct wh_conf *c, char *out, size_t room)
         snprintf(out, room, "%s", PAGERDUTY);
 }
 
-/* A receiver that says what it has not found says where it was looked for, and the address is a secret: what
- * the answer repeats of it is taken out. */
-static void hide(char *answer, const char *url)
+/* Takes a text out of an answer, as it is and as it is without its %xx. */
+static void hide_part(char *answer, const char *part)
 {
-    const char *at = strstr(url, "://");
+    char *plain = curl_easy_unescape(NULL, part, 0, NULL);
+    const char *const both[] = {part, plain};
 
-    for (at = at ? at + 3 : url; *at;) {
-        size_t n = strcspn(at, "/?&=:@");
-        char part[HEADER_MAX], *found = answer;
+    for (int i = 0; i < 2; i++) {
+        size_t n = both[i] ? strlen(both[i]) : 0;
+
+        for (char *at = answer; n >= PART_MIN && (at = strstr(at, both[i]));)
+            memset(at, '*', n);
+    }
+    if (plain)
+        explicit_bzero(plain, strlen(plain));
+    curl_free(plain);
+}
+
+/* What the answer repeats of a secret, as a whole or of its parts. */
+static void hide(char *answer, const char *secret)
+{
+    const char *at = strstr(secret, "://");
+
+    for (at = at ? at + 3 : secret; *at;) {
+        size_t n = strcspn(at, "/?&=:@ ");
+        char part[HEADER_MAX];
 
         snprintf(part, sizeof(part), "%.*s", (int)n, at);
-        while (n >= PART_MIN && (found = strstr(found, part)))
-            memset(found, '*', n);
+        hide_part(answer, part);
         explicit_bzero(part, sizeof(part));
         at += n + (at[n] != 0);
     }
 }
 
-/* Answers that say that another try is of no use. */
+/* A receiver that says what it has not found says where it was looked for, and the address is a secret; so
+ * may be whatever else it was sent. */
+static void hide_all(char *answer, const struct wh_conf *c)
+{
+    hide(answer, c->url.ptr);
+    hide(answer, c->authorization.ptr);
+    hide(answer, c->key.ptr);
+}
+
+/* Answers that say that another try is of no use. Who is not let in may be later: a token may be set right
+ * while the message waits. */
 static int is_refusal(long status)
 {
-    return status >= 400 && status < 500 && status != 408 && status != 425 && status != 429;
+    static const long later[] = {401, 403, 407, 408, 425, 429};
+
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+        if (status == later[i])
+            return 0;
+    return status >= 400 && status < 500;
 }
 
 /* Who is asked too often or is not there says in Retry-After when to come again, in seconds or as a date. */
@@ -194,7 +224,7 @@ static void heed(const struct transfer *t, const struct hd_alert_message *m)
 static int32_t answered(struct transfer *t, const struct wh_conf *c, const struct hd_alert_message *m,
                         struct hd_error *err)
 {
-    hide(t->answer, c->url.ptr);
+    hide_all(t->answer, c);
     heed(t, m);
     return hd_error_set(err, is_refusal(t->status) ? HD_EINVAL : HD_EIO, "HTTP status %ld: %.*s", t->status,
                         SAID_MAX, t->answer);
@@ -216,9 +246,9 @@ static int32_t post(struct transfer *t, const struct wh_conf *c, struct curl_sli
         curl_easy_setopt(t->curl, CURLOPT_PROXY, c->proxy.ptr);
     explicit_bzero(url, sizeof(url));
     code = transfer_run(t, err);
-    if (code != HD_OK || (t->status >= 200 && t->status <= 299))
-        return code;
-    return answered(t, c, m, err);
+    if (t->status >= 200 && t->status <= 299)
+        return HD_OK; /* it has the message, whatever became of the rest of its answer */
+    return t->status >= 300 ? answered(t, c, m, err) : code;
 }
 
 static int32_t send_message(void *self, const char *target, const struct hd_alert_message *m,

@@ -58,7 +58,7 @@ struct al {
     struct al_engine engine;
     struct al_lanes lanes;
     struct al_sink sinks[AL_SINKS_MAX];
-    struct al_parts parts;
+    struct al_parts parts, queues; /* told to /health; to the metrics */
     uint32_t sink_count;
     struct al_message *outbox;
     uint32_t outbox_count;

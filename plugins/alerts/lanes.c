@@ -235,6 +235,22 @@ static void work(struct al_lane *l)
     }
 }
 
+/* Whoever has asked for a test waits for its answer; other messages stay in the outbox. */
+static void cancel_tests(struct al_lane *l)
+{
+    for (struct item **at = &l->items; *at;) {
+        struct item *i = *at;
+
+        if (!i->message->m.test) {
+            at = &i->next;
+            continue;
+        }
+        *at = i->next;
+        l->stats.waiting--;
+        report(l, i, HD_ECANCELLED, 0, "the target is there no more");
+    }
+}
+
 static void *run(void *arg)
 {
     struct al_lane *l = arg;
@@ -242,6 +258,7 @@ static void *run(void *arg)
 
     pthread_mutex_lock(&all->lock);
     work(l);
+    cancel_tests(l);
     l->ended = 1;
     wake_control(all);
     /* Where the control thread is behind with its posts it must hear of this one all the same. */

@@ -91,6 +91,15 @@ static const char *copy_some(struct al_message *m, const char *s, size_t max)
     return to;
 }
 
+/* Names may have line feeds in them, and make a line look like another's. */
+static char *one_line(char *s)
+{
+    for (char *c = s; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = ' ';
+    return s;
+}
+
 /* What makes no sense when it is cut: all of it, or nothing. */
 static const char *copy_whole(struct al_message *m, const char *s, size_t max)
 {
@@ -132,15 +141,6 @@ static void add_text(char *text, size_t *len, const char *format, ...)
     *len += n > 0 ? (size_t)n : 0;
     if (*len >= TEXT_MAX)
         *len = TEXT_MAX - 1;
-}
-
-/* Names may have line feeds in them, and make a line look like another's. */
-static char *one_line(char *s)
-{
-    for (char *c = s; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = ' ';
-    return s;
 }
 
 static void add_line(char *text, size_t *len, const struct hd_alert *a)
@@ -254,11 +254,13 @@ struct al_message *al_message_words(const struct hd_alert_words *words, int at_l
                                     int64_t wall_us, uint64_t seed)
 {
     struct al_message *m = make(0);
+    char title[TITLE_MAX + 1];
 
     if (!m)
         return NULL;
     name(m, "words", host, wall_us, seed);
-    m->m.title = copy_some(m, words->title, TITLE_MAX);
+    snprintf(title, sizeof(title), "%s", copy_some(m, words->title, TITLE_MAX));
+    m->m.title = copy(m, one_line(title));
     m->m.text = copy_some(m, words->text ? words->text : "", TEXT_MAX);
     m->m.json = copy_whole(m, words->json, JSON_MAX);
     if (at_length) {

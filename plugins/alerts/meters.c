@@ -1,5 +1,6 @@
 /* The metrics of the alerts themselves. */
 #include <howdah/howdah.h>
+#include <stdio.h>
 
 #include "alerts/alerts.h"
 
@@ -34,6 +35,31 @@ void al_meters_find(struct al *self)
         *all[i].id = self->metrics->get(self->host, all[i].type, all[i].name, all[i].help, NULL, 0);
 }
 
+static void set_queue(struct al *self, const char *target, int64_t waiting)
+{
+    struct hd_label label = {"target", target};
+    int64_t id = self->metrics->get(self->host, HD_METRIC_GAUGE, "howdah_alert_queue",
+                                    "Messages that wait for a target; bound: max_queue", &label, 1);
+
+    self->metrics->set(self->host, id, waiting);
+}
+
+/* What waits for each target; 0 for those that have gone. */
+static void set_queues(struct al *self)
+{
+    struct al_parts now = {.count = 0};
+    struct al_lane_stats s;
+
+    for (uint32_t i = 0; al_lanes_stats(&self->lanes, i, &s) && now.count < AL_PARTS_MAX; i++) {
+        set_queue(self, s.name, s.waiting + (uint32_t)s.busy);
+        snprintf(now.names[now.count++], AL_TARGET_MAX, "%s", s.name);
+    }
+    for (uint32_t i = 0; i < self->queues.count; i++)
+        if (!al_lanes_has(&self->lanes, self->queues.names[i]))
+            set_queue(self, self->queues.names[i], 0);
+    self->queues = now;
+}
+
 void al_meters_set(struct al *self, uint64_t ns)
 {
     const struct hd_metrics_v1 *m = self->metrics;
@@ -53,6 +79,7 @@ void al_meters_set(struct al *self, uint64_t ns)
     m->set(self->host, self->metric_no_data, no_data);
     m->set(self->host, self->metric_waiting, self->outbox_count);
     m->set(self->host, self->metric_pages, (int64_t)self->outbox_bytes);
+    set_queues(self);
     m->set(self->host, self->metric_series, e->budget.series);
     m->add(self->host, self->metric_refused, (int64_t)(refused - self->refused_told));
     m->observe(self->host, self->metric_seconds, ns);

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#define GRACE_MS 2000 /* a transfer under way may end, so that it need not be repeated */
+#define GRACE_MS   2000  /* a transfer under way may end, so that it need not be repeated */
+#define ANSWER_MAX 65536 /* an answer without end is cut: its beginning says all */
 
 static uint64_t now_ms(void)
 {
@@ -35,10 +36,20 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *arg)
 
     for (size_t i = 0; i < size * count && t->answer_len + 1 < sizeof(t->answer); i++)
         t->answer[t->answer_len++] = bytes[i] >= ' ' && bytes[i] < 0x7f ? bytes[i] : ' ';
-    return size * count;
+    t->answer_bytes += size * count;
+    return t->answer_bytes > ANSWER_MAX ? 0 : size * count;
 }
 
-/* An answer without end is no answer. */
+/* Who asks a server of names that does not answer has a thread for it, which ends by itself. */
+static void wait_for_no_name(CURL *curl)
+{
+#if LIBCURL_VERSION_NUM >= 0x075700
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L);
+#else
+    (void)curl;
+#endif
+}
+
 static void set_common(struct transfer *t, const char *protocols, uint64_t timeout_ms)
 {
     curl_easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, protocols);
@@ -47,7 +58,7 @@ static void set_common(struct transfer *t, const char *protocols, uint64_t timeo
     curl_easy_setopt(t->curl, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(t->curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
-    curl_easy_setopt(t->curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)(1 << 20));
+    wait_for_no_name(t->curl);
     curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->problem);
     curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, take_answer);
     curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);

@@ -12,7 +12,7 @@ struct transfer {
     long status;       /* of the answer: HTTP's or SMTP's; 0: there was none */
     char answer[2000]; /* how it begins, in one line */
     char problem[CURL_ERROR_SIZE];
-    size_t answer_len;
+    size_t answer_len, answer_bytes;
     const volatile int32_t *stop;
     uint64_t stop_ms; /* when it was first seen that it is to stop; 0: it is not */
 };
@@ -21,7 +21,8 @@ struct transfer {
  * is curl's list: "http,https". HD_ENOMEM. */
 int32_t transfer_begin(struct transfer *t, const char *protocols, const char *ca_file, uint64_t timeout_ms,
                        const volatile int32_t *stop, struct hd_error *err);
-/* HD_OK: there was an answer, or none was needed; else HD_ETIMEOUT, HD_ECANCELLED or HD_EIO. */
+/* HD_OK: there was an answer, or none was needed; else, though t->status may have one that went on too long,
+ * HD_ETIMEOUT, HD_ECANCELLED or HD_EIO. */
 int32_t transfer_run(struct transfer *t, struct hd_error *err);
 void transfer_end(struct transfer *t);
 

@@ -8,6 +8,7 @@ import http.server
 import json
 import re
 import threading
+import urllib.parse
 
 from alertworld import Receiver, config, over, sinks
 from harness import Host, Postgres, equal, expect_error, free_port, main, make_certificates, merge, temp_dir, test, wait_for
@@ -27,7 +28,8 @@ def echoing():
             self.send_response(404)
             self.end_headers()
             team = self.path.split("/")[2:3]
-            self.wfile.write(("Cannot POST %s, no team %s" % (self.path, team)).encode())
+            said = (urllib.parse.unquote(self.path), team, self.headers["Authorization"])
+            self.wfile.write(("Cannot POST %s, no team %s for %s" % said).encode())
 
         def log_message(self, *_):
             pass
@@ -44,16 +46,16 @@ def echoing():
 @test("what a receiver repeats of its address is not shown, and neither is a proxy's password")
 def echoes():
     with echoing() as port:
-        url = "http://127.0.0.1:%d/services/T0KENTEAM99/S3CRETPART0123456789?key=QUERYKEY77" % port
+        url = "http://127.0.0.1:%d/services/T0KENTEAM99/S3CRET%%2BPART0123?key=QUERYKEY77" % port
         proxied = {"url": "http://receiver.invalid/x", "proxy": "http://me:PR0XYPASS@127.0.0.1:%d" % port}
-        with Host(pg, config("webhook", {"webhook a": {"url": url}, "webhook b": proxied})) as host:
+        with Host(pg, config("webhook", {"webhook a": {"url": url, "authorization": "Bearer T0KEN4ALL"}, "webhook b": proxied})) as host:
             for name in ("webhook:a", "webhook:b"):
                 wait_for(lambda name=name: sinks(host)[name]["dead"] == 1, what="it is given up")
             reason = sinks(host)["webhook:a"]["reason"]
             assert reason.startswith("HTTP status 404: Cannot POST /***"), reason
             shown = json.dumps(host.console("SHOW ALERT SINKS") + host.console("SHOW CONFIG"), default=str)
             shown += host.log_text() + host.run("--dump-config").stdout
-            for secret in ("T0KENTEAM99", "S3CRETPART", "QUERYKEY77", "PR0XYPASS"):
+            for secret in ("T0KENTEAM99", "S3CRET", "PART0123", "QUERYKEY77", "PR0XYPASS", "T0KEN4ALL"):
                 assert secret not in shown, secret
 
 

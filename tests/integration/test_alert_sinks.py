@@ -1,5 +1,6 @@
 """Sinks of alerts: HTTP receivers, Alertmanager, a mail server, programs, UDP; slow, failing and hanging ones."""
 
+import concurrent.futures
 import contextlib
 import email.utils
 import hashlib
@@ -85,7 +86,7 @@ def signature():
 
 @test("what fails is tried again with the same id, what is refused is given up")
 def retries():
-    with Receiver(answer=lambda n: 500 if n < 3 else 200) as failing, Receiver(answer=404) as refusing:
+    with Receiver(answer=lambda n: (500, 401)[n - 1] if n < 3 else 200) as failing, Receiver(answer=404) as refusing:
         sections = {"webhook a": {"url": failing.url}, "webhook b": {"url": refusing.url}}
         with Host(pg, config("webhook", sections)) as host:
             messages = failing.wait(3)
@@ -148,6 +149,112 @@ def hanging():
             connection.close()
 
 
+class Silent(contextlib.AbstractContextManager):
+    """A server that takes connections, reads what comes, says what `says` has, and then nothing, nor hangs up."""
+
+    def __init__(self, says=b"", endless=False):
+        self.says, self.endless, self.kept = says, endless, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.kept.append(connection)
+                threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with contextlib.suppress(OSError):
+            connection.sendall(self.says)
+            while self.endless:
+                connection.sendall(b"x" * 1000)
+            while connection.recv(65536):
+                pass
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in self.kept:
+            connection.close()
+
+
+@test("targets that hang in connecting, in TLS, in their answer, in a mail server's greeting; answers without end", timeout=300)
+def hanging_stages():
+    full = socket.socket()  # its backlog has room for one, and nobody accepts
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(full)
+        stack.enter_context(socket.create_connection(full.getsockname()))
+        silent = stack.enter_context(Silent())
+        says = lambda text, **more: stack.enter_context(Silent(text, **more)).address
+        mail = {"from": "h@example.org", "to": "a@example.org", "tls": "none"}
+        sections = {
+            "webhook connect": {"url": "http://127.0.0.1:%d/" % full.getsockname()[1]},
+            "webhook tls": {"url": "https://%s/" % silent.address},
+            "webhook header": {"url": "http://%s/" % says(b"HTTP/1.1 ")},
+            "webhook drip": {"url": "http://%s/" % says(b"HTTP/1.1 503 No\r\n\r\nnot now, ", endless=True)},
+            "webhook body": {"url": "http://%s/" % says(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthank you")},
+            "webhook endless": {"url": "http://%s/" % says(b"HTTP/1.1 200 OK\r\n\r\n", endless=True)},
+            "smtp greeting": {**mail, "server": silent.address},
+            "smtp hello": {**mail, "server": says(b"220 here\r\n")},
+            "smtp tls": {**mail, "server": says(b"220 here\r\n250-here\r\n250 STARTTLS\r\n220 go\r\n"), "tls": "starttls"},
+        }
+        hook = stack.enter_context(Receiver())
+        sections["webhook works"] = {"url": hook.url}
+        with Host(pg, config("webhook, smtp", sections, timeout="500ms")) as host:
+            hook.wait(1)
+            for name in ("webhook:connect", "webhook:tls", "webhook:header", "smtp:greeting", "smtp:hello", "smtp:tls"):
+                wait_for(lambda name=name: sinks(host)[name]["retries"] >= 2, 60, name + " is tried again")
+                assert "timed out" in sinks(host)[name]["reason"] or "timeout" in sinks(host)[name]["reason"].lower(), sinks(host)[name]
+            drips = lambda: "HTTP status 503: not now" in sinks(host)["webhook:drip"]["reason"]
+            wait_for(lambda: drips() and sinks(host)["webhook:drip"]["retries"] >= 2, 60, "what drips is tried again")
+            for name in ("webhook:body", "webhook:endless"):  # they have the message
+                wait_for(lambda name=name: sinks(host)[name]["sent"] == 1, 60, name + " has it")
+            for name in ("webhook:connect", "smtp:tls"):
+                equal([s["value"] for s in host.console("SHOW METRICS howdah_alert_queue") if s["labels"] == "target=" + name], [1])
+            equal(host.stop(), 0)
+
+
+@test("a name that no server resolves delays nothing but its own target, and is given up in time", timeout=300)
+def hanging_names():
+    """Only root can hang a server of names under one host; for others a name that is none must do."""
+    with contextlib.ExitStack() as stack:
+        hook = stack.enter_context(Receiver())
+        under, reason = (), "resolve"
+        if not os.getuid():
+            server = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            server.bind(("127.0.0.%d" % (100 + os.getpid() % 100), 53))
+            path = os.path.join(temp_dir(), "resolv.conf")
+            with open(path, "w") as f:
+                f.write("nameserver %s\noptions timeout:30 attempts:5\n" % server.getsockname()[0])
+            under = ("unshare", "-m", "sh", "-c", 'mount --bind %s /etc/resolv.conf && exec "$@"' % path, "sh")
+            reason = "Resolving timed out"
+        sections = {"webhook a": {"url": "http://hangs.invalid/"}, "webhook b": {"url": hook.url}}
+        host = stack.enter_context(Host(pg, config("webhook", sections, timeout="300ms"), under=under))
+        hook.wait(1)
+        wait_for(lambda: sinks(host)["webhook:a"]["retries"] >= 2, 60, "it is tried again")
+        assert reason in sinks(host)["webhook:a"]["reason"], sinks(host)
+        equal(host.stop(), 0)
+
+
+@test("who waits for the test of a target hears when it goes")
+def test_of_what_goes():
+    with Silent() as silent, Receiver() as hook:
+        conf = config("webhook", {"webhook a": {"url": "http://%s/" % silent.address}, "webhook b": {"url": hook.url}}, timeout="10m")
+        with Host(pg, conf) as host, concurrent.futures.ThreadPoolExecutor(1) as asker:
+            wait_for(lambda: sinks(host)["webhook:a"]["state"] == "sending", what="it hangs")
+            asked = asker.submit(host.console, "TEST webhook:a")
+            wait_for(lambda: sinks(host)["webhook:a"]["waiting"] == 2, what="the test waits")
+            del conf["webhook a"]
+            host.configure(conf)
+            equal(host.control("reload").returncode, 0)
+            (row,) = asked.result(60)
+            equal((row["delivered"], row["reason"]), (False, "the target is there no more"))
+
+
 @test("the rate of a target, and the bound of its queue")
 def rate():
     rules = {"alert r%d" % i: {"expr": "1", "above": "0", "for": "0s"} for i in range(30)}
@@ -203,6 +310,7 @@ def wrong_sections():
             ("smtp", {"smtp a": {"server": "x/y", "from": "a@b", "to": "b@c"}}, "server:"),
             ("smtp", {"smtp a": {"server": "x", "from": "a@b", "to": "b@c", "user": "u"}}, "belong together"),
             ("smtp", {"smtp a": {"server": "x", "from": "a@b", "to": "b@c", "user": "u", "password": "p", "tls": "none"}}, "in the clear"),
+            ("smtp", {"smtp a": {"server": "x", "from": "a@b", "to": "b@c", "subject": "x" * 101}}, "subject: one line of at most 100"),
             ("exec", {"exec a": {"command": "rm"}}, "whole path"),
         ]:
             host.configure(config(sink, section))
@@ -422,7 +530,7 @@ def words():
         targets = {"webhook a": {"url": hook.url}, "webhook p": {"url": pager.url, "format": "pagerduty", "key": "k"}}
         conf = merge(config("webhook, log", targets), {"plugin teller": {"enabled": "yes", "library": library}})
         with Host(pg, merge(conf, {"alert one": {"enabled": "no"}})) as host:
-            host.console("TELL '' 'a report' 'all is well'")
+            host.console("TELL '' 'a\nreport' 'all is well'")
             (message,) = hook.wait(1)
             equal((message["state"], message["title"], message["text"]), ("message", "a report", "all is well"))
             equal((message["alerts"], message["severity"]), ([], "info"))
