@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define QUEUE_MAX 60 /* batches that wait */
 #define RETRY_NS  UINT64_C(15000000000)
@@ -12,6 +13,7 @@
 #define SHRINK_NS UINT64_C(200000000) /* that a file which is too large takes of a job */
 #define JUMP_S    600 /* the clock was set by more than that: nothing is deleted for a while */
 #define HOLD_NS   UINT64_C(86400000000000)
+#define HANG_NS   UINT64_C(30000000000) /* a job that takes longer hangs */
 #define AWAY_S    21600 /* a history whose newest is so far from the clock: perhaps the clock is wrong */
 
 #define ASK_MAX 32 /* questions that wait */
@@ -28,13 +30,16 @@ struct question {
 /* One job is under way at a time: it writes what there is, then answers a question if there is one. */
 struct mon_history {
     struct mon *self;
+    char folder[4096]; /* that the file is in */
     /* [control] */
     struct mon_batch *current, *first, *last; /* being filled; waiting, oldest first */
     uint32_t waiting;
     struct question *asked, *asked_last; /* oldest first */
     uint32_t asked_count;
     int busy, ended; /* a job is under way; the last flush has been sent */
-    uint64_t sent_ns;
+    int hangs;       /* the job has not ended for long */
+    uint64_t sent_ns, begun_ns;
+    int64_t disk_size, disk_free; /* metrics, 0: not made yet */
     int64_t up, bytes, lost, series, left_out, looked_at;
     uint64_t pruned_at_ns, looked_at_ns, held_until_ns, lost_waiting;
     /* Of the job that is under way, or of the control thread while there is none. */
@@ -42,6 +47,7 @@ struct mon_history {
     struct mon_batch *work;    /* what it writes; what is left comes back */
     struct question *question; /* NULL: none */
     int64_t size;
+    int64_t disk[2]; /* bytes of the file system, and of them those that are free; 0, 0: unknown */
     int64_t now;
     int prune, shrink,
         doubt; /* delete what is old, or too much; no, for by the history the clock may be wrong */
@@ -124,10 +130,23 @@ static int32_t write_all(struct mon_history *h)
     return code;
 }
 
+/* Of the file system that the file is in. */
+static void look_at_disk(struct mon_history *h)
+{
+    struct statvfs fs;
+
+    h->disk[0] = h->disk[1] = 0;
+    if (statvfs(h->folder, &fs) != 0)
+        return;
+    h->disk[0] = (int64_t)(fs.f_blocks * fs.f_frsize);
+    h->disk[1] = (int64_t)(fs.f_bavail * fs.f_frsize);
+}
+
 static int32_t job(void *arg)
 {
     struct mon_history *h = arg;
 
+    look_at_disk(h);
     h->code = write_all(h);
     if (!h->code)
         mon_store_roll(h->store, h->now);
@@ -191,15 +210,36 @@ static void take_back(struct mon_history *h)
     keep_bound(h);
 }
 
-/* At /health. */
-static void tell_health(struct mon_history *h)
+/* At /health; `why` is NULL where it is well. */
+static void tell_health(const struct mon_history *h, const char *state, const char *why)
 {
     hd_host *host = h->self->host;
     const struct hd_health_v1 *health = hd_host_api(host)->service(host, HD_SERVICE_HEALTH);
-    int well = h->code == HD_OK;
 
     if (health && !h->self->stopping)
-        health->set(host, "history", well ? "written" : "waiting", (uint32_t)well, well ? NULL : h->why);
+        health->set(host, "history", state, why == NULL, why);
+}
+
+static void tell_disk(struct mon_history *h)
+{
+    static const char name[] = "howdah_machine_filesystem_bytes", help[] = "The file system of the history";
+    const struct hd_metrics_v1 *m = h->self->metrics;
+    hd_host *host = h->self->host;
+
+    if (!h->disk[0])
+        return;
+    if (!h->disk_size) {
+        h->disk_size = m->get(host, HD_METRIC_GAUGE, name, help, &(struct hd_label){"kind", "size"}, 1);
+        h->disk_free = m->get(host, HD_METRIC_GAUGE, name, help, &(struct hd_label){"kind", "free"}, 1);
+    }
+    m->set(host, h->disk_size, h->disk[0]);
+    m->set(host, h->disk_free, h->disk[1]);
+}
+
+static void tell_lost(struct mon_history *h)
+{
+    h->self->metrics->add(h->self->host, h->lost, (int64_t)h->lost_waiting);
+    h->lost_waiting = 0;
 }
 
 static void tell(struct mon_history *h)
@@ -208,8 +248,10 @@ static void tell(struct mon_history *h)
 
     self->metrics->set(self->host, h->up, h->code == HD_OK);
     self->metrics->set(self->host, h->bytes, h->size);
-    self->metrics->add(self->host, h->lost, (int64_t)(h->lost_now + h->lost_waiting));
-    h->lost_now = h->lost_waiting = 0;
+    h->lost_waiting += h->lost_now;
+    h->lost_now = 0;
+    tell_lost(h);
+    tell_disk(h);
     if (h->code == HD_OK) {
         if (h->told[0])
             mon_log(self, HD_LEVEL_INFO, "the history is written again", NULL, NULL);
@@ -218,7 +260,7 @@ static void tell(struct mon_history *h)
         mon_log(self, HD_LEVEL_WARNING, "the history is not written", "reason", h->why);
         memcpy(h->told, h->why, sizeof(h->told));
     }
-    tell_health(h);
+    tell_health(h, h->code == HD_OK ? "written" : "waiting", h->code == HD_OK ? NULL : h->why);
 }
 
 /* Nothing that is old is deleted for a day. */
@@ -248,7 +290,7 @@ static void job_done(void *arg, int32_t code)
     struct mon_history *h = arg;
     struct mon *self = h->self;
 
-    h->busy = 0;
+    h->busy = h->hangs = 0;
     take_back(h);
     tell(h);
     if (h->doubt)
@@ -258,6 +300,43 @@ static void job_done(void *arg, int32_t code)
     if (!h->busy && (h->asked || (self->stopping && !h->ended)))
         start_job(h);
     mon_errand_end(self);
+}
+
+/* --- a disk that hangs -------------------------------------------------------------------------------------
+ */
+
+static const char hanging[] = "what reads or writes its file has not ended for long: does the disk hang?";
+
+/* Nobody waits for a disk that may never answer, but who has asked what the job does now. */
+static void refuse_questions(struct mon_history *h)
+{
+    struct question *q;
+
+    while ((q = h->asked)) {
+        h->asked = q->next;
+        h->asked_count--;
+        hd_error_set(&q->err, HD_EIO, "%s", hanging);
+        q->done(q->arg, HD_EIO, &q->err);
+        free(q);
+    }
+}
+
+/* Looks whether the job hangs, which is told once; its own members are the job's until it ends. */
+static void watch_job(struct mon_history *h)
+{
+    struct mon *self = h->self;
+
+    if (!h->busy || mon_now_ns() - h->begun_ns < HANG_NS)
+        return;
+    tell_lost(h);
+    if (h->hangs)
+        return;
+    h->hangs = 1;
+    self->metrics->set(self->host, h->up, 0);
+    mon_log(self, HD_LEVEL_WARNING, "the history is not written", "reason", hanging);
+    snprintf(h->told, sizeof(h->told), "%s", hanging);
+    tell_health(h, "hanging", hanging);
+    refuse_questions(h);
 }
 
 /* Was the clock set since the last look? */
@@ -295,7 +374,7 @@ static void load(struct mon_history *h)
     h->prune = time_to_prune(h);
     h->shrink = !h->asked && mon_now_ns() >= h->held_until_ns; /* nobody waits for it */
     h->busy = 1;
-    h->sent_ns = mon_now_ns();
+    h->sent_ns = h->begun_ns = mon_now_ns();
 }
 
 static void start_job(struct mon_history *h)
@@ -328,6 +407,7 @@ void mon_history_flush(struct mon *self, int end)
     struct mon_history *h = self->history;
     uint64_t now = mon_now_ns();
 
+    watch_job(h);
     if (!end && now - h->sent_ns < (uint64_t)self->conf->flush_interval * 1000000)
         return;
     if (end)
@@ -364,6 +444,8 @@ int32_t mon_history_ask(struct mon *self,
 
     if (mon_history_is_kept(self, err))
         return HD_ENOENT;
+    if (h->hangs)
+        return hd_error_set(err, HD_EIO, "%s", hanging);
     if (h->asked_count == ASK_MAX)
         return hd_error_set(err, HD_EFULL, "%d questions to the history wait already; ask again", ASK_MAX);
     q = calloc(1, sizeof(*q));
@@ -400,6 +482,16 @@ static void find_metrics(struct mon_history *h)
                          "Metrics past max_series, which are not sampled", NULL, 0);
 }
 
+static void find_folder(struct mon_history *h)
+{
+    char *slash;
+
+    snprintf(h->folder, sizeof(h->folder), "%s", h->self->conf->history.ptr);
+    slash = strrchr(h->folder, '/');
+    if (slash)
+        slash[slash == h->folder] = 0;
+}
+
 int32_t mon_history_start(struct mon *self, struct hd_error *err)
 {
     struct mon_history *h = calloc(1, sizeof(*h));
@@ -411,6 +503,7 @@ int32_t mon_history_start(struct mon *self, struct hd_error *err)
     find_metrics(h);
     if (!self->conf->history.len)
         return HD_OK;
+    find_folder(h);
     h->store = mon_store_new(self->conf->history.ptr, self->conf->history_size);
     return h->store ? HD_OK : hd_error_set(err, HD_ENOMEM, "no memory for the history");
 }

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define INTERVAL_NS UINT64_C(5000000000)
@@ -183,24 +182,10 @@ static void look_at_network(struct mon_machine *m)
 static void look_at_load(struct mon_machine *m)
 {
     double load[1];
-    struct statvfs fs;
-    char folder[4096], *slash;
 
     if (getloadavg(load, 1) == 1)
         found(m, HD_METRIC_GAUGE, "howdah_machine_load", "Threads that run or want to, over a minute", NULL,
               NULL, (int64_t)(load[0] + 0.5));
-    if (!m->self->conf->history.len)
-        return;
-    snprintf(folder, sizeof(folder), "%s", m->self->conf->history.ptr);
-    slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder] = 0;
-    if (statvfs(folder, &fs) != 0)
-        return;
-    found(m, HD_METRIC_GAUGE, "howdah_machine_filesystem_bytes", "The file system of the history", "kind",
-          "size", (int64_t)(fs.f_blocks * fs.f_frsize));
-    found(m, HD_METRIC_GAUGE, "howdah_machine_filesystem_bytes", "The file system of the history", "kind",
-          "free", (int64_t)(fs.f_bavail * fs.f_frsize));
 }
 
 void mon_machine_tick(struct mon_machine *m)

@@ -1,4 +1,4 @@
-"""What machines do to a host, for its alone: a disk that is full, and a clock that is set."""
+"""What machines do to a host, for its alone: a disk that is full or hangs, and a clock that is set."""
 
 import contextlib
 import ctypes
@@ -7,7 +7,7 @@ import os
 import subprocess
 import traceback
 
-from harness import end, on_exit, spawn, temp_dir
+from harness import BUILDDIR, end, on_exit, spawn, temp_dir, wait_for
 
 
 class SmallDisk(contextlib.AbstractContextManager):
@@ -79,6 +79,31 @@ class SmallDisk(contextlib.AbstractContextManager):
             yield
         finally:
             os.unlink(path)
+
+
+class FrozenDisk:
+    """A folder on a disk that hangs while it is frozen: whoever writes there waits, and is no more than a thread."""
+
+    def __init__(self):
+        self.dir = temp_dir()
+        self.flag = os.path.join(temp_dir(), "frozen")
+        self.env = {
+            "LD_PRELOAD": os.path.abspath(os.path.join(BUILDDIR, "tests/integration/plugins/.libs/frozen.so")),
+            "FROZEN_FOLDER": self.dir,
+            "FROZEN_FLAG": self.flag,
+            # It comes before the sanitizers' own library, and calls what they interpose.
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0",
+        }
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """While the block runs; it begins when somebody waits."""
+        open(self.flag, "w").close()
+        try:
+            wait_for(lambda: os.path.exists(self.flag + ".waiting"), 60, "somebody waits for the disk")
+            yield
+        finally:
+            os.unlink(self.flag)
 
 
 class Clock:

@@ -10,10 +10,10 @@ from harness import Host, free_port
 
 
 @contextlib.contextmanager
-def served(pg, changes=None, under=(), **http):
+def served(pg, changes=None, under=(), env=None, **http):
     """A host with [http] on a free port of its own, as host.http_port."""
     port = free_port()
-    with Host(pg, {"http": {"listen": "127.0.0.1:%d" % port, **http}, **(changes or {})}, under=under) as host:
+    with Host(pg, {"http": {"listen": "127.0.0.1:%d" % port, **http}, **(changes or {})}, under=under, env=env) as host:
         host.http_port = port
         yield host
 

@@ -10,9 +10,9 @@ import threading
 import time
 
 from alertworld import FAST, Receiver
-from faultworld import Clock, SmallDisk
+from faultworld import Clock, FrozenDisk, SmallDisk
 from httphost import ask, served
-from harness import Host, Postgres, equal, main, temp_dir, test, wait_for
+from harness import Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
 from upgrading import upgrade
 
 pg = Postgres()
@@ -31,9 +31,9 @@ def history(host, *words):
     return host.console("SHOW HISTORY " + " ".join(words))
 
 
-def metric(host, name):
-    [row] = host.console("SHOW METRICS " + name)
-    return float(row["value"])
+def metric(host, name, labels=""):
+    """Its value; None where it is not there."""
+    return next((float(r["value"]) for r in host.console("SHOW METRICS " + name) if (r["name"], r["labels"]) == (name, labels)), None)
 
 
 def part(host, name):
@@ -188,7 +188,7 @@ def grow(path, series=40, days=300):
             db.executemany("INSERT INTO block VALUES (2, ?, ?, ?)", ((number, today - d * 86400, block) for d in range(1, days + 1)))
 
 
-@test("a lowered history_size: the file gets smaller while statements go on, also after a kill, and the newest stays", timeout=200)
+@test("a lowered history_size: the file gets smaller while statements go on, also after a kill, and the newest stays", timeout=400)
 def lowered_size():
     path, least = os.path.join(temp_dir(), "history.db"), 2 << 20
     with Host(pg, configured(path, collect="no")) as host:
@@ -207,7 +207,7 @@ def lowered_size():
         whole(path)
         host.start()
         with Load(host) as load:
-            wait_for(lambda: 0 < told() <= least, 100, "it being below the bound")
+            wait_for(lambda: 0 < told() <= least, 200, "it being below the bound")
             load.goes_on()
             equal(metric(host, "howdah_history_up"), 1)
         wait_for(lambda: os.path.getsize(path) <= least, 60, "the file itself being so")
@@ -219,6 +219,47 @@ def lowered_size():
         host.stop()
         assert os.path.getsize(path) <= least, os.path.getsize(path)
         whole(path)
+
+
+@test("a disk that hangs: statements, metrics and health go on and tell it, nobody waits for the history, and it goes on", timeout=300)
+def hanging_disk():
+    disk = FrozenDisk()
+    why = "has not ended for long: does the disk hang"
+    path = os.path.join(disk.dir, "history.db")
+    with served(pg, configured(path), env=disk.env) as host:
+        wait_for(lambda: history(host, "howdah_clients", "1m"), what="a sample")
+        size = wait_for(lambda: metric(host, "howdah_machine_filesystem_bytes", "kind=size"), what="the size of its disk", timeout=60)
+        with Load(host) as load:
+            with disk.frozen():
+                begun = time.time()
+                load.goes_on()
+                host.wait_log("the history is not written.*" + why, timeout=90)
+                equal(metric(host, "howdah_history_up"), 0)
+                told = part(host, "monitor: history")
+                assert told["state"] == "hanging" and why in told["reason"], told
+                equal(ask(host, "/livez")[0], 200)
+                equal(ask(host, "/readyz")[0], 200)
+                status, _, text = ask(host, "/metrics")
+                assert status == 200 and "howdah_history_up 0" in text, text[:2000]
+                for question in ("SHOW HISTORY howdah_clients 1m", "REPORT REALTIME"):
+                    with expect_error(match=why):
+                        host.console(question)
+                # All else is looked at still, on the thread that would wait for the disk if any part did.
+                uptime = lambda: metric(host, "howdah_process_uptime_seconds")
+                before = uptime()
+                wait_for(lambda: uptime() > before, 60, "metrics go on")
+                equal(len(host.console("SHOW TEMPLATES TOP 1")), 1)
+                load.goes_on()
+                end = time.time()
+            host.wait_log("the history is written again", timeout=60)
+            load.goes_on()
+        equal(part(host, "monitor: history")["state"], "written")
+        equal(metric(host, "howdah_machine_filesystem_bytes", "kind=size"), size)
+        # What was sampled meanwhile has waited.
+        times = {int(r["time"].timestamp()) for r in history(host, "howdah_clients", "10m", "STEP", "1s")}
+        there = [t for t in range(int(begun), int(end)) if t in times]
+        assert len(there) > 20, (begun, end, sorted(times))
+    whole(path)
 
 
 @test("a clock that is set: rates, ranges, alerts, silences, messages and reports are as if it had not been", timeout=200)

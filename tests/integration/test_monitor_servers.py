@@ -667,7 +667,8 @@ def machine():
     with Host(pg, configured(collect="no")) as host:
         total = wait_for(lambda: metric(host, "howdah_machine_memory_bytes", kind="total"), what="the memory")
         equal(total, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        assert 0 < metric(host, "howdah_machine_filesystem_bytes", kind="free")
+        size, free = (wait_for(lambda: metric(host, "howdah_machine_filesystem_bytes", kind=k), what="the disk") for k in ("size", "free"))
+        assert 0 < free <= size == shutil.disk_usage(temp_dir()).total, (size, free)
         wait_for(lambda: metric(host, "howdah_machine_cpu_percent") is not None, what="two looks at the processor")
         assert 0 <= metric(host, "howdah_machine_cpu_percent") <= 100
         wait_for(lambda: metric(host, "howdah_machine_cpu_seconds_total", mode="user"), what="the processor's time")
