@@ -250,6 +250,9 @@ void mon_task_over(struct mon_task *t, int32_t code, const char *why)
         mon_findings_unknown(t->findings);
     snprintf(t->error, sizeof(t->error), "%s", code || t->absent ? why : "");
     set_interval(t, code != 0);
+    if (t->again && code)
+        t->due_ns = 0;
+    t->again = 0;
     mon_collect_tick(self); /* what has waited for it; may free the task */
     mon_errand_end(self);
 }
@@ -343,6 +346,19 @@ void mon_collect_tick(struct mon *self)
         sync_tasks(c);
     while ((t = most_overdue(c, now)))
         ask(t);
+}
+
+void mon_collect_again(struct mon *self, const char *node)
+{
+    for (struct mon_task *t = self->collect->tasks; t; t = t->next) {
+        if (strcmp(t->node, node) != 0)
+            continue;
+        t->again = t->running != 0;
+        if (t->streak)
+            t->due_ns = 0;
+        t->streak = 0; /* what fails from now on has not failed for long */
+    }
+    mon_collect_tick(self);
 }
 
 /* --- life

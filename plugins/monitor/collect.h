@@ -13,6 +13,8 @@ int32_t mon_collect_start(struct mon *self, struct hd_error *err);
 void mon_collect_free(struct mon_collect *c); /* nothing is under way any more; NULL is allowed */
 /* Asks what is due. */
 void mon_collect_tick(struct mon *self);
+/* A node is up again: what has failed there is asked now. */
+void mon_collect_again(struct mon *self, const char *node);
 /* Takes up another configuration. */
 void mon_collect_reload(struct mon *self);
 int32_t mon_show_collectors(void *arg, const struct hd_call *call, struct hd_error *err);

@@ -21,6 +21,7 @@ struct mon_task {
     uint64_t due_ns, asked_ns;
     uint32_t running, gone; /* gone: to be freed, once it runs no more */
     uint32_t streak;        /* failures one after the other */
+    int again;              /* it was under way when its node came up: at once, if it fails */
     int absent;             /* what it asks about is not installed there */
     uint64_t runs, failures, rows;
     double last_ms;

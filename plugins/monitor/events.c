@@ -1,6 +1,7 @@
 /* Events worth telling of; see events.h. */
 #include "events.h"
 
+#include "collect.h"
 #include "history.h"
 
 #include <stdio.h>
@@ -49,6 +50,8 @@ static void on_node(void *arg, const struct hd_event *ev)
         return;
     snprintf(text, sizeof(text), "%s%s%s", n->up ? "up" : "down", n->reason[0] ? ": " : "", n->reason);
     keep(arg, ev, n->node, text);
+    if (n->up && !ev->remote && !((struct mon *)arg)->retiring)
+        mon_collect_again(arg, n->node);
 }
 
 static void on_reload(void *arg, const struct hd_event *ev)

@@ -1,6 +1,7 @@
 /*
- * The machine and the host itself, as the kernel tells: processor, memory, disks, network. Read on the control
- * thread: files of /proc, which never wait for a disk; so the history looks at its file system itself.
+ * The machine and the host itself, as the kernel tells: processor, memory, disks, network. Read on the
+ * control thread: files of /proc, which never wait for a disk; so the history looks at its file system
+ * itself.
  */
 #ifndef MONITOR_MACHINE_H
 #define MONITOR_MACHINE_H

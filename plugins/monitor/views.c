@@ -28,7 +28,8 @@ const struct mon_view mon_views[] = {
 
     /* Each session that waits stands once in the tree, below one of those that it waits for: one that
      * does not wait itself if there is one, else whoever has waited longest. All paths would double with
-     * each who queues. */
+     * each who queues. Those that wait for each other, until the server's deadlock_timeout, have no such end:
+     * the first of each such ring is a root that waits itself. */
     {"SHOW BLOCKING", "Who waits for whom: sessions that are blocked, below those that block them", 0, 0,
      0,
      "WITH RECURSIVE waiting AS MATERIALIZED (SELECT pid, query_start, pg_blocking_pids(pid) AS by"
@@ -36,10 +37,15 @@ const struct mon_view mon_views[] = {
      " below AS MATERIALIZED (SELECT DISTINCT ON (w.pid) w.pid, b.by AS parent, w.by AS all_of"
      " FROM waiting w CROSS JOIN unnest(w.by) b (by) LEFT JOIN waiting o ON o.pid = b.by"
      " ORDER BY w.pid, o.pid IS NOT NULL, o.query_start, b.by),"
+     " up AS (SELECT pid, parent, ARRAY[pid] AS seen FROM below WHERE parent IN (SELECT pid FROM below)"
+     " UNION ALL SELECT u.pid, b.parent, u.seen || b.pid FROM up u JOIN below b ON b.pid = u.parent"
+     " WHERE u.parent <> ALL (u.seen) AND cardinality(u.seen) < 100),"
+     " ring AS MATERIALIZED (SELECT DISTINCT (SELECT min(x) FROM unnest(seen) x) AS pid FROM up WHERE parent = pid),"
      " tree AS (SELECT DISTINCT parent AS pid, NULL::int AS parent, NULL::int[] AS all_of, parent AS root,"
      " 0 AS depth, ARRAY[parent] AS path FROM below WHERE parent NOT IN (SELECT pid FROM below)"
+     " UNION ALL SELECT b.pid, b.parent, b.all_of, b.pid, 0, ARRAY[b.pid] FROM ring JOIN below b USING (pid)"
      " UNION ALL SELECT b.pid, b.parent, b.all_of, t.root, t.depth + 1, t.path || b.pid"
-     " FROM tree t JOIN below b ON b.parent = t.pid WHERE t.depth < 100)"
+     " FROM tree t JOIN below b ON b.parent = t.pid WHERE t.depth < 100 AND b.pid <> t.root)"
      " SELECT t.root AS \"root:int\", t.depth AS \"depth:int\", t.pid AS \"pid:int\","
      " t.parent AS \"blocked_by:int\", a.datname AS database, a.usename AS \"user\", a.state,"
      " " AGE("a.query_start") " AS \"statement_ms:real\","

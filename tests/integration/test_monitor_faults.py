@@ -13,6 +13,7 @@ from alertworld import FAST, Receiver
 from faultworld import Clock, FrozenDisk, SmallDisk
 from httphost import ask, served
 from harness import Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
+from monitorworld import metric
 from upgrading import upgrade
 
 pg = Postgres()
@@ -29,11 +30,6 @@ def configured(path, more=None, **keys):
 
 def history(host, *words):
     return host.console("SHOW HISTORY " + " ".join(words))
-
-
-def metric(host, name, labels=""):
-    """Its value; None where it is not there."""
-    return next((float(r["value"]) for r in host.console("SHOW METRICS " + name) if (r["name"], r["labels"]) == (name, labels)), None)
 
 
 def part(host, name):
@@ -228,7 +224,7 @@ def hanging_disk():
     path = os.path.join(disk.dir, "history.db")
     with served(pg, configured(path), env=disk.env) as host:
         wait_for(lambda: history(host, "howdah_clients", "1m"), what="a sample")
-        size = wait_for(lambda: metric(host, "howdah_machine_filesystem_bytes", "kind=size"), what="the size of its disk", timeout=60)
+        size = wait_for(lambda: metric(host, "howdah_machine_filesystem_bytes", kind="size"), what="the size of its disk", timeout=60)
         with Load(host) as load:
             with disk.frozen():
                 begun = time.time()
@@ -254,7 +250,7 @@ def hanging_disk():
             host.wait_log("the history is written again", timeout=60)
             load.goes_on()
         equal(part(host, "monitor: history")["state"], "written")
-        equal(metric(host, "howdah_machine_filesystem_bytes", "kind=size"), size)
+        equal(metric(host, "howdah_machine_filesystem_bytes", kind="size"), size)
         # What was sampled meanwhile has waited.
         times = {int(r["time"].timestamp()) for r in history(host, "howdah_clients", "10m", "STEP", "1s")}
         there = [t for t in range(int(begun), int(end)) if t in times]

@@ -1,5 +1,6 @@
 """The plugin monitor keeps plans of slow statements: whose, which, how many, and that they have changed."""
 
+import functools
 import glob
 import json
 import os
@@ -8,7 +9,9 @@ import time
 
 import psycopg
 
+import monitorworld
 from harness import Host, Postgres, equal, expect_error, main, temp_dir, test, wait_for
+from monitorworld import metric
 
 pg = Postgres(settings={"autovacuum": "off"})
 with pg.connect() as _c:
@@ -25,25 +28,8 @@ with pg.connect() as _c:
         _c.execute("GRANT ALL ON %s.item TO app" % _schema)
         _c.execute("ANALYZE %s.item" % _schema)
 
+configured = functools.partial(monitorworld.configured, slow_threshold="50ms", slow_rate=0, collect="no", plans="slow")
 SLOW = "SELECT slowly(), count(*) FROM item WHERE kind = %s"
-
-
-def configured(more=None, **keys):
-    return {
-        "plugin statements": {"enabled": "yes"},
-        "plugin monitor": {
-            "enabled": "yes",
-            "history": os.path.join(temp_dir(), "history.db"),
-            "flush_interval": "1s",
-            "slow_threshold": "50ms",
-            "slow_rate": 0,
-            "collect": "no",
-            "plans": "slow",
-            **keys,
-        },
-        "node main": {"control_user": "postgres"},
-        **(more or {}),
-    }
 
 
 def run(conn, sql, *params):
@@ -61,13 +47,6 @@ def plan(host, fingerprint, which="now"):
 
 def bare(lines):
     return [line.split("  (cost=")[0].strip() for line in lines]
-
-
-def metric(host, name):
-    for r in host.console("SHOW METRICS " + name):
-        if r["name"] == name:
-            return float(r["value"])
-    return None
 
 
 def truth(conn, text="SELECT slowly(), count(*) FROM item WHERE kind = $1", values="NULL"):

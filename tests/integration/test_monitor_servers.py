@@ -1,6 +1,7 @@
 """The plugin monitor looks at PostgreSQL servers and the machine: collectors, their pace, and the views."""
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import time
 
 import psycopg
 
+import monitorworld
 from harness import (
     BUILDDIR,
     SRCDIR,
@@ -27,6 +29,7 @@ from harness import (
     test,
     wait_for,
 )
+from monitorworld import metric, metrics
 
 pg = Postgres(settings={"shared_preload_libraries": "pg_stat_statements", "autovacuum": "off", "wal_level": "logical",
                         "max_prepared_transactions": 5})
@@ -42,31 +45,7 @@ with pg.connect() as _c:
 THERMOMETER = os.path.abspath(os.path.join(BUILDDIR, "tests/integration/plugins/.libs/thermometer.so"))
 
 
-def configured(more=None, **keys):
-    return {
-        "plugin statements": {"enabled": "yes"},
-        "plugin monitor": {
-            "enabled": "yes",
-            "history": os.path.join(temp_dir(), "history.db"),
-            "flush_interval": "1s",
-            "collect_scale": 0.01,
-            **keys,
-        },
-        "node main": {"control_user": "postgres"},
-        **(more or {}),
-    }
-
-
-def metrics(host, part):
-    return {(r["name"], r["labels"]): float(r["value"]) for r in host.console("SHOW METRICS " + part) if r["value"] is not None}
-
-
-def metric(host, name, **labels):
-    """The value of the metric with these labels among its own; None where there is none."""
-    for (n, text), value in metrics(host, name).items():
-        if n == name and all("%s=%s" % i in text.split(",") for i in labels.items()):
-            return value
-    return None
+configured = functools.partial(monitorworld.configured, collect_scale=0.01)
 
 
 def collectors(host):
@@ -192,6 +171,49 @@ def trees():
             pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY ('{%s}')" % ",".join(map(str, pids)))
             wait_for(lambda: host.console("SHOW BLOCKING") == [], what="nobody who waits")
     finally:
+        for t in threads:
+            t.join()
+        for c in conns:
+            c.close()
+
+
+@test("sessions that wait for each other are shown, each once, with whoever waits behind them")
+def ring():
+    update = "UPDATE item SET name = 'y' WHERE id = %d"
+    conns = [pg.connect(autocommit=False) for _ in range(4)]
+    pids = [c.info.backend_pid for c in conns]
+    threads = []
+
+    def wait_for_row(conn, row):
+        with contextlib.suppress(psycopg.OperationalError):  # ended with all others
+            conn.execute(update % row)
+
+    def end_them():
+        pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY ('{%s}')" % ",".join(map(str, pids)))
+
+    try:
+        for i, c in enumerate(conns[:3]):
+            c.execute("SET deadlock_timeout = '600s'")
+            c.execute(update % (i + 1))
+        for c, row in zip(conns, (2, 3, 1, 2)):  # three in a ring, and one behind the first's
+            threads.append(threading.Thread(target=wait_for_row, args=(c, row), daemon=True))
+            threads[-1].start()
+            wait_for(lambda: waiting_for(c), what="a session that waits")
+        with Host(pg, configured(collect="no")) as host:
+            rows = host.console("SHOW BLOCKING")
+            equal(sorted(r["pid"] for r in rows), sorted(pids))
+            equal({r["root"] for r in rows}, {min(pids[:3])})
+            equal(sorted(r["depth"] for r in rows if r["pid"] in pids[:3]), [0, 1, 2])
+            by_pid = {r["pid"]: r for r in rows}
+            for pid in pids:
+                [(truth,)] = pg.execute("SELECT pg_blocking_pids(%d)" % pid)
+                equal({int(x) for x in by_pid[pid]["waits_for"].split()}, set(truth))
+                assert by_pid[pid]["blocked_by"] in truth, by_pid[pid]
+            equal(by_pid[min(pids[:3])]["depth"], 0)
+            end_them()
+            wait_for(lambda: host.console("SHOW BLOCKING") == [], what="nobody who waits")
+    finally:
+        end_them()
         for t in threads:
             t.join()
         for c in conns:
@@ -585,6 +607,21 @@ def gone():
         server.start()
         wait_for(lambda: sessions() is not None and connections(), what="the server to be back", timeout=60)
         wait_for(lambda: commits() > before, what="its counters to go on", timeout=40)
+    server.kill()
+
+
+@test("a server that comes back is asked at once, however seldom it was asked while it was away")
+def back_again():
+    server = Postgres()
+    server.stop()
+    # What fails is asked again in an hour, but for that.
+    with Host(server, configured(databases="shop", collect_scale=1000, collect_timeout="60s")) as host:
+        asked = lambda: [r for r in host.console("SHOW COLLECTORS") if int(r["failures"])]
+        [row] = wait_for(asked, what="a question that has failed", timeout=60)
+        equal((row["collector"], row["interval_ms"]), ("server", 3600000))
+        server.start()
+        wait_for(lambda: metric(host, "howdah_pg_max_connections", node="main"), what="the server's metrics", timeout=60)
+        equal(collectors(host)[("server", None)]["state"], "ok")
     server.kill()
 
 

@@ -1,10 +1,10 @@
 """The plugin monitor asks PostgreSQL 16, 17 and 18 what it asks PostgreSQL 15, and is answered."""
 
-import os
-
 import psycopg
 
-from harness import Host, Postgres, equal, main, temp_dir, test, wait_for
+import monitorworld
+from harness import Host, Postgres, equal, main, test, wait_for
+from monitorworld import metric
 from pgversions import programs
 
 VERSIONS = (16, 17, 18)
@@ -26,26 +26,9 @@ def configured(**keys):
     nodes = {
         "node v%d" % v: {"conninfo": "host=%s port=%d" % (pg.host, pg.port), "control_user": "postgres"} for v, pg in servers.items()
     }
-    return {
-        "plugin statements": {"enabled": "yes"},
-        "plugin monitor": {
-            "enabled": "yes",
-            "history": os.path.join(temp_dir(), "history.db"),
-            "collect_scale": 0.01,
-            "databases": "shop",
-            **keys,
-        },
-        **nodes,
-        "database *": {"node": "v18"},
-        "node main": {"conninfo": nodes["node v16"]["conninfo"], "control_user": "postgres"},
-    }
-
-
-def metric(host, name, **labels):
-    for r in host.console("SHOW METRICS " + name):
-        if r["name"] == name and all("%s=%s" % i in r["labels"].split(",") for i in labels.items()):
-            return float(r["value"])
-    return None
+    main_node = {"conninfo": nodes["node v16"]["conninfo"], "control_user": "postgres"}
+    more = {**nodes, "database *": {"node": "v18"}, "node main": main_node}
+    return monitorworld.configured(more, collect_scale=0.01, databases="shop", **keys)
 
 
 @test("every question and every view is understood")
