@@ -125,11 +125,20 @@ def wait_for(condition, timeout=WAIT_TIMEOUT, what="condition"):
         time.sleep(POLL)
 
 
+_reserved = []
+
+
 def free_port():
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """
+    A loopback port that nobody listens on, and that is nobody else's as long as this test file runs: a socket keeps it that
+    never listens, beside which a server that asks for SO_REUSEADDR can. Until one does, and after its end, connections to
+    it are refused.
+    """
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+    _reserved.append(s)
+    return s.getsockname()[1]
 
 
 def temp_dir(owner=None):
@@ -793,7 +802,7 @@ class SplitProxy:
         async def call():
             return function(*args)
 
-        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(WAIT_TIMEOUT)
 
     def stall(self, direction):
         self._call(self.flowing[direction].clear)
@@ -825,9 +834,9 @@ class SplitProxy:
             self._call(self.server.close)
             self.cut()
             with contextlib.suppress(Exception):
-                asyncio.run_coroutine_threadsafe(self._end_tasks(), self.loop).result(10)
+                asyncio.run_coroutine_threadsafe(self._end_tasks(), self.loop).result(WAIT_TIMEOUT)
             self.loop.call_soon_threadsafe(self.loop.stop)
-            self.thread.join(10)
+            self.thread.join(WAIT_TIMEOUT)
 
     def __enter__(self):
         return self

@@ -69,8 +69,8 @@ def _():
     equal((result.returncode, result.stderr), (0, ""))
     contains(result.stdout, "good: 1 listeners, 3 users, 1 databases, 1 nodes")
     equal(os.path.exists(host.control_path), False)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", host.port))
+    with expect_refused():
+        socket.create_connection(("127.0.0.1", host.port), 1)
 
 
 @test("-t says all that is wrong, each with its place and what would be right")

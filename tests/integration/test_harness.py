@@ -2,6 +2,7 @@
 
 # Runs without sanitizers alone.
 
+import contextlib
 import os
 import signal
 import socket
@@ -229,6 +230,34 @@ def killed():
     harness.end(victim, signal.SIGKILL)
     wait_for(lambda: gone(pid), what="PostgreSQL is gone")
     harness.shutil.rmtree(folder, ignore_errors=True)
+
+
+@test("a free port stays free for the server that it is for, before it listens and after its end")
+def ports():
+    port = harness.free_port()
+
+    def others():
+        with contextlib.ExitStack() as stack:
+            taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(200)]
+            return {s.getsockname()[1] for s in taken}
+
+    for _ in range(2):
+        with expect_refused():
+            socket.create_connection(("127.0.0.1", port))
+        assert port not in others()
+        with socket.create_server(("127.0.0.1", port)) as server:
+            socket.create_connection(("127.0.0.1", port)).close()
+            server.accept()[0].close()
+    assert len({harness.free_port() for _ in range(100)} | {port}) == 101
+
+
+@contextlib.contextmanager
+def expect_refused():
+    try:
+        yield
+    except ConnectionRefusedError:
+        return
+    raise AssertionError("somebody listens")
 
 
 @test("configurations are merged key by key, and None removes")
