@@ -68,7 +68,7 @@ class Receiver(contextlib.AbstractContextManager):
         with self.seen:
             return [json.loads(body) for _, _, body in self.requests]
 
-    def wait(self, count, timeout=20):
+    def wait(self, count, timeout=60):
         wait_for(lambda: len(self.requests) >= count, timeout, "%d messages" % count)
         return self.messages()
 

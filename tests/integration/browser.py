@@ -78,7 +78,7 @@ class Browser:
         """What is written there; None where there is no such element."""
         return self.run("return document.querySelector(arguments[0])?.textContent ?? null", selector)
 
-    def until(self, condition, what, timeout=30.0):
+    def until(self, condition, what, timeout=60.0):
         """Waits until `condition` is true, asking again when what it looked at has just gone."""
 
         def holds():

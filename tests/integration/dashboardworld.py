@@ -45,12 +45,14 @@ def configured(port, changes=None, **http):
 def shown(changes=None, **http):
     """A host with its dashboard, not opened yet: host.url."""
     port = free_port()
-    with Host(pg, configured(port, changes, **http)) as host:
-        host.http_port = port
-        host.url = "http://127.0.0.1:%d/" % port
-        yield host
-    browser.open("about:blank")
-    browser.complaints()
+    try:
+        with Host(pg, configured(port, changes, **http)) as host:
+            host.http_port = port
+            host.url = "http://127.0.0.1:%d/" % port
+            yield host
+    finally:
+        browser.open("about:blank")
+        browser.complaints()
 
 
 def ask(host, path, token=None, headers=None):

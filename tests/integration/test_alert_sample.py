@@ -68,7 +68,7 @@ def pool_utilization():
             told(hook, 2, "pool-utilization", "resolved")
 
 
-@test("pool-full-soon: transactions that stay open are more and more", timeout=150)
+@test("pool-full-soon: transactions that stay open are more and more")
 def pool_full_soon():
     with watched(sample("pool-full-soon"), {"database *": {"pool_size": 50}}) as (host, hook):
         with contextlib.ExitStack() as clients:
@@ -167,7 +167,7 @@ def dead_node():
     with watched(sample("dead-node", "no-node"), server=own) as (host, hook):
         wait_for(lambda: [r["values"] for r in host.console("SHOW ALERT RULES")] == [1, 1], what="the node is known")
         own.stop()
-        wait_for(lambda: host.console("NODE PING main") is None or len(hook.requests) > 1, 30, "it is missed")
+        wait_for(lambda: host.console("NODE PING main") is None or len(hook.requests) > 1, what="it is missed")
         first = {m["alerts"][0]["rule"]: m for m in hook.wait(2, 60)[:2]}
         equal({m["severity"] for m in first.values()}, {"page"})
         equal({r: m["alerts"][0]["labels"] for r, m in first.items()}, {"dead-node": {"node": "main"}, "no-node": {}})
@@ -184,7 +184,7 @@ def buffer_cache():
             c.execute("SELECT count(*) FROM large")
             return hook.requests
 
-        wait_for(read, 60, "the server's memory being too small")
+        wait_for(read, what="the server's memory being too small")
         alert = told(hook, 1, "buffer-cache")
         assert alert["value"] < 90 and alert["labels"] == {"node": "main"}, alert
     pg.execute("DROP TABLE large")
@@ -265,7 +265,7 @@ def replication_lag():
     try:
         with watched(sample("replication-lag", above="1", clear="0.5")) as (host, hook):
             pg.execute("CREATE TABLE replayed (n int)")
-            wait_for(behind, 20, "the standby having told how far it is")
+            wait_for(behind, what="the standby having told how far it is")
             standby.execute("SELECT pg_wal_replay_pause()", "postgres")
             pg.execute("INSERT INTO replayed SELECT generate_series(1, 1000)")
             alert = told(hook, 1, "replication-lag")
@@ -276,7 +276,7 @@ def replication_lag():
                 pg.execute("INSERT INTO replayed VALUES (1)")
                 return len(hook.requests) > 1
 
-            wait_for(over, 60, "it having caught up")
+            wait_for(over, what="it having caught up")
             told(hook, 2, "replication-lag", "resolved")
     finally:
         standby.stop()

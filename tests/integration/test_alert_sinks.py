@@ -354,8 +354,8 @@ def alertmanager():
             return urllib.request.urlopen(url + "/-/ready", timeout=2).status == 200
 
     try:
-        url = "http://" + wait_for(address, 60, "Alertmanager listens")[1]
-        wait_for(lambda: ready(url), 60, "Alertmanager is ready")
+        url = "http://" + wait_for(address, what="Alertmanager listens")[1]
+        wait_for(lambda: ready(url), what="Alertmanager is ready")
         yield url
     finally:
         harness.end(process)
@@ -429,7 +429,7 @@ def mail_failures():
         with Host(pg, config("smtp", sections, timeout="2s")) as host:
             wait_for(lambda: sinks(host)["smtp:refused"]["dead"] == 1, what="it is given up")
             for name in ("smtp:wrong", "smtp:stranger"):
-                wait_for(lambda name=name: sinks(host)[name]["retries"] >= 2, 30, "it is tried again")
+                wait_for(lambda name=name: sinks(host)[name]["retries"] >= 2, what="it is tried again")
                 equal((sinks(host)[name]["dead"], sinks(host)[name]["sent"]), (0, 0))
             equal(box.mails, [])
 

@@ -13,7 +13,7 @@ import psycopg
 
 from alertworld import FAST, Receiver
 from harness import Host, Postgres, equal, expect_error, main, merge, test, wait_for
-from upgrading import upgrade
+from upgrading import replaced
 
 pg = Postgres()
 
@@ -35,7 +35,7 @@ def alert(host, rule):
 
 
 def wait_state(host, rule, state):
-    wait_for(lambda: (alert(host, rule) or {}).get("state") == state, 20, "%s is %s" % (rule, state))
+    wait_for(lambda: (alert(host, rule) or {}).get("state") == state, what="%s is %s" % (rule, state))
 
 
 @contextlib.contextmanager
@@ -93,7 +93,7 @@ def statements():
                     c.execute("SELECT 1")
                 return (alert(host, "rate") or {}).get("state") == "firing"
 
-            wait_for(is_firing, 20, "rate is firing")
+            wait_for(is_firing, what="rate is firing")
             assert (alert(host, "slow") or {}).get("state") != "firing"
             missing = {"slow", "slo"}
             for _ in range(100):
@@ -205,15 +205,15 @@ def kill_in_every_state():
         host.console("SILENCE rule=quiet FOR 4s")
         with contextlib.suppress(psycopg.Error), clients(host, 2):
             with clients(host, 2):
-                wait_for(lambda: {("told", "firing"), ("ended", "firing")} <= set(told(hook)), 20, "two are told")
+                wait_for(lambda: {("told", "firing"), ("ended", "firing")} <= set(told(hook)), what="two are told")
             wait_state(host, "ended", "resolved")
             wait_for(lambda: kept_states(host).get("ended") == 2, what="that is kept")
             host.kill()
         host.start()
         with clients(host, 2):
             begun = {(name, "firing") for name in rules} | {("ended", "resolved")}
-            wait_for(lambda: set(told(hook)) == begun, 20, "all that was not told yet is")
-        wait_for(lambda: len(set(told(hook))) == 8, 40, "all ends are told")
+            wait_for(lambda: set(told(hook)) == begun, what="all that was not told yet is")
+        wait_for(lambda: len(set(told(hook))) == 8, what="all ends are told")
         equal(told(hook), sorted((name, state) for name in rules for state in ("firing", "resolved")))
 
 
@@ -355,19 +355,24 @@ def upgraded():
     rules = {
         "always": {"expr": "1", "above": "0", "for": "0s"},
         "later": {"expr": "howdah_clients", "above": "2.5", "clear": "1.5", "for": "0s", "clear_for": "0s"},
-        "quiet": {"expr": "1", "above": "0", "for": "0s"},
+        "quiet": {"expr": "0", "above": "0", "for": "0s"},
     }
     make = kept(rules, interval="200ms")
     with Receiver(lambda _: 200 if accept.is_set() else 503) as hook, Host(pg, start=False) as host:
         host.configure(make(hook, host))
         host.start()
         host.console("SILENCE rule=quiet FOR 1h COMMENT it is known")
+        rules["quiet"]["expr"] = "1"
+        host.configure(make(hook, host))
+        equal(host.control("reload").returncode, 0)
+        wait_state(host, "quiet", "firing")
         ids = lambda: [m["id"] for m in hook.messages()]
         waiting = lambda: sum(s["waiting"] for s in host.console("SHOW ALERT SINKS"))
         wait_for(lambda: ids() and waiting() == 1, what="a message that cannot be delivered")
         with host.connect() as stays, stays.transaction():
             stays.execute("SELECT 1")
-            upgrade(host)
+            replaced(host)
+            host.wait_log("the alerts are this host's now")
             wait_state(host, "always", "firing")
             equal(len(host.host_pids()), 2)
             equal([(s["matchers"], s["comment"]) for s in host.console("SHOW SILENCES")], [("rule=quiet", "it is known")])

@@ -32,7 +32,7 @@ def pinned(host, wire=None):
 
 def free(host):
     """Nobody is pinned, once the host has asked."""
-    wait_for(lambda: not any(pinned(host)), 5, "nobody is pinned: %r" % pinned(host))
+    wait_for(lambda: not any(pinned(host)), what="nobody is pinned: %r" % pinned(host))
 
 
 def value(wire, sql):
@@ -263,7 +263,7 @@ def _():
                 continue
             with auto(2) as host, Sides(pg, host, "shop") as sides, host.wire() as other:
                 sides.exchange(form(make))
-                wait_for(lambda: pinned(host)[0] == why, 5, "%s: %r" % (name, pinned(host)))
+                wait_for(lambda: pinned(host)[0] == why, what="%s: %r" % (name, pinned(host)))
                 other.query("SELECT 1")
                 equal(pinned(host)[0], why, name)
                 sides.exchange(form(end or "DISCARD ALL"))
@@ -281,8 +281,8 @@ def _():
                 sides.query("BEGIN")
                 sides.query(sql)
                 sides.query("ROLLBACK")
-                wait_for(lambda: pinned(host) == [stays.get(sql, "")], 5, "%s: %r" % (sql, pinned(host)))
-            wait_for(lambda: not pinned(host), 5, "it has left")
+                wait_for(lambda: pinned(host) == [stays.get(sql, "")], what="%s: %r" % (sql, pinned(host)))
+            wait_for(lambda: not pinned(host), what="it has left")
 
 
 @test("ON COMMIT DROP, and a lock that was not got, pin nobody")
@@ -296,7 +296,7 @@ def _():
         sides.direct.query("SELECT pg_advisory_xact_lock(1)")
         holder.query("SELECT pg_advisory_lock(99)")
         equal(sides.through.query("SELECT pg_try_advisory_lock(99)"), [["f"]])
-        wait_for(lambda: pinned(host)[0] == "", 5, "not pinned")
+        wait_for(lambda: pinned(host)[0] == "", what="not pinned")
         holder.query("SELECT pg_advisory_unlock_all()")
 
 
@@ -367,7 +367,7 @@ def _():
             equal(lastval(c, form), "55000")
             equal([lastval(a, form), lastval(b, form)], ids)
             a.query("DISCARD SEQUENCES")
-            wait_for(lambda: pinned(host)[0] == "", 5, "not pinned")
+            wait_for(lambda: pinned(host)[0] == "", what="not pinned")
             equal(lastval(a, form), "55000")
 
 

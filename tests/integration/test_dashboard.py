@@ -257,6 +257,8 @@ def narrow():
 def keyboard():
     with shown() as host:
         with host.connect():
+            clients = lambda: [r["value"] for r in rows(host, "history", "howdah_clients", "60s", "STEP", "1s")]
+            wait_for(lambda: clients()[-5:] == [1] * 5, what="points of the plot that are alike")
             browser.open(host.url)
             plotted("Connections")
             browser.keys(Keys.TAB)

@@ -71,7 +71,7 @@ def attack(browser, code, url):
     return browser.driver.execute_async_script(script, url)
 
 
-@test("pages of other servers change nothing and read nothing, with a token or without", timeout=150)
+@test("pages of other servers change nothing and read nothing, with a token or without")
 def pages_of_others():
     with Page() as page, Browser() as browser:
         for token in (None, TOKEN):
@@ -193,7 +193,7 @@ def smuggled():
         equal(calls(host), 1)
 
 
-@test("ten thousand connections, and as many requests in one: bounded, and statements go on", timeout=150)
+@test("ten thousand connections, and as many requests in one: bounded, and statements go on")
 def floods():
     with served(pg, max_connections=100, max_connections_per_address=0, request_timeout="60s", rate=0) as host:
 

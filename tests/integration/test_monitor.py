@@ -164,7 +164,7 @@ def top():
                 found = {r["fingerprint"] for r in host.console("SHOW TEMPLATES") if "costly" in r["statement"]}
                 return len(found) == 3 and all(any(f in name for name in names()) for f in found)
 
-            wait_for(costly, what="three others that cost more", timeout=30)
+            wait_for(costly, what="three others that cost more")
             kept, before = set(names()), others()
             costly()
             wait_for(counted, what="another gathering")
@@ -299,7 +299,7 @@ def bounded():
             for i in range(30):
                 psycopg.ClientCursor(c).execute("SELECT %d AS x%d" % (i, i))
         first = len(history(host, "howdah_clients", "1m"))
-        wait_for(lambda: len(history(host, "howdah_clients", "1m")) > first + 2, what="new samples", timeout=15)
+        wait_for(lambda: len(history(host, "howdah_clients", "1m")) > first + 2, what="new samples")
         assert size() <= 1 << 20, size()
 
 
@@ -442,7 +442,7 @@ def report(host, *words):
     return row["report"]
 
 
-@test("a report tells what came, and how that differs from before", timeout=100)
+@test("a report tells what came, and how that differs from before")
 def reports():
     path = new_history()
     with Host(pg, configured(path, template_interval="1s")) as host:
@@ -499,7 +499,7 @@ def reports():
                 report(host, bad)
 
 
-@test("the day's report is written at its time", timeout=100)
+@test("the day's report is written at its time")
 def daily():
     folder = temp_dir()
     at = time.localtime(time.time() + 1)
@@ -542,7 +542,7 @@ class Queue:
             c.close()
 
 
-@test("five clients of a pool of two: what is told of it is what SHOW POOLS says", timeout=100)
+@test("five clients of a pool of two: what is told of it is what SHOW POOLS says")
 def pools():
     port = free_port()
     changes = {"database *": {"pool_size": 2}, "http": {"listen": "127.0.0.1:%d" % port}, **configured()}
@@ -590,7 +590,7 @@ def pools():
         assert "Pools" in report(host, "REALTIME") and "<h2>Pools</h2>" in report(host, "REALTIME", "HTML")
 
 
-@test("pools past pool_metrics are told of together, and what has ended is dropped", timeout=100)
+@test("pools past pool_metrics are told of together, and what has ended is dropped")
 def other_pools():
     with Host(pg, {"host": {"pool_metrics": 1}, "database *": {"pool_size": 2, "server_idle_timeout": "1s"}, **configured()}) as host:
         names = lambda: {r["labels"] for r in host.console("SHOW METRICS howdah_pool_limit")}
@@ -603,13 +603,13 @@ def other_pools():
                 wait_for(lambda: pool_metrics(host, database="other", node="other", user="other").get("howdah_pool_busy") == 1, what="the other's use")
                 equal(float(host.console("SHOW METRICS howdah_pools_other")[0]["value"]), 1)
                 equal(pool_metrics(host, database="other", node="other", user="other")["howdah_pool_limit"], 2)
-            wait_for(lambda: names() == {own}, what="the end of the other pool", timeout=30)
+            wait_for(lambda: names() == {own}, what="the end of the other pool")
             equal(float(host.console("SHOW METRICS howdah_pools_other")[0]["value"]), 0)
-        wait_for(lambda: names() == set(), what="the end of the first", timeout=30)
+        wait_for(lambda: names() == set(), what="the end of the first")
         wait_for(lambda: host.console("SHOW POOL USE") == [], what="the plugin forgetting them")
 
 
-@test("the limit is the least of those that the pool counts in; growing use says when it is reached", timeout=150)
+@test("the limit is the least of those that the pool counts in; growing use says when it is reached")
 def growing_pool():
     changes = {"database *": {"pool_size": 60, "max_servers": 50}, **configured()}
     labels = {"database": "shop", "node": "main", "user": "app"}

@@ -101,7 +101,7 @@ class Load:
         wait_for(lambda: self.failure or self.done > before + 20, what="statements go on")
 
 
-@test("a full disk: statements go on, nothing that was kept is lost, and the history goes on when there is room", timeout=200)
+@test("a full disk: statements go on, nothing that was kept is lost, and the history goes on when there is room")
 def full_disk():
     with SmallDisk(3 << 20) as disk, Receiver() as hook:
         path = os.path.join(disk.dir, "history.db")
@@ -118,7 +118,7 @@ def full_disk():
             before = remembered(host, 300)
             assert before > 290, before
             with disk.full(), Load(host) as load:
-                host.wait_log("the history is not written.*no room", timeout=60)
+                host.wait_log("the history is not written.*no room")
                 equal(metric(host, "howdah_history_up"), 0)
                 assert "no room" in part(host, "monitor: history")["reason"]
                 begun = time.time()
@@ -130,7 +130,7 @@ def full_disk():
                 wait_for(lambda: metric(host, "howdah_history_lost_samples_total") > 0, 100, "samples being given up")
                 load.goes_on()
                 equal(remembered(host, 300), before)
-            host.wait_log("the history is written again", timeout=30)
+            host.wait_log("the history is written again")
             equal(metric(host, "howdah_history_up"), 1)
             equal(part(host, "monitor: history")["state"], "written")
             equal(hook.wait(2)[1]["state"], "resolved")
@@ -144,18 +144,18 @@ def full_disk():
             so_far = len(host.log_text())
             disk.inside(stuff, path)
             with disk.full():
-                host.wait_log("the history is not written.*no room", timeout=60, after=so_far)
+                host.wait_log("the history is not written.*no room", after=so_far)
                 host.kill()
                 host.start()
                 with Load(host) as load:
-                    host.wait_log("the history is not written", timeout=30, after=host.log_text().rfind("history is written again"))
+                    host.wait_log("the history is not written", after=host.log_text().rfind("history is written again"))
                     load.goes_on()
-            wait_for(lambda: metric(host, "howdah_history_up") == 1, 40, "the history being written")
+            wait_for(lambda: metric(host, "howdah_history_up") == 1, what="the history being written")
             equal(remembered(host, 300), before)
             disk.inside(whole, path)
 
 
-@test("a disk that can only be read at the start: statements go on, and the history when it can be written", timeout=100)
+@test("a disk that can only be read at the start: statements go on, and the history when it can be written")
 def read_only():
     with SmallDisk(3 << 20) as disk:
         path = os.path.join(disk.dir, "history.db")
@@ -168,7 +168,7 @@ def read_only():
                 host.wait_log("the history is not written.*Read-only file system")
                 with Load(host) as load:
                     load.goes_on()
-            host.wait_log("the history is written again", timeout=40)
+            host.wait_log("the history is written again")
             assert remembered(host, 100) > 90
             disk.inside(whole, path)
 
@@ -197,7 +197,7 @@ def lowered_size():
         host.start()
         told = lambda: metric(host, "howdah_history_bytes")
         with Load(host) as load:
-            wait_for(lambda: 0 < told() < size, 60, "it getting smaller")
+            wait_for(lambda: 0 < told() < size, what="it getting smaller")
             load.goes_on()
         host.kill()
         whole(path)
@@ -206,7 +206,7 @@ def lowered_size():
             wait_for(lambda: 0 < told() <= least, 200, "it being below the bound")
             load.goes_on()
             equal(metric(host, "howdah_history_up"), 1)
-        wait_for(lambda: os.path.getsize(path) <= least, 60, "the file itself being so")
+        wait_for(lambda: os.path.getsize(path) <= least, what="the file itself being so")
         # What is left is the newest, without a hole.
         days = [r["time"].timestamp() for r in history(host, "of_old{n=3}", "310d", "STEP", "1d")]
         today = int(time.time()) // 86400 * 86400
@@ -217,7 +217,7 @@ def lowered_size():
         whole(path)
 
 
-@test("a disk that hangs: statements, metrics and health go on and tell it, nobody waits for the history, and it goes on", timeout=300)
+@test("a disk that hangs: statements, metrics and health go on and tell it, nobody waits for the history, and it goes on")
 def hanging_disk():
     disk = FrozenDisk()
     why = "has not ended for long: does the disk hang"
@@ -258,7 +258,7 @@ def hanging_disk():
     whole(path)
 
 
-@test("a clock that is set: rates, ranges, alerts, silences, messages and reports are as if it had not been", timeout=200)
+@test("a clock that is set: rates, ranges, alerts, silences, messages and reports are as if it had not been")
 def clocks():
     clock = Clock()
     path, reports = os.path.join(temp_dir(), "history.db"), temp_dir()
@@ -291,7 +291,7 @@ def clocks():
             equal([(m["state"], [a["rule"] for a in m["alerts"]]) for m in hook.messages()], [("firing", ["busy"])])
             # The other target could not be reached for a day by the clock, and for half a minute in truth.
             late["status"] = 200
-            wait_for(lambda: not json.load(open(more["plugin alerts"]["state_file"]))["outbox"], 20, "its message being delivered")
+            wait_for(lambda: not json.load(open(more["plugin alerts"]["state_file"]))["outbox"], what="its message being delivered")
             equal(host.log_text().count("could not be delivered"), 0)
             # Days that the clock has shown have one report each.
             written = lambda: {n[6:16] for n in os.listdir(reports) if n.endswith(".json")}
@@ -307,7 +307,7 @@ def look_at_history(host, now):
         rows = history(host, SAMPLED, "30s", "STEP", "1s")
         return len([r for r in rows if now - 5 <= r["time"].timestamp() <= now + 60]) >= 2 and rows
 
-    rows = wait_for(fresh, 20, "samples at the new time")
+    rows = wait_for(fresh, what="samples at the new time")
     assert all(0 <= r["min"] <= r["value"] <= r["max"] <= 500 for r in rows), rows
     keys = [(r["series"], r["time"]) for r in rows]
     equal(len(keys), len(set(keys)))
@@ -315,7 +315,7 @@ def look_at_history(host, now):
         assert all(0 <= r["min"] <= r["max"] <= 500 for r in history(host, SAMPLED, span)), span
 
 
-@test("a start with a clock that is months ahead, or in 1970, deletes nothing that is right", timeout=100)
+@test("a start with a clock that is months ahead, or in 1970, deletes nothing that is right")
 def wrong_start():
     clock = Clock()
     path = os.path.join(temp_dir(), "history.db")
@@ -347,7 +347,7 @@ def rates(path):
         return found
 
 
-@test("counters that begin anew: the host's, a plugin's, the server's; no rate is negative or absurd", timeout=150)
+@test("counters that begin anew: the host's, a plugin's, the server's; no rate is negative or absurd")
 def resets():
     own = Postgres()
     path = os.path.join(temp_dir(), "history.db")
@@ -364,7 +364,7 @@ def resets():
 
         def goes_on(what, series=SAMPLED):
             before = samples(series)
-            wait_for(lambda: samples(series) >= before + 2, 20, "samples after " + what)
+            wait_for(lambda: samples(series) >= before + 2, what="samples after " + what)
 
         def again(plugin):
             told = host.control("plugin", plugin, "disable")
@@ -415,14 +415,14 @@ def upgraded():
         with host.connect() as stays, stays.transaction():
             stays.execute("SELECT 1")
             upgrade(host)
-            wait_for(lambda: generations()[-1] == 2, what="the new host's first second", timeout=20)
+            wait_for(lambda: generations()[-1] == 2, what="the new host's first second")
             second = len(generations())
-            wait_for(lambda: len(generations()) > second + 8, what="more of them", timeout=30)
+            wait_for(lambda: len(generations()) > second + 8, what="more of them")
             equal(set(generations()[second:]), {2.0})
             equal(len(host.host_pids()), 2)
             for _ in range(7):
                 stays.execute("SELECT 1 AS with_the_old_one")
-        wait_for(lambda: len(host.host_pids()) == 1, what="the old host's end", timeout=20)
+        wait_for(lambda: len(host.host_pids()) == 1, what="the old host's end")
 
         def counted():
             with contextlib.closing(sqlite3.connect(path)) as db:
@@ -431,7 +431,7 @@ def upgraded():
                     " WHERE grain = 2 AND instr(text, 'with_the_old_one')"
                 ).fetchone()[0]
 
-        wait_for(lambda: counted() == 7, what="what the client did with the old host", timeout=20)
+        wait_for(lambda: counted() == 7, what="what the client did with the old host")
         equal(set(generations()[second:]), {2.0})
 
 

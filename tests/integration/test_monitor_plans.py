@@ -74,7 +74,7 @@ def policy():
             run(c, "CREATE TEMP TABLE other AS SELECT slowly()")
             run(c, "UPDATE item SET name = 'my-secret' WHERE id = 3 AND slowly() = 1")
         [row] = wait_for(lambda: kept(host, "count(*)"), what="the plan")
-        wait_for(lambda: kept(host, "update"), what="the other plan", timeout=20)
+        wait_for(lambda: kept(host, "update"), what="the other plan")
         equal(pg.execute("SELECT count(*) FROM called")[0][0] - before, 5)
         equal((row["database"], row["user"], row["node"], row["changes"], row["changed"], row["error"]),
               ("shop", "app", "main", 0, None, None))
@@ -102,7 +102,7 @@ def changes():
             wait_for(lambda: metric(host, "howdah_plans_asked_total") >= asked + 2, what="two further looks")
             equal(metric(host, "howdah_plans_changed_total"), 0)
             pg.execute("DROP INDEX public_kind")
-            wait_for(lambda: metric(host, "howdah_plans_changed_total") == 1, what="the change", timeout=20)
+            wait_for(lambda: metric(host, "howdah_plans_changed_total") == 1, what="the change")
             [row] = kept(host)
             assert row["changes"] == 1 and row["changed"] == row["since"], row
             equal(bare(plan(host, row["fingerprint"]))[1:], ["->  Seq Scan on item", "Filter: (kind = $1)"])
@@ -112,7 +112,7 @@ def changes():
                                   what="the template")
             equal(template["plan_changed"], row["changed"])
             report = lambda: host.console("REPORT REALTIME TEXT")[0]["report"]
-            wait_for(lambda: "plan.changed" in report(), what="the event in the report", timeout=20)
+            wait_for(lambda: "plan.changed" in report(), what="the event in the report")
             difference = "Bitmap Heap Scan on item -> Seq Scan on item"
             assert difference in report(), report()
             run(c, SLOW, "k2")
@@ -121,14 +121,14 @@ def changes():
                 found = json.loads(host.console("REPORT REALTIME JSON")[0]["report"])["slowest"]
                 return [t["plan_changed"] for t in found if t["fingerprint"] == row["fingerprint"] and "plan_changed" in t]
 
-            [told] = wait_for(in_report, what="the statement in the report", timeout=30)
+            [told] = wait_for(in_report, what="the statement in the report")
             equal((told["text"], told["time"] - row["changed"].timestamp() < 5), (difference, True))
             assert "its plan has changed" in report() and difference in report(), report()
             assert difference.replace(">", "&gt;") in host.console("REPORT REALTIME HTML")[0]["report"]
     pg.execute("CREATE INDEX public_kind ON item (kind)")
 
 
-@test("literals of views and policies are in no plan that is shown or kept", timeout=60)
+@test("literals of views and policies are in no plan that is shown or kept")
 def secrets():
     pg.execute("CREATE VIEW hidden AS SELECT * FROM item WHERE name <> E'view-secret\nsecond-secret' AND id <> 987654")
     pg.execute("GRANT SELECT ON hidden TO app")
@@ -167,7 +167,7 @@ def context():
             with host.connect() as c:
                 for s in statements:
                     c.execute(s)
-                lines = wait_for(lambda: known(c), what="settings that are known", timeout=20)
+                lines = wait_for(lambda: known(c), what="settings that are known")
                 equal(lines, truth(c, "SELECT pg_sleep($1), count(*) FROM item WHERE kind = $2", "NULL, NULL"))
             return lines
 
@@ -179,7 +179,7 @@ def context():
         assert "Seq Scan" in str(plain), plain
         # Each context is a plan of its own, and none of them a change.
         sure = lambda: [r for r in kept(host) if not r["unsure"]]
-        wait_for(lambda: len(sure()) == 3, what="three plans", timeout=20)
+        wait_for(lambda: len(sure()) == 3, what="three plans")
         equal((len({r["fingerprint"] for r in kept(host)}), metric(host, "howdah_plans_changed_total")), (1, 0))
         for s in ("ALTER ROLE app SET enable_bitmapscan = off", "ALTER ROLE app IN DATABASE shop SET enable_indexscan = off",
                   "ALTER ROLE app SET enable_indexonlyscan = off"):
@@ -220,7 +220,7 @@ def member():
             equal((row["shape"], row["error"]), (None, 'permission denied to set role "app"'))
             pg.execute("GRANT app TO watcher")
             run(c, SLOW, "k2")
-            [row] = wait_for(lambda: [r for r in kept(host) if r["shape"]], what="the plan", timeout=20)
+            [row] = wait_for(lambda: [r for r in kept(host) if r["shape"]], what="the plan")
             equal((row["error"], bare(plan(host, row["fingerprint"]))[0]), (None, "Aggregate"))
             conf["plugin monitor"]["plans"] = "off"
             host.configure(conf)
@@ -253,7 +253,7 @@ def texts():
                 host.console("SHOW SLOW PLAN %d" % number)
 
 
-@test("what is asked and what is kept is bounded; what cannot be explained says why; a lock holds nobody up", timeout=60)
+@test("what is asked and what is kept is bounded; what cannot be explained says why; a lock holds nobody up")
 def bounds():
     pg.execute("CREATE TABLE passing AS SELECT 1 AS id")
     pg.execute("GRANT ALL ON passing TO app")
@@ -277,8 +277,8 @@ def bounds():
                 t.join()
             for n in range(4):
                 run(c, "SELECT slowly(), 2 AS c%d FROM item WHERE id = 1" % n)
-            wait_for(lambda: metric(host, "howdah_plans_dropped_total") >= 4, what="the oldest to go", timeout=20)
-            wait_for(lambda: metric(host, "howdah_plans_asked_total") >= 3, what="three of them", timeout=20)
+            wait_for(lambda: metric(host, "howdah_plans_dropped_total") >= 4, what="the oldest to go")
+            wait_for(lambda: metric(host, "howdah_plans_asked_total") >= 3, what="three of them")
             asked, minutes = metric(host, "howdah_plans_asked_total"), (time.monotonic() - began) / 60
             assert asked <= 3 + 3 * minutes, (asked, minutes)
             equal((metric(host, "howdah_plans_kept"), len(host.console("SHOW PLANS"))), (2, 2))

@@ -184,7 +184,7 @@ def files(folder):
     return b"\n".join(parts)
 
 
-@test("values and passwords are in no command, page, report, plan, log or file", timeout=150)
+@test("values and passwords are in no command, page, report, plan, log or file")
 def nothing_told():
     folder = temp_dir()
     history = os.path.join(folder, "history.db")
@@ -194,8 +194,8 @@ def nothing_told():
         play(host)
         slow = host.console("SHOW SLOW")
         assert len(slow) >= 15, slow
-        wait_for(lambda: b"pg_sleep" in files(folder), what="templates in the history", timeout=30)
-        wait_for(lambda: host.console("SHOW PLANS"), what="plans by policy", timeout=30)
+        wait_for(lambda: b"pg_sleep" in files(folder), what="templates in the history")
+        wait_for(lambda: host.console("SHOW PLANS"), what="plans by policy")
         seen = {}
         for what, text in outputs(host):
             check(what, text)

@@ -59,7 +59,7 @@ def all_asked():
             found = collectors(host)
             return ("statements", "shop") in found and all(int(r["runs"]) > 0 for r in found.values()) and found
 
-        found = wait_for(done, what="every collector to have run", timeout=30)
+        found = wait_for(done, what="every collector to have run")
         equal({k: r["error"] for k, r in found.items() if int(r["failures"])}, {})
         names = {k[0] for k in found}
         for name in ("server", "activity", "waits", "ages", "locks", "database", "size", "replication", "standby", "slots",
@@ -78,19 +78,19 @@ def all_asked():
 def counters():
     with Host(pg, configured()) as host:
         inserted = lambda: metric(host, "howdah_pg_table_inserts_total", table="item")
-        wait_for(lambda: inserted() is not None, what="the table", timeout=20)
+        wait_for(lambda: inserted() is not None, what="the table")
         before = inserted()
         pg.execute("INSERT INTO item SELECT g, 'y' FROM generate_series(10001, 10100) g")
-        wait_for(lambda: inserted() >= before + 100, what="100 inserts", timeout=20)
+        wait_for(lambda: inserted() >= before + 100, what="100 inserts")
         equal(inserted(), before + 100)
         pg.execute("SELECT pg_stat_reset()")
         pg.execute("INSERT INTO item SELECT g, 'y' FROM generate_series(20001, 20010) g")
-        wait_for(lambda: inserted() >= before + 110, what="10 more", timeout=20)
+        wait_for(lambda: inserted() >= before + 110, what="10 more")
         equal(inserted(), before + 110)
         # What has come between two readings is spread over the seconds between them: none is lost, none counted twice.
         item = lambda: [r for r in host.console("SHOW HISTORY howdah_pg_table_inserts_total 10m STEP 1s") if "table=item}" in r["series"]]
         told = lambda: sum(r["value"] for r in item())
-        wait_for(lambda: abs(told() - inserted()) < 0.001, what="the history having all of them", timeout=60)
+        wait_for(lambda: abs(told() - inserted()) < 0.001, what="the history having all of them")
         assert all(r["value"] >= 0 for r in item()), item()
         pg.execute("DELETE FROM item WHERE id > 1000")
 
@@ -135,7 +135,7 @@ def waiting_for(conn):
     return pg.execute("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %d" % conn.info.backend_pid) == [("Lock",)]
 
 
-@test("a chain of four and a queue of twenty-five are one tree, as the server itself says who blocks whom", timeout=120)
+@test("a chain of four and a queue of twenty-five are one tree, as the server itself says who blocks whom")
 def trees():
     update = "UPDATE item SET name = 'y' WHERE id = %d"
     conns = [pg.connect(autocommit=False) for _ in range(29)]
@@ -328,7 +328,7 @@ def bloat():
             for t in tables:
                 size = lambda: c.execute("SELECT pg_relation_size('%s')" % t).fetchone()[0]
                 before = size()
-                wait_for(lambda: metric(host, "howdah_pg_table_bloat_bytes", table=t) is not None, what="bloat of " + t, timeout=30)
+                wait_for(lambda: metric(host, "howdah_pg_table_bloat_bytes", table=t) is not None, what="bloat of " + t)
                 equal(metric(host, "howdah_pg_table_bloat_bytes", table=t), float(estimate[t][1]))
                 c.execute("VACUUM FULL " + t)
                 freed = before - size()
@@ -352,7 +352,7 @@ def truth():
         told = lambda name: metric(host, name, **labels.get(name, {"table": "item"}))
         now = lambda name: pg.execute(asked[name])[0][0]
         for name in asked:
-            wait_for(lambda: told(name) is not None, what=name, timeout=20)
+            wait_for(lambda: told(name) is not None, what=name)
         # Followed from the first look on: differences count, and both see the same.
         before = {name: (told(name), now(name)) for name in asked}
         a, b = pg.connect(autocommit=False), pg.connect(autocommit=False)
@@ -380,7 +380,7 @@ def truth():
         pg.execute("CHECKPOINT")
         for name, (told_before, truth_before) in before.items():
             came = wait_for(lambda: now(name) - truth_before, what=name + " at the server")
-            wait_for(lambda: told(name) - told_before == now(name) - truth_before, what="%s to come to %d" % (name, came), timeout=20)
+            wait_for(lambda: told(name) - told_before == now(name) - truth_before, what="%s to come to %d" % (name, came))
         [(hits,)] = pg.execute("SELECT 100.0 * blks_hit / (blks_hit + blks_read) FROM pg_stat_database WHERE datname = 'shop'")
         assert abs(metric(host, "howdah_pg_cache_hit_percent", database="shop") - float(hits)) <= 2, hits
         with pg.connect(autocommit=False) as c, pg.connect(autocommit=False) as d:
@@ -407,14 +407,14 @@ def pgstatements():
         c.execute("CREATE EXTENSION pg_stat_statements SCHEMA %s VERSION '1.7'" % quoted)
         with Host(pg, configured(databases="odd, bare")) as host:
             row = lambda db: collectors(host).get(("statements", db), {"state": None})
-            old = wait_for(lambda: row("odd")["state"] == "absent" and row("odd"), what="an old version", timeout=20)
+            old = wait_for(lambda: row("odd")["state"] == "absent" and row("odd"), what="an old version")
             assert "total_exec_time" in old["error"] and int(old["failures"]) == 0, old
-            none = wait_for(lambda: row("bare")["state"] == "absent" and row("bare"), what="none", timeout=20)
+            none = wait_for(lambda: row("bare")["state"] == "absent" and row("bare"), what="none")
             assert "pg_stat_statements" in none["error"] and int(none["failures"]) == 0, none
             c.execute("ALTER EXTENSION pg_stat_statements UPDATE")
             for _ in range(50):
                 c.execute("SELECT 'marked' AS the_marked_one", prepare=False)
-            wait_for(lambda: row("odd")["state"] == "ok", what="the new version to be seen", timeout=40)
+            wait_for(lambda: row("odd")["state"] == "ok", what="the new version to be seen")
             [(number, calls, ms)] = c.execute("SELECT queryid, calls, round(total_exec_time::numeric, 3) FROM %s.pg_stat_statements"
                                               " WHERE query LIKE '%%the_marked_one%%' AND calls = 50" % quoted).fetchall()
             [found] = [r for r in host.console("SHOW PGSTATEMENTS DATABASE odd") if int(r["queryid"]) == number]
@@ -422,11 +422,11 @@ def pgstatements():
             sums = lambda: c.execute("SELECT sum(calls)::int8 FROM %s.pg_stat_statements JOIN pg_database d ON d.oid = dbid"
                                      " WHERE datname = 'odd'" % quoted).fetchone()[0]
             told = lambda: metric(host, "howdah_pg_statements_calls_total", database="odd")
-            wait_for(lambda: told() is not None, what="the sum", timeout=20)
+            wait_for(lambda: told() is not None, what="the sum")
             least = told()
             for _ in range(200):
                 c.execute("SELECT 1 AS another", prepare=False)
-            wait_for(lambda: told() >= least + 200, what="200 calls", timeout=20)
+            wait_for(lambda: told() >= least + 200, what="200 calls")
             assert told() - least <= sums(), (least, told(), sums())
     for database in ("odd", "bare"):
         pg.execute("DROP DATABASE %s WITH (FORCE)" % database)
@@ -453,28 +453,28 @@ def standby():
             return True
 
     try:
-        wait_for(answers, what="the standby to take connections", timeout=30)
+        wait_for(answers, what="the standby to take connections")
         yield port
     finally:
         end(process, signal.SIGQUIT)
 
 
-@test("a standby: what it lacks, how old what it has replayed is, and the rows that it holds back at the primary", timeout=120)
+@test("a standby: what it lacks, how old what it has replayed is, and the rows that it holds back at the primary")
 def replication():
     with standby() as port:
         ask = lambda sql: psycopg.connect(host="127.0.0.1", port=port, dbname="shop", user="postgres", autocommit=True).execute(sql)
         copy = {"node copy": {"conninfo": "host=127.0.0.1 port=%d" % port, "control_user": "postgres"}}
         with Host(pg, configured(copy, databases="shop")) as host:
-            wait_for(lambda: metric(host, "howdah_pg_in_recovery", node="copy") == 1, what="the standby", timeout=30)
+            wait_for(lambda: metric(host, "howdah_pg_in_recovery", node="copy") == 1, what="the standby")
             equal(metric(host, "howdah_pg_in_recovery", node="main"), 0)
             rows = lambda: [r for r in host.console("SHOW COLLECTORS") if r["node"] == "copy"]
-            wait_for(lambda: len(rows()) == 17 and all(int(r["runs"]) for r in rows()), what="all to have been asked", timeout=40)
+            wait_for(lambda: len(rows()) == 17 and all(int(r["runs"]) for r in rows()), what="all to have been asked")
             equal([(r["collector"], r["error"]) for r in rows() if int(r["failures"])], [])
             lag = lambda: metric(host, "howdah_pg_replication_lag_bytes", node="main", standby="copy")
             behind = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::int8 FROM pg_stat_replication"
-            wait_for(lambda: lag() == 0 and pg.execute(behind) == [(0,)], what="the standby to have all", timeout=20)
+            wait_for(lambda: lag() == 0 and pg.execute(behind) == [(0,)], what="the standby to have all")
             equal(metric(host, "howdah_pg_replication_streams", standby="copy"), 1)
-            wait_for(lambda: metric(host, "howdah_pg_standby_delay_seconds", node="copy") == 0, what="no delay", timeout=20)
+            wait_for(lambda: metric(host, "howdah_pg_standby_delay_seconds", node="copy") == 0, what="no delay")
             ask("SELECT pg_wal_replay_pause()")
             wait_for(lambda: ask("SELECT pg_get_wal_replay_pause_state()").fetchone() == ("paused",), what="the pause")
             pg.execute("UPDATE item SET name = repeat('z', 100)")
@@ -484,22 +484,22 @@ def replication():
             [row] = [r for r in host.console("SHOW REPLICATION") if r["standby"] == "copy"]
             assert row["lag_bytes"] >= least and row["state"] == "streaming", row
             ask("SELECT pg_wal_replay_resume()")
-            wait_for(lambda: lag() == 0, what="nothing lacking", timeout=20)
-            wait_for(lambda: metric(host, "howdah_pg_standby_delay_seconds", node="copy") == 0, what="no age", timeout=20)
+            wait_for(lambda: lag() == 0, what="nothing lacking")
+            wait_for(lambda: metric(host, "howdah_pg_standby_delay_seconds", node="copy") == 0, what="no age")
             with psycopg.connect(host="127.0.0.1", port=port, dbname="shop", user="postgres") as old:
                 old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 old.execute("SELECT 1")
                 pg.execute("DO $$BEGIN FOR i IN 1..300 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$")
                 age = "SELECT age(backend_xmin) FROM pg_stat_replication"
-                wait_for(lambda: pg.execute(age)[0][0] >= 300, what="the standby's word", timeout=20)
+                wait_for(lambda: pg.execute(age)[0][0] >= 300, what="the standby's word")
                 wait_for(lambda: metric(host, "howdah_pg_xmin_age", node="main", holder="standby") == pg.execute(age)[0][0],
-                         what="the age of what the standby needs", timeout=20)
+                         what="the age of what the standby needs")
             streaming = lambda: metric(host, "howdah_pg_standby_streaming", node="copy")
             equal((streaming(), metric(host, "howdah_pg_standby_streaming", node="main")), (1, None))
             ask("ALTER SYSTEM SET primary_conninfo = ''")
             ask("SELECT pg_reload_conf()")
-            wait_for(lambda: streaming() == 0, what="a standby that is left alone", timeout=20)
-            wait_for(lambda: lag() is None, what="no stream at the primary", timeout=20)
+            wait_for(lambda: streaming() == 0, what="a standby that is left alone")
+            wait_for(lambda: lag() is None, what="no stream at the primary")
 
 
 @test("all views answer, with types, for all nodes or one")
@@ -530,7 +530,7 @@ def views():
     pg.execute("SELECT pg_drop_replication_slot('howdah_test_slot')")
 
 
-@test("a question that hangs is given up, and asked less and less often; the others go on; then it is asked as before", timeout=240)
+@test("a question that hangs is given up, and asked less and less often; the others go on; then it is asked as before")
 def hanging():
     """
     The catalog of extensions is locked for a while, which only the question about pg_stat_statements reads. Others may
@@ -538,19 +538,19 @@ def hanging():
     """
     with Host(pg, configured(collect_timeout="50ms", databases="shop")) as host:
         row = lambda: collectors(host).get(("statements", "shop"))
-        wait_for(lambda: row() and row()["state"] == "ok" and int(row()["runs"]), what="an answer", timeout=60)
+        wait_for(lambda: row() and row()["state"] == "ok" and int(row()["runs"]), what="an answer")
         usual = int(row()["interval_ms"])
         with pg.connect(autocommit=False) as c:
             c.execute("LOCK TABLE pg_catalog.pg_extension IN ACCESS EXCLUSIVE MODE")
             failures = int(row()["failures"])
-            first = wait_for(lambda: int(row()["failures"]) == failures + 1 and row(), what="a failure", timeout=60)
+            first = wait_for(lambda: int(row()["failures"]) == failures + 1 and row(), what="a failure")
             assert "timeout" in first["error"] and first["state"] == "failing", first
             assert int(first["interval_ms"]) >= 2 * 50 * 50 > usual, (first, usual)
             runs = int(collectors(host)[("activity", None)]["runs"])
-            wait_for(lambda: int(collectors(host)[("activity", None)]["runs"]) > runs, what="the others to go on", timeout=60)
+            wait_for(lambda: int(collectors(host)[("activity", None)]["runs"]) > runs, what="the others to go on")
             with psycopg.connect(host.dsn(), autocommit=True) as client:
                 equal(client.execute("SELECT 1").fetchone(), (1,))
-            second = wait_for(lambda: int(row()["failures"]) == failures + 2 and row(), what="a second failure", timeout=60)
+            second = wait_for(lambda: int(row()["failures"]) == failures + 2 and row(), what="a second failure")
             assert int(second["interval_ms"]) >= 4 * 50 * 50, second
             c.rollback()
         well = wait_for(lambda: row()["state"] in ("ok", "slow") and row(), what="an answer again", timeout=100)
@@ -566,7 +566,7 @@ def least():
     conninfo = {"node main": {"conninfo": "host=%s port=%d" % (pg.dir, pg.port), "control_user": "watcher"}}
     with Host(pg, configured(conninfo, databases="shop")) as host:
         found = wait_for(lambda: (lambda rows: len(rows) == 17 and all(int(r["runs"]) for r in rows.values()) and rows)(collectors(host)),
-                         what="every collector to have run", timeout=30)
+                         what="every collector to have run")
         equal({k: (r["state"], r["error"]) for k, r in found.items() if r["error"] or r["state"] == "absent"}, {})
         with pg.connect() as c:
             c.execute("SELECT 'of another'")
@@ -585,7 +585,7 @@ def away():
         "user howdah": {"admin": "yes"},
     }
     with Host(pg, configured(gone)) as host:
-        wait_for(lambda: metric(host, "howdah_pg_max_connections", node="main"), what="the node that is there", timeout=20)
+        wait_for(lambda: metric(host, "howdah_pg_max_connections", node="main"), what="the node that is there")
         rows = host.console("SHOW COLLECTORS")
         failing = [r for r in rows if r["node"] == "gone"]
         assert failing and all(r["collector"] == "server" for r in failing), failing
@@ -599,14 +599,14 @@ def gone():
         connections = lambda: metric(host, "howdah_pg_max_connections", node="main")
         sessions = lambda: metric(host, "howdah_pg_sessions", node="main", state="idle")
         commits = lambda: metric(host, "howdah_pg_commits_total", database="shop")
-        wait_for(lambda: connections() and sessions() is not None and commits(), what="the server's metrics", timeout=20)
+        wait_for(lambda: connections() and sessions() is not None and commits(), what="the server's metrics")
         server.stop("immediate")
-        wait_for(lambda: sessions() is None and connections() is None, what="nothing to be said", timeout=40)
+        wait_for(lambda: sessions() is None and connections() is None, what="nothing to be said")
         before = commits()
         assert before > 0, before
         server.start()
-        wait_for(lambda: sessions() is not None and connections(), what="the server to be back", timeout=60)
-        wait_for(lambda: commits() > before, what="its counters to go on", timeout=40)
+        wait_for(lambda: sessions() is not None and connections(), what="the server to be back")
+        wait_for(lambda: commits() > before, what="its counters to go on")
     server.kill()
 
 
@@ -653,11 +653,11 @@ def plugin():
                  what="a temperature again")
         order("odd")
         told = "Test-Name can be no metric: names, of labels too, have a-z, 0-9 and _, and each label is there once"
-        wait_for(lambda: collectors(host)[("thermometer", None)]["error"] == told, what="what is wrong with a name", timeout=30)
+        wait_for(lambda: collectors(host)[("thermometer", None)]["error"] == told, what="what is wrong with a name")
         equal(metric(host, "test_temperature_celsius", place="attic"), 21)
         order("hang")
         wait_for(lambda: (lambda r: r["state"] == "slow" and r["interval_ms"] >= 300 * 50)(collectors(host)[("thermometer", None)]),
-                 what="a longer interval", timeout=30)
+                 what="a longer interval")
     order("much")
     with Host(pg, configured(thermometer, collectors="thermometer", max_findings=300)) as host:
         wait_for(lambda: (metric(host, "howdah_findings_lost_total") or 0) > 100, what="findings past the bound")
@@ -676,7 +676,7 @@ def plugin_pace():
         conf["plugin monitor"]["collect_scale"] = 2
         host.configure(conf)
         host.console("RELOAD")
-        wait_for(lambda: pace() < 10000, what="its new pace", timeout=60)
+        wait_for(lambda: pace() < 10000, what="its new pace")
 
 
 @test("the collector of the SDK's examples, built by the template's Makefile")
@@ -695,7 +695,7 @@ def example():
         wait_for(lambda: metric(host, "spool_files", folder=spool) == 2, what="the files")
         assert 100 <= metric(host, "spool_age_seconds", folder=spool) < 1000
         shutil.rmtree(spool)
-        row = wait_for(lambda: (lambda r: r["error"] and r)(collectors(host)[("spool", None)]), what="an error", timeout=30)
+        row = wait_for(lambda: (lambda r: r["error"] and r)(collectors(host)[("spool", None)]), what="an error")
         equal(row["error"], spool + ": No such file or directory")
 
 

@@ -255,7 +255,7 @@ def other_ends():
         w.send(pgwire.query("SELECT pg_sleep(30) AS m_left"))
         wait_for(lambda: pg.backends("query LIKE '%m_left%' AND state = 'active'"), what="it running")
         w.close()
-        wait_for(lambda: told(host, "m_left") == (1, 1, 0, {"08006": 1}), what="its end", timeout=40)
+        wait_for(lambda: told(host, "m_left") == (1, 1, 0, {"08006": 1}), what="its end")
         with host.connect() as c, host.connect() as d:
             killer = threading.Thread(
                 target=lambda: (
@@ -294,7 +294,7 @@ def answer_bytes():
             equal(templates(host, "x_bytes")[0]["bytes"], size_of(answer, "DC"))
 
 
-@test("in each pool_mode the same is counted, and times add up", timeout=120)
+@test("in each pool_mode the same is counted, and times add up")
 def pool_modes():
     with Host(pg, sides.pool_modes(pg, configured({"host": {"workers": 2}}))) as host:
         databases = [section.split()[1] for section in host.config if section.startswith("database shop_")]
@@ -316,7 +316,7 @@ def pool_modes():
             )
 
 
-@test("past max_users a database's further users are one; past a hundred databases those are one; nothing is lost", timeout=120)
+@test("past max_users a database's further users are one; past a hundred databases those are one; nothing is lost")
 def bounded_names():
     conf = configured({"host": {"workers": 1}, "plugin statements": {"enabled": "yes", "max_users": 3}})
     conf["node main"] = {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port)}
@@ -353,7 +353,7 @@ def kept(path, mark):
         ).fetchone()
 
 
-@test("what was counted is in the history when the host ends, is upgraded, or the plugin is switched off", timeout=120)
+@test("what was counted is in the history when the host ends, is upgraded, or the plugin is switched off")
 def until_the_end():
     path = os.path.join(temp_dir(), "history.db")
     conf = configured(history=path, template_interval="1h")
@@ -378,13 +378,13 @@ def until_the_end():
         run(host, 5)
         old = host.host_pid()
         equal(host.control("upgrade").returncode, 0)
-        wait_for(lambda: host.host_pids() != [old] and old not in host.host_pids(), what="the old host's end", timeout=30)
+        wait_for(lambda: host.host_pids() != [old] and old not in host.host_pids(), what="the old host's end")
         equal(kept(path, "m_kept"), (done + 2, 2, 3 * done))
         run(host, 6)
     equal(kept(path, "m_kept"), (done + 3, 3, 3 * done))
 
 
-@test("whoever looks, resets, reloads or switches off meanwhile: no statement is counted twice or lost", timeout=120)
+@test("whoever looks, resets, reloads or switches off meanwhile: no statement is counted twice or lost")
 def all_at_once():
     conf = configured(template_interval="1s", flush_interval="1s", slow_threshold="1ms", slow_rate=0)
     conf["http"] = {"listen": "127.0.0.1:%d" % free_port()}
@@ -434,7 +434,7 @@ def all_at_once():
         equal(told(host, "m_alone")[0], clients * (each + each // 40))
 
 
-@test("where there is no room, what has not run for long makes it, and all sums stay what they were", timeout=120)
+@test("where there is no room, what has not run for long makes it, and all sums stay what they were")
 def room():
     path = os.path.join(temp_dir(), "history.db")
     conf = configured({"host": {"workers": 2}}, history=path, template_interval="1s", flush_interval="1s")
@@ -458,7 +458,7 @@ def room():
         for i in range(25):
             run("m_once_%d" % i, 2)
         for mark in ("m_late", "m_later"):
-            wait_for(lambda: seen(mark), what="a template that comes late", timeout=40)
+            wait_for(lambda: seen(mark), what="a template that comes late")
         rows = host.console("SHOW TEMPLATES")
         equal(sum(int(r["calls"]) for r in rows), done)
         equal(sum(int(r["rows"]) for r in rows), done)

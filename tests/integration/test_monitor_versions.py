@@ -36,7 +36,7 @@ def questions():
     with Host(servers[16], configured()) as host:
         rows = lambda: [r for r in host.console("SHOW COLLECTORS") if r["node"] != "main"]
         everywhere = lambda: len({r["node"] for r in rows() if r["collector"] == "statements"}) == len(VERSIONS)
-        wait_for(lambda: everywhere() and all(int(r["runs"]) for r in rows()), what="every collector to have run", timeout=60)
+        wait_for(lambda: everywhere() and all(int(r["runs"]) for r in rows()), what="every collector to have run")
         equal([(r["collector"], r["node"], r["state"], r["error"]) for r in rows() if int(r["failures"]) or r["error"]], [])
         for v in VERSIONS:
             equal(len([r for r in rows() if r["node"] == "v%d" % v]), 17)
@@ -55,14 +55,14 @@ def checkpoints():
         for v, pg in servers.items():
             told = lambda: metric(host, "howdah_pg_checkpoints_requested_total", node="v%d" % v)
             count = lambda: pg.execute(truth.get(v, "SELECT num_requested FROM pg_stat_checkpointer"))[0][0]
-            wait_for(lambda: told() is not None, what="checkpoints of %d" % v, timeout=20)
+            wait_for(lambda: told() is not None, what="checkpoints of %d" % v)
             before, was = told(), count()
             for _ in range(3):
                 pg.execute("CREATE TABLE IF NOT EXISTS dirty (n int)")
                 pg.execute("INSERT INTO dirty VALUES (1)")
                 pg.execute("CHECKPOINT")
             wait_for(lambda: count() == was + 3, what="the server's own count")
-            wait_for(lambda: told() == before + 3, what="3 checkpoints of %d" % v, timeout=20)
+            wait_for(lambda: told() == before + 3, what="3 checkpoints of %d" % v)
 
 
 @test("plans are asked for and compared, as the server itself makes them")

@@ -200,10 +200,10 @@ def deadline():
 @test("a client that goes while it is parked harms nobody")
 def parked_and_gone():
     with Host(pg, on()) as host:
-        for how in ("never", "thread 300 answer x", "timer 300 answer x"):
+        for parked, how in enumerate(("never", "thread 300 answer x", "timer 300 answer x"), 1):
             w = host.wire()
             w.send(pgwire.query(hint(how)))
-            wait_for(lambda: counts(host)["statements"] > 0)
+            wait_for(lambda: counts(host)["statements"] == parked, what="it is parked")
             w.close()
         wait_for(lambda: counts(host)["sessions"] == 0, what="sessions close")
         time.sleep(0.4)
@@ -261,9 +261,9 @@ def reject():
         for _ in range(5):
             with expect_error("58000"):
                 c.execute(hint("fail"))
+        wait_for(lambda: state(host, "verdicts")["state"] == "quarantined", what="the quarantine")
         with expect_error("58000"):
             c.execute("SELECT 'also this, it is quarantined'")
-        equal(state(host, "verdicts")["state"], "quarantined")
 
 
 @test("a blocking filter is a failure")

@@ -87,7 +87,7 @@ def health(host, part):
     return parts[0] if parts else None
 
 
-@test("a report is sent when it is asked for: to a mailbox, a webhook, a chat, a program and the log", timeout=100)
+@test("a report is sent when it is asked for: to a mailbox, a webhook, a chat, a program and the log")
 def send():
     box, folder = Mailbox(), temp_dir()
     with contextlib.ExitStack() as stack:
@@ -142,7 +142,7 @@ def send():
         equal(pager.messages(), [])
 
 
-@test("the day's report goes to the folder and to its sinks at its time, once, also over a restart", timeout=150)
+@test("the day's report goes to the folder and to its sinks at its time, once, also over a restart")
 def daily():
     folder = temp_dir()
     with Receiver() as hook, Receiver() as other:
@@ -175,7 +175,7 @@ def daily():
             wait_for(lambda: len(os.listdir(folder)) == 3, what="its files")
 
 
-@test("sinks that are not there: said at once in the health and the log, and it ends with their coming", timeout=100)
+@test("sinks that are not there: said at once in the health and the log, and it ends with their coming")
 def missing():
     with Receiver() as hook:
         at = time.strftime("%H:%M", time.localtime())
@@ -193,9 +193,9 @@ def missing():
             with expect_error(match="howdah.alerts/1"):
                 host.console("REPORT SEND HOURLY")
             configure(conf)
-            wait_for(lambda: "there is no sink mail" in (health(host, "reports")["reason"] or ""), what="another reason", timeout=40)
+            wait_for(lambda: "there is no sink mail" in (health(host, "reports")["reason"] or ""), what="another reason")
             configure(merge(conf, {"plugin monitor": {"report_sinks": "webhook:a"}}))
-            wait_for(lambda: health(host, "reports")["state"] == "ready", what="it can be sent", timeout=40)
+            wait_for(lambda: health(host, "reports")["state"] == "ready", what="it can be sent")
             equal([m["figures"]["report"] for m in hook.wait(1)], ["daily"])  # which has waited
             host.console("REPORT SEND HOURLY")
             hook.wait(2)
@@ -211,7 +211,7 @@ def missing():
             host.console("REPORT SEND HOURLY")
             equal([m["figures"]["report"] for m in hook.wait(4)], ["daily", "hourly", "realtime", "hourly"])
             configure(merge(conf, {"plugin monitor": {"report_sinks": ""}}))
-            wait_for(lambda: health(host, "reports") is None, what="nothing is said any more", timeout=40)
+            wait_for(lambda: health(host, "reports") is None, what="nothing is said any more")
         result = Host(pg, configured(history="", report_sinks="log"), start=False).run("-t")
         assert result.returncode and "need a history" in result.stderr + result.stdout, result
 
@@ -238,7 +238,7 @@ def by_server():
     return row
 
 
-@test("every period and form tells what pgbench and the server have counted", timeout=150)
+@test("every period and form tells what pgbench and the server have counted")
 def truth():
     script = "\\set i random(1, 100)\nBEGIN;\nSELECT name FROM item WHERE id BETWEEN :i AND :i + 2;\nUPDATE item SET name = 'x' WHERE id = :i;\nEND;\n"
     with Host(pg, configured(collect="yes", collect_scale="0.1")) as host:
@@ -302,7 +302,7 @@ def put_calls(db, at, calls, errors=0):
                    (grain, start, calls, errors, 2 * calls, calls * 1000000, calls * 1000000, bins))  # fmt: skip
 
 
-@test("the span before: what stands at the edges is counted once, on the right side", timeout=150)
+@test("the span before: what stands at the edges is counted once, on the right side")
 def edges():
     """Each edge has a number of its own; the minute may end meanwhile, and then it is done again."""
     spans = {"REALTIME": (300, 60), "HOURLY": (3600, 60), "DAILY": (86400, 60), "WEEKLY": (7 * 86400, 3600)}
@@ -337,7 +337,7 @@ def edges():
         equal((node["calls"], node["calls_before"], node["errors"]), (4300, 21, 10), kind)
 
 
-@test("totals of what is sampled as rates: cache, pools, nodes, and a minute in which the host began", timeout=150)
+@test("totals of what is sampled as rates: cache, pools, nodes, and a minute in which the host began")
 def rates():
     while True:
         keys = configured()
@@ -403,7 +403,7 @@ def rates():
             assert words in form, (words, form)
 
 
-@test("of two nodes each has the statements of its own databases, and the time that it was down", timeout=100)
+@test("of two nodes each has the statements of its own databases, and the time that it was down")
 def two_nodes():
     second = Postgres()
     second.execute("CREATE DATABASE distant")
@@ -424,13 +424,13 @@ def two_nodes():
         equal({n: (o["calls"], o["errors"], o["downs"]) for n, o in told.items()}, {"main": (5, 0, 0), "far": (4, 1, 0)})
         equal(sum(o["calls"] for o in told.values()), figures(host, "DAILY")["now"]["calls"])
         second.stop()
-        far = wait_for(lambda: (lambda o: o["downs"] == 1 and o["up_percent"] < 100 and o)(nodes_of("REALTIME")["far"]), what="it is down", timeout=40)
+        far = wait_for(lambda: (lambda o: o["downs"] == 1 and o["up_percent"] < 100 and o)(nodes_of("REALTIME")["far"]), what="it is down")
         equal((nodes_of("REALTIME")["main"]["up_percent"], far["calls"]), (100, 4))
         text = report(host, "REALTIME")
         assert "far: up" in text and "1 times down" in text, text
 
 
-@test("a report waits for its target over a restart, whole; past max_pages it goes without its page", timeout=100)
+@test("a report waits for its target over a restart, whole; past max_pages it goes without its page")
 def waiting():
     folder = temp_dir()
     state = {"plugin alerts": {"state_file": os.path.join(temp_dir(), "alerts.json")}}
@@ -462,7 +462,7 @@ def waiting():
         host.wait_log("too many pages wait")
 
 
-@test("many reports at once are made or refused, also while the host stops", timeout=100)
+@test("many reports at once are made or refused, also while the host stops")
 def many():
     with Host(pg, configured()) as host:
         work(host)

@@ -1,5 +1,6 @@
 """What tests of crashes and upgrades share: clients that knock or work without end, and the change-over itself."""
 
+import os
 import re
 import socket
 import threading
@@ -62,6 +63,24 @@ def upgrade(host):
     done = host.control("upgrade", timeout=60)
     equal(done.returncode, 0, done.stdout + done.stderr)
     return host.host_pid()
+
+
+def _listens(pid, port):
+    """Has that process a socket that listens there?"""
+    with open("/proc/net/tcp") as f:
+        sockets = [line.split() for line in f.readlines()[1:]]
+    there = {"socket:[%s]" % s[9] for s in sockets if s[3] == "0A" and int(s[1].split(":")[1], 16) == port}
+    try:
+        return any(os.readlink(fd.path) in there for fd in os.scandir("/proc/%d/fd" % pid))
+    except FileNotFoundError:  # the process has ended, or closes what was listed
+        return os.path.exists("/proc/%d" % pid) and _listens(pid, port)
+
+
+def replaced(host):
+    """Upgrades, and waits until whoever connects comes to the new host: for a moment both of them accept."""
+    old = host.host_pid()
+    upgrade(host)
+    wait_for(lambda: not _listens(old, host.port), what="the old host leaving the address")
 
 
 def settled(host, timeout=20.0):
