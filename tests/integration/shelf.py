@@ -14,10 +14,11 @@ SHELF = os.path.abspath(os.path.join(harness.BUILDDIR, "tests/integration/plugin
 
 
 def config(url, workers=1, **keys):
+    """Times are generous: they bound what hangs, unless a test is about them and says so."""
     return {
         "host": {"workers": workers},
         "plugin shelf": {"enabled": "yes", "library": SHELF},
-        "plugin cache-redis": {"enabled": "yes", "url": url, "timeout": "500ms", **keys},
+        "plugin cache-redis": {"enabled": "yes", "url": url, "timeout": "10s", "connect_timeout": "10s", **keys},
     }
 
 

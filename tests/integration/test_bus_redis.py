@@ -14,18 +14,21 @@ pg = Postgres()
 redis = Redis()
 
 RADIO = os.path.abspath(os.path.join(harness.BUILDDIR, "tests/integration/plugins/.libs/radio.so"))
-HEARTBEAT = 0.5
 
 
-def config(url=None, **keys):
+# For tests of what happens when nothing is heard, which takes four of them; else a host that is late would be missed.
+QUICK = {"heartbeat": "500ms"}
+
+
+def config(url=None, queue=4096, **keys):
     return {
-        "host": {"workers": 1},
+        "host": {"workers": 1, "bus_queue": queue},
         "plugin radio": {"enabled": "yes", "library": RADIO},
         "plugin bus-redis": {
             "enabled": "yes",
             "url": url or redis.url,
             "topics": "radio.number/1",
-            "heartbeat": "500ms",
+            "heartbeat": "2s",
             "max_retry": "200ms",
             **keys,
         },
@@ -49,14 +52,16 @@ def wait_here(host, here=True):
 
 
 def wait_radio(host, **wanted):
-    deadline = time.monotonic() + 10
-    while True:
-        now = radio(host)
-        if {k: now[k] for k in wanted} == wanted:
-            return
-        if time.monotonic() > deadline:
-            equal(now, wanted)
-        time.sleep(harness.POLL)
+    told = []
+
+    def as_wanted():
+        told[:] = [radio(host)]
+        return {k: told[0][k] for k in wanted} == wanted
+
+    try:
+        wait_for(as_wanted)
+    except AssertionError:
+        equal(told[0], wanted)
 
 
 def host_topic(host):
@@ -89,8 +94,10 @@ def events():
         send(b, 2)
         wait_radio(a, remote=2, last=2, own=1)
         wait_radio(c, remote=3, own=0)
-        time.sleep(3 * HEARTBEAT)  # an echo would have come by then
-        equal([(radio(h)["own"], radio(h)["remote"]) for h in (a, b, c)], [(1, 2), (2, 1), (0, 3)])
+        send(c)  # an echo of theirs would come before this
+        wait_radio(a, last=1, remote=3)
+        wait_radio(b, last=1, remote=2)
+        equal([(radio(h)["own"], radio(h)["remote"]) for h in (a, b, c)], [(1, 3), (2, 2), (1, 3)])
         equal([radio(h)["marks"] for h in (a, b, c)], [r["marks"] for r in before])
         equal([radio(h)["own_marks"] for h in (a, b, c)], [0, 0, 0])
         equal([r["state"] for r in bus(a)], ["here", "heard", "heard"])
@@ -100,10 +107,23 @@ def events():
 def order():
     with hosts(2) as (a, b):
         marks, dropped = radio(b)["marks"], bus(a)[0]["dropped"]
-        for _ in range(10):
+        for n in range(1, 11):
             send(a, 1000)
+            wait_radio(b, remote=1000 * n)  # no more are under way than any queue has room for
         wait_radio(b, remote=10000, last=10000, jumps=0, wrong=0, marks=marks)
         equal(bus(a)[0]["dropped"], dropped)
+
+
+@test("events beyond the bound of a queue are lost, and that is told here and there; the next ones come")
+def beyond():
+    with hosts(2, queue=64) as (a, b):
+        before = [radio(h) for h in (a, b)]
+        send(a, 1000)
+        wait_for(lambda: radio(a)["own_marks"] > before[0]["own_marks"], what="a mark for what did not fit")
+        wait_for(lambda: radio(b)["marks"] > before[1]["marks"], what="a mark for what did not come")
+        send(a)
+        wait_radio(b, last=1001, wrong=0)
+        assert radio(a)["own"] <= 65 and radio(b)["remote"] <= 65, (radio(a), radio(b))
 
 
 @test("over TLS")
@@ -121,19 +141,19 @@ def namespaces():
     with hosts(1) as (a,), hosts(1, namespace="other") as (b,):
         send(a)
         send(b)
-        time.sleep(3 * HEARTBEAT)
+        time.sleep(1)  # nothing is waited for: that nothing comes is what is tested
         equal((radio(a)["remote"], radio(b)["remote"], len(bus(a))), (0, 0, 1))
 
 
 @test("while Redis is gone nothing is heard: that is told when it goes and when it is back")
 def killed():
     own = Redis()
-    with hosts(2, own.url) as (a, b):
+    with hosts(2, own.url, **QUICK) as (a, b):
         before = radio(b)
         own.kill()
         for h in (a, b):
             wait_here(h, False)
-        wait_for(lambda: radio(b)["marks"] == before["marks"] + 1, what="a mark for the loss")
+        wait_for(lambda: radio(b)["marks"] > before["marks"], what="a mark for the loss")
         equal(radio(b)["downs"], before["downs"] + 1)
         dropped = bus(a)[0]["dropped"]
         send(a, 3)
@@ -153,15 +173,13 @@ def killed():
 @test("a Redis that stands still: told after four heartbeats, and the host goes on")
 def frozen():
     own = Redis()
-    with hosts(2, own.url, max_pending=16) as (a, b):
+    with hosts(2, own.url, max_pending=16, **QUICK) as (a, b):
         before = [radio(h) for h in (a, b)]
         own.freeze()
-        began = time.monotonic()
         send(a, 100)
         for h, r in zip((a, b), before):
             wait_for(lambda: radio(h)["marks"] > r["marks"] and radio(h)["downs"] > r["downs"], what="it is told")
-        assert time.monotonic() - began < 20 * HEARTBEAT
-        assert int(bus(a)[0]["dropped"]) >= 84, bus(a)
+        wait_for(lambda: int(bus(a)[0]["dropped"]) >= 84, what="what Redis does not take is dropped")
         own.thaw()
         for h in (a, b):
             wait_here(h)
@@ -215,7 +233,7 @@ def gaps():
 
 @test("a host that is killed is missed; when it is back it is another one")
 def host_killed():
-    with hosts(2) as (a, b):
+    with hosts(2, **QUICK) as (a, b):
         marks = radio(b)["marks"]
         a.kill()
         wait_for(lambda: radio(b)["marks"] == marks + 1, what="a mark for the silence")
@@ -245,12 +263,13 @@ def later():
 def failover():
     s = Sentinels()
     with hosts(2, s.url) as (a, b):
+        downs = [radio(h)["downs"] for h in (a, b)]
         s.master.kill()
+        for h, n in zip((a, b), downs):
+            wait_for(lambda: radio(h)["downs"] > n, what="the bus is lost")
+        wait_for(lambda: s.master_port() == s.replica.port, what="the sentinels have promoted the replica")
         for h in (a, b):
-            wait_here(h, False)
-        wait_for(lambda: s.master_port() == s.replica.port, 30, "the sentinels have promoted the replica")
-        for h in (a, b):
-            wait_for(lambda: bus(h)[0]["state"] == "here", 20, "the new master is found")
+            wait_for(lambda: bus(h)[0]["state"] == "here", what="the new master is found")
         heard = radio(b)["remote"]
         wait_for(lambda: (send(a), radio(b)["remote"])[1] > heard, what="it is heard again")
 

@@ -207,38 +207,38 @@ def split():
         equal(s.get("split")["sum"], total)
 
 
-def timed(function, *args):
-    began = time.monotonic()
-    result = function(*args)
-    return result, time.monotonic() - began
-
-
 @test("a Redis that stands still is passed by after the timeout, at once while it is known, and comes back")
 def frozen():
     own = Redis()
     with shelf(own.url, timeout="5ms") as s:
         wait_for(lambda: s.put("a")["code"] == "ok" and s.code("a") == "ok", what="a value")
+        losses, timeouts = int(servers(s.host)[0]["losses"]), counts(s.host)["timeouts"]
         own.freeze()
-        codes = [timed(s.get, "a") for _ in range(200)]
-        equal({c["code"] for c, _ in codes}, {"busy"})
-        # The machine may be busy; most of them do not wait at all.
-        assert sorted(t for _, t in codes)[150] < 0.02, sorted(t for _, t in codes)[-20:]
-        now = counts(s.host)
-        assert 1 <= now["timeouts"] <= 20 and now["bypassed"] >= 180, now
+
+        def given_up():
+            equal(s.code("a"), "busy")
+            return int(servers(s.host)[0]["losses"]) > losses
+
+        wait_for(given_up, what="it is given up")
+        s.host.wait_log(r"Redis is lost.*(no reply within 200 ms|too late)")
+        before = counts(s.host)
+        assert before["timeouts"] > timeouts, before
+        equal({s.code("a") for _ in range(200)}, {"busy"})
         equal(s.put("b")["code"], "busy")
-        s.host.wait_log(r"Redis is lost.*no reply within 200 ms")
+        now = counts(s.host)
+        equal((now["timeouts"] - before["timeouts"], now["bypassed"] - before["bypassed"]), (0, 201))
         own.thaw()
         wait_for(lambda: s.code("a") == "ok", what="it is back")
-        stored(s, "b")
-        assert "connected to Redis" in s.host.log_text()
+        wait_for(lambda: s.put("b")["code"] == "ok" and s.code("b") == "ok", what="a value")
+        s.host.wait_log("connected to Redis")
 
 
 @test("a reply that comes late belongs to nobody else")
 def late():
     own = Redis()
     with shelf(own.url, timeout="20ms", connect_timeout="5s") as s:
-        stored(s, "a", 10)
-        stored(s, "b", 20)
+        for key, size in (("a", 10), ("b", 20)):  # where the machine is busy these come too late as well
+            wait_for(lambda: s.put(key, size)["code"] == "ok" and s.code(key) == "ok", what="a value")
         for _ in range(10):
             own.freeze()
             equal(s.code("a"), "busy")
@@ -251,7 +251,7 @@ def late():
 @test("a Redis that is killed and started again, under load from several workers")
 def killed():
     own = Redis()
-    with Host(pg, config(own.url, workers=2, timeout="100ms")) as host:
+    with Host(pg, config(own.url, workers=2)) as host:
         wait_up(host)
         stop, failures, seen = threading.Event(), [], set()
 
@@ -391,11 +391,11 @@ def bounds():
     hold = threading.Event()
 
     def slow(words):
-        hold.wait(20)
+        hold.wait(300)
         return b":1000\r\n" if words[0] == b"PTTL" else b"$-1\r\n" if words[0] == b"GET" else b"+OK\r\n"
 
     server = fake(slow)
-    with Host(pg, config(server.url, timeout="5s", max_pending=8, max_buffer="64K", workers=1)) as host:
+    with Host(pg, config(server.url, timeout="10s", max_pending=8, max_buffer="64K", workers=1)) as host:
         wait_up(host)
         clients = [Shelf(host) for _ in range(12)]
         results = []

@@ -26,19 +26,19 @@ def failover():
         s.master.kill()
         for one in (a, b):
             wait_for(lambda: one.code("one") == "busy", what="it is passed by")
-        wait_for(lambda: s.master_port() == s.replica.port, 30, "the sentinels have promoted the replica")
+        wait_for(lambda: s.master_port() == s.replica.port, what="the sentinels have promoted the replica")
         for one in (a, b):
-            wait_for(lambda: one.code("one") == "ok", 20, "the new master is found")
+            wait_for(lambda: one.code("one") == "ok", what="the new master is found")
         stored(a, "two")
         equal(b.code("two"), "ok")
         equal(servers(a.host)[0]["server"], "127.0.0.1:%d" % s.replica.port)
         # The old one comes back, and is told to follow; nobody writes to it.
         s.master.start()
-        wait_for(lambda: role(s.master)[0] == b"slave", 30, "it follows")
+        wait_for(lambda: role(s.master)[0] == b"slave", what="it follows")
         stored(b, "three")
         # A switch by hand: both live, and the old master closes its clients.
         switched = s.master
-        wait_for(lambda: role(s.master)[3] == b"connected", 30, "it has all")
+        wait_for(lambda: role(s.master)[3] == b"connected", what="it has all")
 
         def switch():
             try:
@@ -46,10 +46,10 @@ def failover():
             except Exception:
                 return None
 
-        wait_for(switch, 30, "a failover is begun")
-        wait_for(lambda: s.master_port() == switched.port, 30, "the sentinels have switched")
+        wait_for(switch, what="a failover is begun")
+        wait_for(lambda: s.master_port() == switched.port, what="the sentinels have switched")
         for one in (a, b):
-            wait_for(lambda: servers(one.host)[0]["server"].endswith(":%d" % switched.port), 30, "the switch is followed")
+            wait_for(lambda: servers(one.host)[0]["server"].endswith(":%d" % switched.port), what="the switch is followed")
             wait_up(one.host)
             # Sentinels do not wait until a replica has the last writes: the value may be lost, but nothing else.
             assert one.code("three") in ("ok", "miss"), (counts(one.host), switched.keys(), s.replica.keys())
@@ -172,9 +172,9 @@ def node_dies():
         codes = {s.code(key) for key in sums}
         assert codes <= {"ok", "busy"}, codes
         lost.start()
-        wait_for(cluster.ok, 30, "the cluster is complete")
+        wait_for(cluster.ok, what="the cluster is complete")
         wait_up(s.host)
-        wait_for(lambda: all(s.code(key) in ("ok", "miss") for key in sums), 20, "all slots are served")
+        wait_for(lambda: all(s.code(key) in ("ok", "miss") for key in sums), what="all slots are served")
         stored(s, "after")
 
 

@@ -128,7 +128,7 @@ def killed():
         for end, back in ((own.freeze, own.thaw), (own.kill, own.start)):
             wait_for(lambda: failures or "ok" in seen, what="values")
             end()
-            wait_for(lambda: failures or "busy" in seen, 30, what="it is passed by")
+            wait_for(lambda: failures or "busy" in seen, what="it is passed by")
             back()
             wait_up(host)
             seen.clear()
@@ -146,8 +146,8 @@ def sentinels():
         stored(a, "one")
         wait_for(lambda: len(s.replica.keys()) == 1, what="the replica has it")
         s.master.kill()
-        wait_for(lambda: s.master_port() == s.replica.port, 30, "the sentinels have promoted the replica")
-        wait_for(lambda: a.code("one") == "ok", 30, "the new master is found")
+        wait_for(lambda: s.master_port() == s.replica.port, what="the sentinels have promoted the replica")
+        wait_for(lambda: a.code("one") == "ok", what="the new master is found")
     refused("certificate is refused", s.url)
 
 
