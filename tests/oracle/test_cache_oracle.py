@@ -46,7 +46,7 @@ CONFIG = {
     "host": {"workers": 1},
     "user howdah": {"password": "howdah-secret", "admin": "yes"},
     "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port), "control_user": "postgres"},
-    "database *": {"pool_mode": "auto", "pool_size": 6, "queue_timeout": "4s"},
+    "database *": {"pool_mode": "auto", "pool_size": 6, "queue_timeout": "40s"},
     "plugin cache": {"enabled": "yes", "mode": "ttl"},
     "plugin cache-memory": {"enabled": "yes"},
 }
@@ -122,8 +122,8 @@ def made_up():
     gained = {name: after[name] - before[name] for name in after if after[name] != before[name]}
     comment("%d sessions of %d rounds, from seed %d on, %d differ" % (count, ROUNDS, SEED, different))
     comment("; ".join("%s %d" % (name, n) for name, n in gained.items()))
-    looked_up = gained["hits"] + gained["misses"]
-    assert gained["hits"] > looked_up * 0.5, "%d hits of %d" % (gained["hits"], looked_up)
+    hits, misses = gained.get("hits", 0), gained.get("misses", 0)
+    assert hits > misses, "%d hits, %d misses" % (hits, misses)
     assert not different
 
 

@@ -57,7 +57,7 @@ def stage(mode, filtered):
     changes = {
         "host": {"workers": 1},
         "node main": {"conninfo": "host=%s port=%d dbname=shop" % (pg.host, pg.port)},
-        "database *": {"pool_mode": mode, "pool_size": 6, "max_prepared_statements": 12, "queue_timeout": "4s"},
+        "database *": {"pool_mode": mode, "pool_size": 6, "max_prepared_statements": 12, "queue_timeout": "40s"},
         **(FILTER if filtered else {}),
     }
     with Host(pg, changes) as host:
