@@ -16,6 +16,8 @@
 #include "plug/jobs.h"
 
 #define BUCKETS 1024
+/* How often the log says that a server cannot be asked: whoever waits for it tries again. */
+#define TELL_NS 1000000000u
 
 /* One user of one node, and who waits to hear of him. */
 struct entry {
@@ -38,6 +40,8 @@ struct hd_auth_cache {
     struct hd_list ages;
     struct entry *buckets[BUCKETS];
     struct hd_auth_stats stats;
+    uint64_t told_ns; /* when the log last said that a server cannot be asked */
+    uint64_t untold;  /* as often it could not since */
 };
 
 /* A session that waits. Belongs to the entry, then to the post; `session` is the worker's own. */
@@ -58,7 +62,8 @@ struct question {
     uint64_t number, deadline_ms, keep_ns;
     char *key, *node, *database, *user, *sql;
     int code;
-    uint64_t valid_ns; /* of the answer */
+    char sqlstate[6], reason[300]; /* why there is no answer; both may be empty */
+    uint64_t valid_ns;             /* of the answer */
     struct hd_scram_verifier verifier;
 };
 
@@ -269,6 +274,20 @@ static int read_answer(struct question *q, const struct hd_sql_result *r)
     return read_password(q, c[0]);
 }
 
+/* Why there is no answer, in words for the log. */
+static void keep_reason(struct question *q, const struct hd_sql_result *r)
+{
+    if (r->code) {
+        snprintf(q->sqlstate, sizeof(q->sqlstate), "%s", r->sqlstate);
+        snprintf(q->reason, sizeof(q->reason), "%.*s",
+                 (int)(r->message.len < sizeof(q->reason) ? r->message.len : sizeof(q->reason) - 1),
+                 r->message.ptr ? r->message.ptr : "");
+    } else {
+        snprintf(q->reason, sizeof(q->reason), "auth_query gives %u columns instead of two: name and password",
+                 r->columns ? r->columns - 1 : 0);
+    }
+}
+
 /* [job] */
 static int32_t ask(void *arg)
 {
@@ -284,15 +303,8 @@ static int32_t ask(void *arg)
     const struct hd_sql_result *r = NULL;
     int code = hd_jobs_sql_wait(q->jobs, &sql, &r);
 
-    if (r && r->code) {
-        char reason[300];
-
-        snprintf(reason, sizeof(reason), "%.*s", (int)(r->message.len < 299 ? r->message.len : 299),
-                 r->message.ptr ? r->message.ptr : "");
-        hd_log(HD_LOG_ERROR, "auth_query failed", HD_KV("node", q->node), HD_KV("sqlstate", r->sqlstate),
-               HD_KV("reason", reason));
-        code = HD_EIO;
-    } else if (r && r->columns != 3) {
+    if (r && (r->code || r->columns != 3)) {
+        keep_reason(q, r);
         code = HD_EIO;
     } else if (r) {
         code = read_answer(q, r);
@@ -303,6 +315,28 @@ static int32_t ask(void *arg)
         hd_jobs_free_result(r);
     q->code = code;
     return code;
+}
+
+/* Nobody learns of a user for that reason; of many such answers the log has one now and then. The lock is held.
+ */
+static void not_answered(struct hd_auth_cache *a, const struct question *q)
+{
+    uint64_t now = hd_now_ns();
+    const char *reason = q->reason;
+
+    a->stats.failed++;
+    if (q->code == HD_ECANCELLED)
+        return; /* the host ends */
+    if (a->told_ns && now - a->told_ns < TELL_NS) {
+        a->untold++;
+        return;
+    }
+    if (!*reason)
+        reason = q->code == HD_EFULL ? "as many jobs wait as max_jobs allows" : hd_code_name(q->code);
+    hd_log(HD_LOG_WARNING, "auth_query failed", HD_KV("node", q->node), HD_KV("sqlstate", q->sqlstate),
+           HD_KV("reason", reason), HD_KV("not_logged", a->untold));
+    a->told_ns = now;
+    a->untold = 0;
 }
 
 /* On the worker. */
@@ -343,7 +377,8 @@ static void answered(void *arg, int32_t code)
         known = 0;
     }
     pthread_mutex_lock(&a->lock);
-    a->stats.failed += !known;
+    if (!known)
+        not_answered(a, q);
     e = a->closed ? NULL : find(a, q->key, hd_hash64(q->key, strlen(q->key)));
     if (e && e->asked == q->number) {
         tell_all(e, q);
@@ -408,6 +443,8 @@ static int ask_server(struct hd_auth_cache *a, struct entry *e, struct hd_sessio
     if (handle > 0)
         return HD_OK;
     a->refs--;
+    q->code = (int)handle;
+    not_answered(a, q);
     question_free(q);
     return (int)handle;
 }
