@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/strbuf.h"
 #include "base/thread.h"
 #include "plug/instance.h"
 #include "plug/template_service.h"
@@ -269,13 +270,37 @@ static int switch_on(struct hd_plugins *p, struct hd_plugin_entry *e, uint32_t m
     return code;
 }
 
+static int uses(const struct hd_instance *asker, const struct hd_instance *provider)
+{
+    HD_LIST_EACH(n, &asker->uses)
+    {
+        if (HD_LIST_ITEM(n, struct hd_plugin_use, node)->provider == provider)
+            return 1;
+    }
+    return 0;
+}
+
+/* Says by whom it is used. One that was started anew may still be used by an instance that stops. */
+static int fail_used(const struct hd_plugins *p, const struct hd_instance *i, struct hd_error *err)
+{
+    struct hd_strbuf names = HD_STRBUF_INIT;
+    int code;
+
+    for (const struct hd_plugin_entry *e = p->entries; e; e = e->next)
+        if (e->instance && uses(e->instance, i))
+            hd_strbuf_printf(&names, "%s%s", names.len ? ", " : "", e->id);
+    code = hd_fail(err, HD_EBUSY, "plugin %s is used by %s; disable that first", i->entry->id,
+                   names.len ? hd_strbuf_str(&names) : "one that stops");
+    hd_strbuf_free(&names);
+    return code;
+}
+
 static int switch_off(struct hd_plugins *p, struct hd_plugin_entry *e, struct hd_error *err)
 {
     struct hd_instance *i = e->instance;
 
     if (i && i->state == HD_INSTANCE_RUNNING && i->askers)
-        return hd_fail(err, HD_EBUSY, "plugin %s is used by %u other plugins; disable those first", e->id,
-                       i->askers);
+        return fail_used(p, i, err);
     e->restart = HD_MODE_OFF;
     e->mode = HD_MODE_OFF;
     if (!i)

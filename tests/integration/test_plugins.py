@@ -352,7 +352,7 @@ def asked_for():
             host.configure({name: both[name] for name in names})
             host.console("RELOAD")
             equal([state(host, name)["state"] for name in ("cache", "cache-memory")], ["running", "running"])
-            with expect_error(match="plugin cache-memory is used by 1 other plugins"):
+            with expect_error(match="plugin cache-memory is used by cache; disable that first"):
                 host.console("PLUGIN cache-memory DISABLE")
             host.configure({"plugin cache": {"enabled": "yes", "mode": "ttl"}, "plugin cache-memory": {"enabled": "no"}})
             with expect_error(match="plugin cache uses plugin cache-memory, which this configuration switches off"):
