@@ -171,9 +171,11 @@ static const char *title_of(unsigned status)
 /* A person, before a browser that shows JSON badly? */
 static int is_for_people(const struct http_request *rq)
 {
-    const char *accept = hd_http_header(rq, MHD_HTTP_HEADER_ACCEPT);
+    static const char *const text[] = {"text/html", "text/plain", "text/*", NULL};
+    static const char *const none[] = {NULL};
+    static const char *const json[] = {"application/json", "application/problem+json", NULL};
 
-    return accept && strstr(accept, "text/") && !strstr(accept, "json");
+    return hd_http_prefers(rq, text, none) && !hd_http_prefers(rq, json, none);
 }
 
 static void put_problem(struct hd_strbuf *body, unsigned status, const char *detail)

@@ -179,8 +179,8 @@ static int check_method(struct http_request *rq)
 {
     if (rq->is_post || !strcmp(rq->method, MHD_HTTP_METHOD_GET) || !strcmp(rq->method, MHD_HTTP_METHOD_HEAD))
         return 1;
-    hd_http_problem(rq, MHD_HTTP_METHOD_NOT_ALLOWED, "GET, HEAD or POST is expected");
-    hd_http_set_header(rq, MHD_HTTP_HEADER_ALLOW, "GET, HEAD, POST");
+    hd_http_problem(rq, MHD_HTTP_METHOD_NOT_ALLOWED, "one of %s is expected", hd_http_methods(rq));
+    hd_http_set_header(rq, MHD_HTTP_HEADER_ALLOW, hd_http_methods(rq));
     return 0;
 }
 

@@ -9,49 +9,11 @@
 #include "host/runtime.h"
 #include "plug/metrics.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <zlib.h>
 
 #define GZIP_WINDOW (15 + 16) /* zlib's way to say: the largest window, in a gzip file */
 #define MEMORY      8         /* zlib's default */
-
-/* --- who takes it ---------------------------------------------------------------------------------------
- */
-
-/* The weight that a list such as "br;q=1.0, gzip;q=0.5" gives to what is one element of it; -1: it is not
- * that element's. */
-static double weight(const char *element, size_t len, const char *coding)
-{
-    size_t n = strcspn(element, ";, \t");
-    const char *q = memchr(element, ';', len);
-
-    if (n > len)
-        n = len;
-    if (n != strlen(coding) || strncasecmp(element, coding, n) != 0)
-        return -1;
-    if (!q)
-        return 1;
-    q += 1 + strspn(q + 1, " \t");
-    return (*q == 'q' || *q == 'Q') && q[1] == '=' ? strtod(q + 2, NULL) : 1;
-}
-
-int hd_http_accepts_gzip(const char *accepted)
-{
-    double gzip = -1, any = -1;
-
-    for (const char *at = accepted; at && *at;) {
-        size_t len;
-
-        at += strspn(at, ", \t");
-        len = strcspn(at, ",");
-        gzip = weight(at, len, "gzip") >= 0 ? weight(at, len, "gzip") : gzip;
-        any = weight(at, len, "*") >= 0 ? weight(at, len, "*") : any;
-        at += len;
-    }
-    return gzip >= 0 ? gzip > 0 : any > 0;
-}
 
 /* --- what is worth it -----------------------------------------------------------------------------------
  */
@@ -80,8 +42,7 @@ int hd_http_may_pack(const struct http_request *rq, const char *type, size_t len
 
 int hd_http_packs(const struct http_request *rq, const char *type, size_t len)
 {
-    return hd_http_may_pack(rq, type, len) &&
-           hd_http_accepts_gzip(hd_http_header(rq, MHD_HTTP_HEADER_ACCEPT_ENCODING));
+    return hd_http_may_pack(rq, type, len) && hd_http_takes_gzip(rq);
 }
 
 /* --- compressing ----------------------------------------------------------------------------------------

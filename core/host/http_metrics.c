@@ -218,8 +218,9 @@ int hd_http_metrics_text(struct hd_metrics *m, int open, struct hd_strbuf *out)
 
 void hd_http_metrics(struct http_request *rq)
 {
-    const char *accept = hd_http_header(rq, MHD_HTTP_HEADER_ACCEPT);
-    int open = accept && strstr(accept, "application/openmetrics-text");
+    static const char *const types[] = {"application/openmetrics-text", NULL};
+    static const char *const others[] = {"text/plain", NULL};
+    int open = hd_http_prefers(rq, types, others);
     struct hd_strbuf body = HD_STRBUF_INIT;
 
     if (hd_http_metrics_text(rq->engine->http->rt->parts.metrics, open, &body)) {

@@ -137,13 +137,15 @@ static void quote_version(const struct hd_http_request *given, int packed, char 
     snprintf(out, ETAG_BYTES + 16, "\"%s%s\"", given->etag, packed ? "-gzip" : "");
 }
 
+/* Does the client have it? What was posted, and what is no page, it is told in any case. */
 static int has_version(const struct hd_http_request *given, int packed)
 {
-    const char *known = hd_http_header(given->rq, MHD_HTTP_HEADER_IF_NONE_MATCH);
     char quoted[ETAG_BYTES + 16];
 
+    if (!given->etag[0] || given->rq->is_post || given->status / 100 != 2)
+        return 0;
     quote_version(given, packed, quoted);
-    return known && given->etag[0] && strstr(known, quoted);
+    return hd_http_has_version(given->rq, quoted);
 }
 
 static void add_headers(struct MHD_Response *r, const struct hd_http_request *given, int packed)

@@ -170,6 +170,8 @@ void hd_http_on_completed(void *engine, struct MHD_Connection *c, void **rq,
                           enum MHD_RequestTerminationCode why);
 /* The value of a header, or NULL. */
 const char *hd_http_header(const struct http_request *rq, const char *name);
+/* What may be done at its path, for Allow. */
+const char *hd_http_methods(const struct http_request *rq);
 /* Ends what still works on any request of an engine, so that libmicrohttpd can go. */
 void hd_http_cancel(struct http_engine *e);
 
@@ -199,10 +201,21 @@ void hd_http_set_header(struct http_request *rq, const char *name, const char *v
 /* Does the plugin not run, or is it quarantined? Then that has been answered. NULL: no. */
 int hd_http_is_down(struct http_request *rq, const char *plugin, int may_say_why);
 
+/* --- http_accept.c --- */
+
+/* The weight, in thousandths, of what is named in a list such as "br;q=1.0, gzip;q=0.5"; -1: it is not. */
+int hd_http_weight(const char *list, const char *name);
+/* Does an Accept-Encoding take gzip, and is the plain text not preferred? */
+int hd_http_accepts_gzip(const char *accepted);
+int hd_http_takes_gzip(const struct http_request *rq);
+/* Does its Accept name one of these types (up to NULL), and none of the others with more weight? */
+int hd_http_prefers(const struct http_request *rq, const char *const *types, const char *const *others);
+/* Is that version, in its quotes, in an If-None-Match; and in the request's? */
+int hd_http_names_version(const char *list, const char *quoted);
+int hd_http_has_version(const struct http_request *rq, const char *quoted);
+
 /* --- http_gzip.c --- */
 
-/* Does an Accept-Encoding (or NULL) take gzip? */
-int hd_http_accepts_gzip(const char *accepted);
 /* Would so many bytes of that type go out as gzip to whoever takes that; and do they to this client? */
 int hd_http_may_pack(const struct http_request *rq, const char *type, size_t len);
 int hd_http_packs(const struct http_request *rq, const char *type, size_t len);

@@ -77,6 +77,19 @@ static void refuse_post(struct http_request *rq)
     hd_http_set_header(rq, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
 }
 
+const char *hd_http_methods(const struct http_request *rq)
+{
+    const struct http_page *page;
+
+    for (size_t i = 0; i < HD_ARRAY_LEN(routes); i++)
+        if (!strcmp(routes[i].path, rq->path))
+            return "GET, HEAD";
+    if (!strncmp(rq->path, HD_HTTP_API, strlen(HD_HTTP_API)))
+        return "GET, HEAD, POST";
+    page = hd_http_page_find(rq->engine->http, rq->path);
+    return page && hd_http_page_posts(page) ? "GET, HEAD, POST" : "GET, HEAD";
+}
+
 static void route(struct http_request *rq)
 {
     for (size_t i = 0; i < HD_ARRAY_LEN(routes); i++) {

@@ -62,7 +62,7 @@ struct question {
     uint64_t number, deadline_ms, keep_ns;
     char *key, *node, *database, *user, *sql;
     int code;
-    char sqlstate[6], reason[300]; /* why there is no answer; both may be empty */
+    char sqlstate[8], reason[300]; /* why there is no answer; both may be empty */
     uint64_t valid_ns;             /* of the answer */
     struct hd_scram_verifier verifier;
 };
@@ -283,7 +283,8 @@ static void keep_reason(struct question *q, const struct hd_sql_result *r)
                  (int)(r->message.len < sizeof(q->reason) ? r->message.len : sizeof(q->reason) - 1),
                  r->message.ptr ? r->message.ptr : "");
     } else {
-        snprintf(q->reason, sizeof(q->reason), "auth_query gives %u columns instead of two: name and password",
+        snprintf(q->reason, sizeof(q->reason),
+                 "auth_query gives %u columns instead of two: name and password",
                  r->columns ? r->columns - 1 : 0);
     }
 }
@@ -317,7 +318,8 @@ static int32_t ask(void *arg)
     return code;
 }
 
-/* Nobody learns of a user for that reason; of many such answers the log has one now and then. The lock is held.
+/* Nobody learns of a user for that reason; of many such answers the log has one now and then. The lock is
+ * held.
  */
 static void not_answered(struct hd_auth_cache *a, const struct question *q)
 {

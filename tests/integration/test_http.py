@@ -513,7 +513,8 @@ def compressed():
         for accepted, packs in [
             ("gzip", True), ("br, gzip;q=0.5", True), ("GZIP", True), ("*", True), ("deflate, *;q=0.1", True),
             (None, False), ("", False), ("identity", False), ("gzip;q=0", False), ("gzip; q=0.0, *", False), ("br", False),
-            ("*;q=0", False), ("xgzip", False), ("gzipx, deflate", False), (";;,,q=1,gzip;;", True), (",;=" * 500, False),
+            ("*;q=0", False), ("xgzip", False), ("x-gzip", True), ("gzip;q=0.5, identity", False), ("gzip;q=0.5, identity;q=0.4", True),
+            ("gzip;level=1;q=0", False), ("gzip;q=0.000", False), ("gzip;q=0.001", True), ('deflate;a="b,gzip"', False), ("gzipx, deflate", False), (";;,,q=1,gzip;;", True), (",;=" * 500, False),
         ]:  # fmt: skip
             r, packed, body, length = answers(host, "/api/v1/openapi.json", accepted)
             equal((r.status, packed, r.headers["Vary"]), (200, packs, "Accept-Encoding"), accepted)
@@ -535,7 +536,8 @@ def compressed():
         equal((packed, r.headers["ETag"], r.headers["Vary"]), (True, '"v1-gzip"', "Accept-Encoding"))
         assert body.startswith(b"<!doctype html>"), body
         for accepted, known, status in (("gzip", '"v1-gzip"', 304), ("gzip", '"v1"', 200), (None, '"v1"', 304),
-                                        (None, '"v1-gzip"', 200), ("gzip", 'W/"v0", W/"v1-gzip"', 304)):  # fmt: skip
+                                        (None, '"v1-gzip"', 200), ("gzip", 'W/"v0", W/"v1-gzip"', 304), (None, "*", 304),
+                                        (None, '"v0","v1"', 304), (None, 'v1', 200), (None, '"x"v1"', 200)):  # fmt: skip
             r, packed, body, length = answers(host, "/pages/", accepted, **{"If-None-Match": known})
             equal((r.status, r.headers["ETag"]), (status, '"v1-gzip"' if accepted else '"v1"'), (accepted, known))
             equal((packed, length > 0, r.headers["Vary"]), (bool(accepted) and status == 200, status == 200, "Accept-Encoding"))
@@ -550,6 +552,49 @@ def compressed():
         equal(host.control("reload").returncode, 0)
         r, packed, *_ = answers(host, "/metrics", "gzip")
         equal((packed, r.headers.get_all("Vary")), (False, ["Accept"]))
+
+
+@test("Accept and If-None-Match are weighed as HTTP says, over all their lines; Allow says what may be done")
+def negotiated():
+    def get(host, path, *lines, method="GET"):
+        c = http.client.HTTPConnection("127.0.0.1", host.http_port, timeout=20)
+        c.putrequest(method, path)
+        for name, value in lines:
+            c.putheader(name, value)
+        c.endheaders()
+        r = c.getresponse()
+        body = r.read()
+        c.close()
+        return r, body
+
+    with served(pg, PAGES) as host:
+        openmetrics = "application/openmetrics-text"
+        for accepted, is_open in [
+            (openmetrics, True), (openmetrics.upper(), True), (openmetrics + ";q=0", False), (openmetrics + ";version=1.0.0;q=0", False),
+            (openmetrics + ";version=1.0.0;q=0.4,text/plain;version=0.0.4;q=0.6", False), ("*/*", False), ("text/plain", False),
+            (openmetrics + ";version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.9", True), ("x" + openmetrics, False),
+        ]:  # fmt: skip
+            r, _ = get(host, "/metrics", ("Accept", accepted))
+            equal((r.status, r.headers["Content-Type"].startswith(openmetrics)), (200, is_open), accepted)
+        r, _ = get(host, "/metrics", ("Accept", "text/plain;q=0.5"), ("Accept", openmetrics))
+        assert r.headers["Content-Type"].startswith(openmetrics), r.headers.items()
+        for accepted, kind in [("text/html", "text/plain"), ("text/html;q=0", "application/problem"), ("*/*", "application/problem"),
+                               ("text/html, application/json;q=0", "text/plain"), ("text/html, application/json", "application/problem")]:  # fmt: skip
+            r, _ = get(host, "/api/v1/nothing", ("Accept", accepted))
+            equal((r.status, r.headers["Content-Type"].startswith(kind)), (404, True), accepted)
+        r, body = get(host, "/pages/", ("If-None-Match", '"v0"'), ("If-None-Match", '"v1"'))
+        equal((r.status, body, r.headers["ETag"], r.headers["Cache-Control"]), (304, b"", '"v1"', "no-cache"))
+        r, body = get(host, "/pages/", method="HEAD")
+        plain, whole = get(host, "/pages/")
+        equal((r.status, body, r.headers["ETag"], r.headers["Content-Length"]), (200, b"", '"v1"', str(len(whole))))
+        equal(sorted(r.headers.keys()), sorted(plain.headers.keys()), "HEAD says what GET does")
+        equal(get(host, "/pages/", ("If-None-Match", "*"), method="HEAD")[0].status, 304)
+        for path, methods in (("/livez", "GET, HEAD"), ("/metrics", "GET, HEAD"), ("/pages/later", "GET, HEAD"),
+                              ("/pages/echo", "GET, HEAD, POST"), ("/api/v1/node/ping", "GET, HEAD, POST")):  # fmt: skip
+            r, _ = get(host, path, method="DELETE")
+            equal((r.status, r.headers["Allow"]), (405, methods), path)
+        r, _ = get(host, "/livez", ("Content-Length", "0"), ("Content-Type", "application/json"), method="POST")
+        equal((r.status, r.headers["Allow"]), (405, "GET, HEAD"))
 
 
 @test("streams leave half of the connections to others")
