@@ -12,7 +12,7 @@ import threading
 
 import cacheworld
 from cacheworld import encoded
-from harness import Host, Postgres, equal, main, test
+from harness import Host, Postgres, equal, main, test, wait_for
 from pgwire import kinds, query, run, sync
 
 CROWD = 1000
@@ -30,17 +30,15 @@ pg.execute(
 )
 
 # Nobody comes to the end of `wait`: a test would come to its own before.
-host = Host(
-    pg,
-    {
-        "host": {"workers": 2, "worker_fill": 0, "max_clients": CROWD + 100},
-        "listener main": {"auth": "trust"},
-        "database *": {"pool_mode": "auto", "pool_size": 10},
-        "node main": {"control_user": "postgres"},
-        "plugin cache": {"enabled": "yes", "mode": "ttl", "wait": "1h"},
-        "plugin cache-memory": {"enabled": "yes"},
-    },
-)
+CONFIG = {
+    "host": {"workers": 2, "worker_fill": 0, "max_clients": CROWD + 100},
+    "listener main": {"auth": "trust"},
+    "database *": {"pool_mode": "auto", "pool_size": 10},
+    "node main": {"control_user": "postgres"},
+    "plugin cache": {"enabled": "yes", "mode": "ttl", "wait": "1h"},
+    "plugin cache-memory": {"enabled": "yes"},
+}
+host = Host(pg, CONFIG)
 stats = functools.partial(cacheworld.stats, host)
 warm = functools.partial(cacheworld.warm, host)
 
@@ -117,6 +115,30 @@ def pipelined_misses():
             two.send(batch(n + 100, n))
             equal(kinds(one.recv_until("Z")), 3 * "12TDC" + "Z")
             equal(kinds(two.recv_until("Z")), 2 * "12TDC" + "Z")
+
+
+@test("who waits behind a pipeline for an equal answer leaves the only server to him who asks for it")
+def one_server():
+    read = run("SELECT v FROM item WHERE id = $1", ("7",))
+    sections = {**CONFIG, "database *": {**CONFIG["database *"], "pool_size": 1}}
+    with Host(pg, sections) as other, other.wire() as one, other.wire() as two, pg.connect() as holder:
+        cacheworld.warm(other, two, read.replace(b"7", b"8"))
+        before = cacheworld.stats(other)["misses"]
+
+        def missed(n):
+            wait_for(lambda: cacheworld.stats(other)["misses"] == before + n, what="%d misses" % n)
+
+        holder.execute("BEGIN; LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+        one.send(query("SELECT v FROM item WHERE id = 9 /* howdah: cache=off */"))
+        wait_for(lambda: pg.backends("wait_event_type = 'Lock' AND query LIKE '%cache=off%'") == 1, what="the server to be taken")
+        two.send(read)
+        missed(1)
+        one.send(read)
+        missed(2)
+        holder.execute("COMMIT")
+        equal(two.recv_until("Z")[3].row(), [b"7"])
+        equal([m.row() for m in one.recv_until("Z", 2) if m.type == "D"][1:], [[b"7"]])
+        equal(cacheworld.stats(other)["waited"], 1)
 
 
 @test("writers and readers at once: who reads after a write was acknowledged sees it")

@@ -207,7 +207,7 @@ def statements():
 @test("a cancel ends a parked statement")
 def cancelled():
     with host.wire() as w:
-        for statement in (query(hint("never 20000")), run(hint("never 20000"))):
+        for statement in (query(hint("never 600000")), run(hint("never 600000"))):
             seen = statements()
             w.send(statement)
             wait_for(lambda: statements() > seen, what="it is parked")
@@ -222,7 +222,7 @@ def cancelled():
 @test("a client that goes while parked in a transaction leaves a clean server")
 def gone():
     with host.wire() as other:
-        for statement in (query(hint("never 20000")), run(hint("thread 60 answer late")), PLAIN + run(hint("never 20000"))):
+        for statement in (query(hint("never 600000")), run(hint("thread 60 answer late")), PLAIN + run(hint("never 600000"))):
             w = host.wire()
             w.query("BEGIN; INSERT INTO sink VALUES (1, 'gone')")
             seen = statements()
@@ -235,8 +235,12 @@ def gone():
 
 @test("every execution completes once, whatever became of it")
 def completes():
+    def now():
+        return {k: int(v) for k, v in host.console("SHOW VERDICTS")[0].items() if str(v).isdigit()}
+
     with host.wire() as w:
-        before = {k: int(v) for k, v in host.console("SHOW VERDICTS")[0].items() if str(v).isdigit()}
+        wait_for(lambda: (lambda n: n["statements"] == n["completes"])(now()), what="those of clients who have gone complete")
+        before = now()
         w.exchange(PLAIN, run(hint("answer one")), run(hint("refuse 42501 no")), run("SELECT 1/0"), ready=4)
         w.exchange(batch("SELECT 1/0"), batch("SELECT 'skipped'"), sync())
         w.exchange(query("SELECT 1; SELECT 2"), query(""), query("SELEC"), ready=3)
@@ -245,9 +249,9 @@ def completes():
         w.exchange(copy_data("bad\n"), copy_done())
 
         def balanced():
-            now = {k: int(v) for k, v in host.console("SHOW VERDICTS")[0].items() if str(v).isdigit()}
-            began = now["statements"] - before["statements"]
-            return began >= 8 and now["completes"] - before["completes"] == began
+            after = now()
+            began = after["statements"] - before["statements"]
+            return began >= 8 and after["completes"] - before["completes"] == began
 
         wait_for(balanced, what="as many completions as statements")
 
