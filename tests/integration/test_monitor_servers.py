@@ -466,7 +466,7 @@ def replication():
         copy = {"node copy": {"conninfo": "host=127.0.0.1 port=%d" % port, "control_user": "postgres"}}
         with Host(pg, configured(copy, databases="shop")) as host:
             wait_for(lambda: metric(host, "howdah_pg_in_recovery", node="copy") == 1, what="the standby")
-            equal(metric(host, "howdah_pg_in_recovery", node="main"), 0)
+            wait_for(lambda: metric(host, "howdah_pg_in_recovery", node="main") == 0, what="the primary")
             rows = lambda: [r for r in host.console("SHOW COLLECTORS") if r["node"] == "copy"]
             wait_for(lambda: len(rows()) == 17 and all(int(r["runs"]) for r in rows()), what="all to have been asked")
             equal([(r["collector"], r["error"]) for r in rows() if int(r["failures"])], [])
