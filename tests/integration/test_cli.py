@@ -358,7 +358,7 @@ def _():
     host.signal(signal.SIGTERM)
     host.wait_log("draining")
     host.signal(signal.SIGTERM)
-    wait_for(lambda: not host.alive(), timeout=5, what="the host ends")
+    wait_for(lambda: not host.alive(), what="the host ends")
     equal(host.stop(), 0)
     busy.close()
 

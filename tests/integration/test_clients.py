@@ -7,7 +7,6 @@ import random
 import re
 import subprocess
 import threading
-import time
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -365,10 +364,8 @@ def py_cancel(mode):
         for statement in ("SELECT pg_sleep(30)", "SELECT count(*) FROM generate_series(1, 100000000000) i"):
             timer = threading.Timer(0.3, c.cancel)
             timer.start()
-            began = time.monotonic()
             with expect_error("57014"):
                 c.execute(statement)
-            assert time.monotonic() - began < 10
             timer.join()
         equal(c.execute("SELECT 1").fetchone(), (1,))
 

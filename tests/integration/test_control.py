@@ -81,7 +81,7 @@ def statuses():
         capture_output=True,
         text=True,
         env=clean_environment(),
-        timeout=20,
+        timeout=60,
     )
     equal(done.returncode, 3)
     assert "no host answers at" in done.stderr, done.stderr
@@ -97,7 +97,7 @@ def help_text():
         capture_output=True,
         text=True,
         env=clean_environment(),
-        timeout=20,
+        timeout=60,
     )
     equal((alone.returncode, alone.stderr), (0, ""))
     assert "Exit status" in alone.stdout
@@ -111,7 +111,7 @@ def environment():
         capture_output=True,
         text=True,
         env=clean_environment(HOWDAH_CONTROL="unix:" + host.control_path),
-        timeout=20,
+        timeout=60,
     )
     equal(done.returncode, 0, done.stderr)
 
@@ -239,7 +239,7 @@ def second():
         capture_output=True,
         text=True,
         env=clean_environment(),
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode != 0, done.stderr
     assert "another host serves it" in done.stderr, done.stderr

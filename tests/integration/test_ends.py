@@ -3,6 +3,7 @@
 # Runs under TSan too.
 
 import os
+import select
 import time
 
 import harness
@@ -158,10 +159,8 @@ def holds():
 def others():
     with client() as w, client() as other:
         w.send(query(held("hold 900")))
-        begun = time.monotonic()
-        for _ in range(20):
-            other.query(INSERT)
-        assert time.monotonic() - begun < 0.85
+        other.query(INSERT)
+        assert not select.select([w.sock], [], [], 0)[0], "the other was served behind who is held"
         equal(kinds(w.recv_until("Z")), "CZ")
     ends()
 
@@ -171,7 +170,7 @@ def never():
     with client() as w:
         begun = time.monotonic()
         w.query(held("never"))
-        assert 0.9 < time.monotonic() - begun < 3
+        assert time.monotonic() - begun > 0.9
         w.query("SELECT 1")
     row = [r for r in host.console("SHOW PLUGINS") if "ends" in r.values()][0]
     equal(int(row["failures"]), 1)

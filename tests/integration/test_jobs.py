@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-import time
+import threading
 
 from harness import BUILDDIR, Host, Postgres, clean_environment, comment, equal, main, test, wait_for
 
@@ -31,7 +31,7 @@ def in_c(case):
             [PROGRAM, case],
             capture_output=True,
             text=True,
-            timeout=80,
+            timeout=60,
             env=clean_environment(HD_TEST_CONNINFO=pg.dsn(user="nobody"), HD_TEST_ADMIN=pg.dsn()),
         )
         if done.returncode or "not ok" in done.stdout or "ok 1" not in done.stdout:
@@ -59,14 +59,16 @@ def silent_node():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with Host(pg, {"node dark": {"conninfo": "host=127.0.0.1 port=%d" % port}}) as host:
-            began = time.monotonic()
+            dark = []
+            asking = threading.Thread(target=lambda: dark.extend(rows(host, "node", "ping", "dark")))
+            asking.start()
             (row,) = rows(host, "node", "ping", "main")
             equal(row["state"], "up")
-            assert time.monotonic() - began < 3
-            (row,) = rows(host, "node", "ping", "dark")
+            assert not dark, dark
+            asking.join(60)
+            (row,) = dark
             equal(row["state"], "down")
             equal(row["reason"], "node dark: it cannot be reached in time")
-            assert time.monotonic() - began < 15
             equal(host.control("show", "version").returncode, 0)
 
 
@@ -82,10 +84,8 @@ def frozen_server():
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         try:
-            began = time.monotonic()
             (row,) = rows(host, "node", "ping", "other")
             equal(row["state"], "down")
-            assert time.monotonic() - began < 15
         finally:
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)

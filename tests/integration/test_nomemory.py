@@ -144,7 +144,7 @@ for _name, _make in CONVERSATIONS.items():
     every_allocation(_name, _make)
 
 
-@test("every allocation of a login fails in turn", timeout=180)
+@test("every allocation of a login fails in turn")
 def logins():
     with Host(pg, {"host": {"workers": 1}, "database *": {"pool_size": 2}}) as host:
         if not can_fail(host):

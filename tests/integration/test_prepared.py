@@ -132,10 +132,10 @@ def moved():
         b.query("COMMIT")
         b.query("BEGIN")
         for _ in range(4):
-            equal(heard(a.exchange(query("EXECUTE s"), timeout=5)), ["E42P01", "Z"])
-            equal(heard(a.exchange(query("SELECT 1"), timeout=5)), ["T", ("D", [b"1"]), "C", "Z"])
-            equal(heard(a.exchange(bind("", "s"), execute(), sync(), timeout=5)), ["E42P01", "Z"])
-            equal(heard(a.exchange(query("SELECT 1"), timeout=5)), ["T", ("D", [b"1"]), "C", "Z"])
+            equal(heard(a.exchange(query("EXECUTE s"))), ["E42P01", "Z"])
+            equal(heard(a.exchange(query("SELECT 1"))), ["T", ("D", [b"1"]), "C", "Z"])
+            equal(heard(a.exchange(bind("", "s"), execute(), sync())), ["E42P01", "Z"])
+            equal(heard(a.exchange(query("SELECT 1"))), ["T", ("D", [b"1"]), "C", "Z"])
         b.query("COMMIT")
         others.close()
 

@@ -117,12 +117,12 @@ def reload_under_load(mode):
         assert all(before), before
 
 
-@test("200 reloads under load lose no statement: transaction", timeout=150)
+@test("200 reloads under load lose no statement: transaction")
 def under_load_transaction():
     reload_under_load("transaction")
 
 
-@test("200 reloads under load lose no statement: auto", timeout=150)
+@test("200 reloads under load lose no statement: auto")
 def under_load_auto():
     reload_under_load("auto")
 
@@ -139,24 +139,22 @@ def drains():
     equal(busy.query("SELECT 'goes on'"), [["goes on"]])
     busy.send(query("COMMIT"))
     assert kinds(sides.collect(busy)).startswith("CZ")
-    equal(host.process.wait(5), 0)
+    equal(host.process.wait(60), 0)
     host.stop()
 
 
 @test("drain_timeout ends what does not finish, a second SIGTERM at once")
 def impatient():
     for second in (False, True):
-        host = Host(pg, {"host": {"drain_timeout": "30s" if second else "700ms"}})
+        host = Host(pg, {"host": {"drain_timeout": "10m" if second else "700ms"}})
         w = host.wire()
         w.query("BEGIN")
-        began = time.monotonic()
         host.signal(signal.SIGTERM)
-        time.sleep(0.2)
-        assert host.alive()
+        host.wait_log("draining")  # two signals at once are one
         if second:
+            assert host.alive()
             host.signal(signal.SIGTERM)
-        equal(host.process.wait(6), 0)
-        assert time.monotonic() - began < 5
+        equal(host.process.wait(60), 0)
         w.close()
         host.stop()
     wait_for(lambda: pg.backends("usename = 'app'") == 0, what="no server is left")

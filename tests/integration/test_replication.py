@@ -112,7 +112,7 @@ def receivewal():
         finally:
             process.kill()
             process.wait()
-        wait_for(lambda: walsenders() == 0, 10, "the walsender ends")
+        wait_for(lambda: walsenders() == 0, what="the walsender ends")
         pg.execute("TRUNCATE item")
 
 
@@ -153,17 +153,17 @@ def cancelled():
         with pgwire.Wire("127.0.0.1", host.port) as c:
             c.send(pgwire.cancel_request(w.backend_pid, w.backend_key))
             c.expect_closed()
-        got = w.recv_until("Z", timeout=10)
+        got = w.recv_until("Z")
         equal([m.fields()["C"] for m in got if m.type == "E"], ["57014"])
 
 
 @test("a server that ends, a client that does not read, and a host that stops")
 def ends():
-    with repl_host() as host:
+    with repl_host({"host": {"drain_timeout": "10m"}}) as host:
         with pgwire.Wire("127.0.0.1", host.port) as w:
             w.login("repl", "shop", "repl-secret", replication="database")
             pg.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'repl'")
-            got = w.expect_closed(10)
+            got = w.expect_closed()
             assert b"57P01" in got, got
         slow = pgwire.Wire("127.0.0.1", host.port)
         slow.login("repl", "shop", "repl-secret", replication="database")
@@ -179,9 +179,7 @@ def ends():
             if data.endswith(b"Z\0\0\0\5I"):
                 break
         assert read > 100_000_000, read
-        began = time.monotonic()
-        equal(host.stop(), 0)
-        assert time.monotonic() - began < 4, "a replication connection does not keep the host"
+        equal(host.stop(), 0)  # long before drain_timeout: a replication connection does not keep the host
         slow.expect_closed()
         slow.close()
 

@@ -55,7 +55,7 @@ def message(sql, values):
 
 def marks(sql, values=()):
     """The marks; None where nothing is proved: a read that is not kept, a write of anything."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         fields = [m.fields() for m in through.exchange(message("/* marks */ " + sql, values)) if m.type == "E"][0]
         equal(fields["C"], "HD001")

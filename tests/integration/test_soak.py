@@ -173,8 +173,8 @@ def cancelled(host, rng):
         time.sleep(rng.choice((0, 0.01, 0.05)))
         with pgwire.Wire("127.0.0.1", host.port) as c:
             c.send(pgwire.cancel_request(w.backend_pid, w.backend_key))
-            c.expect_closed(10)
-        got = w.recv_until("Z", timeout=15)
+            c.expect_closed()
+        got = w.recv_until("Z")
         codes = [m.fields()["C"] for m in got if m.type == "E"]
         assert codes in ([], ["57014"]) or codes[0] in EXPECTED, codes
         equal(w.query("SELECT 1"), [["1"]])
@@ -219,7 +219,7 @@ def descriptors(host):
 
 def settled(host):
     """Memory and descriptors once everybody has left and the pools have closed what idles."""
-    wait_for(lambda: host.console("SHOW SERVERS") == [], 30, "all servers are closed")
+    wait_for(lambda: host.console("SHOW SERVERS") == [], what="all servers are closed")
     return memory(host), descriptors(host)
 
 

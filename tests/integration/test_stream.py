@@ -299,7 +299,7 @@ def waits():
         wait_for(lambda: int(show(s.host)["unsettled"]) == 0)
         time.sleep(0.2)
         s.close()
-        waiting.join(20)
+        waiting.join(60)
         assert not waiting.is_alive()
         assert answers in ([ECANCELLED], [ENOENT]), answers
 
@@ -335,7 +335,7 @@ def checks():
             for i in range(40, 60):
                 xid = c.execute("INSERT INTO item VALUES (%d) RETURNING pg_current_xact_id()" % i).fetchone()[0]
                 slowest = max(slowest, checked(s, xid))
-            assert slowest < 5, slowest
+            assert slowest < 8, slowest  # without help the log is written after 10 s
             assert int(show(host)["flushes"]) > before
         pg.execute("ALTER SYSTEM RESET wal_writer_delay")
         pg.execute("SELECT pg_reload_conf()")
@@ -452,7 +452,7 @@ def stalled():
                 assert "state running" not in s.read()[s.seen :], s.events
                 pg.execute("ALTER SYSTEM RESET synchronous_standby_names")
                 pg.execute("SELECT pg_reload_conf()")
-                stuck.join(20)
+                stuck.join(60)
                 s.expect("state running")
         finally:
             pg.execute("ALTER SYSTEM RESET synchronous_standby_names")
@@ -491,7 +491,7 @@ def restarted():
         wait_for(lambda: int(show(host)["checks"]) == 0 and waiting.is_alive())
         own.stop("immediate")
         s.expect("lost .*")
-        waiting.join(20)
+        waiting.join(60)
         equal(answers, [EIO])
         equal(s.mine("POSITION"), "0")
         equal(s.check()[0], EIO)

@@ -139,7 +139,7 @@ def broken_handshakes():
             w.close()
         with tls_wire(host) as w:
             equal(w.query("SELECT 1"), [["1"]])
-            stopped.expect_closed(5)
+            stopped.expect_closed()
             equal(w.query("SELECT 2"), [["2"]])
         stopped.close()
 
@@ -179,11 +179,11 @@ def direct_tls_refused():
     with Host(pg, listening("allow")) as host:
         with direct_wire(host, None) as w:
             w.send(pgwire.startup("app", "shop"))
-            assert b"ALPN" in w.expect_closed(5)
+            assert b"ALPN" in w.expect_closed()
         try:
             with direct_wire(host, "http/1.1") as w:
                 assert w.sock.selected_alpn_protocol() is None
-                w.expect_closed(5)
+                w.expect_closed()
         except (ssl.SSLError, ConnectionError):
             pass
         for data in (b"\x16", b"\x16\x03\x01\x00\x05junk!", b"\x16" * 20000):
@@ -191,16 +191,16 @@ def direct_tls_refused():
                 w.send(data)
                 if len(data) == 1:
                     continue
-                w.expect_closed(5)
+                w.expect_closed()
         # SSLRequest inside direct TLS, and a second handshake.
         with direct_wire(host, "postgresql") as w:
             w.send(pgwire.packet(pgwire.SSL_REQUEST))
-            assert b"08P01" in w.expect_closed(5)
+            assert b"08P01" in w.expect_closed()
         equal(host.wire().query("SELECT 1"), [["1"]])
     with Host(pg) as host:
         with pgwire.Wire("127.0.0.1", host.port) as w:
             w.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 500)
-            equal(w.expect_closed(5), b"")
+            equal(w.expect_closed(), b"")
         equal(host.wire().query("SELECT 1"), [["1"]])
 
 

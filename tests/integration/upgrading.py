@@ -45,7 +45,7 @@ class Knocking:
 
     def __exit__(self, *_):
         self.ended = True
-        self.thread.join(20)
+        self.thread.join(60)
 
 
 def back_within(host, limit):
@@ -131,5 +131,5 @@ class Working:
 
     def end(self):
         self.ended = True
-        self.thread.join(30)
+        self.thread.join(60)
         self.wire.close()
