@@ -318,7 +318,7 @@ def _():
         installed.replace('#!/bin/sh\nuntil [ -e %s ]; do sleep 0.05; done\nexec %s "$@"\n' % (go, real))
         old = host.host_pid()
         host.signal(signal.SIGUSR2)
-        wait_for(lambda: len(host.host_pids()) == 2, what="two hosts")
+        host.wait_log("upgrade begins")  # a new host has then been told all that it starts with
         pids = host.host_pids()
         (new,) = (pid for pid in pids if pid != old)
         # The supervisor finds both words at once when it goes on: that of the old host, which it reads first, has the
