@@ -441,6 +441,7 @@ def token():
 @test("files have versions and a policy, and come from nowhere else")
 def files():
     with shown() as host:
+        wait_for(lambda: ask(host, "/health")[0] == 200, what="the node is known to be up")
         status, headers, page = ask(host, "/")
         equal((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
         assert "default-src 'self'" in headers["Content-Security-Policy"]
