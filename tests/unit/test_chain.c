@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/thread.h"
+#include "base/units.h"
 #include "plug/instance.h"
 #include "plug_harness.h"
 
@@ -757,13 +758,14 @@ static int32_t say_park_and_race(struct probe *p, const struct hd_statement *st,
 }
 
 static struct rig_session racing;
-static int rounds; /* the worker's */
+static int rounds;               /* the worker's */
+static uint64_t rounds_until_ns; /* a busy machine has had enough of them by then */
 static _Atomic int rounds_done;
 
 /* The chain's resume callback of this test, and the start of the next round. */
 static void next_round(struct rig_worker *w)
 {
-    while (rounds > 0) {
+    while (rounds > 0 && hd_now_ns() < rounds_until_ns) {
         rounds--;
         if (rig_execute(w, &racing) == HD_VERDICT_PARK)
             return;
@@ -799,14 +801,13 @@ static void stop_racing(struct rig_worker *w, void *arg)
 
 static void resumes_race_with_parking(void)
 {
-    int before = 20000;
-
     released = rounds_done = 0;
     memset(&racer, 0, sizeof(racer));
     open_rig(1, HD_WANT_DECIDE, 0);
     alpha.statement = say_park_and_race;
     apply();
-    rounds = before;
+    rounds = 20000;
+    rounds_until_ns = hd_now_ns() + 10 * (uint64_t)1000000000;
     CU_ASSERT_EQUAL_FATAL(pthread_create(&racer.thread, NULL, race, NULL), 0);
     rig_on(&rig, 0, start_racing, NULL);
     CU_ASSERT(RIG_WAIT(&rig, rounds_done));
