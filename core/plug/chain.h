@@ -108,7 +108,7 @@ void hd_chain_data(struct hd_chain *chain, struct hd_chain_session *cs, struct h
                    struct hd_statement *st, struct hd_str bytes);
 
 /* The end of an execution, whatever it was; a park is given up. With HD_WANT_BEFORE in plan->want it must
- * come before the client sees the end of its answer. Leaves exec zeroed. */
+ * come before the client sees the end of its answer. Leaves exec without a plan. */
 void hd_chain_complete(struct hd_chain *chain, struct hd_chain_session *cs, struct hd_chain_exec *exec,
                        struct hd_statement *st, const struct hd_outcome *outcome);
 

@@ -102,7 +102,7 @@ static int tell(struct hd_chain *c, struct hd_chain_session *cs, struct hd_chain
     struct hd_chain_call call;
     int code;
 
-    (void)hd_chain_find_state(c, cs, s, &as_statement); /* without memory it is told all the same */
+    (void)hd_chain_state_of(c, cs, s, &as_statement); /* without memory it is told all the same */
     t.session_state = as_statement.session_state;
     t.handle = new_handle(c);
     if (told)

@@ -31,7 +31,9 @@ int hd_chain_begin(struct hd_chain *c, struct hd_chain_plan *plan, struct hd_cha
 {
     struct hd_chain_full_plan *p = (struct hd_chain_full_plan *)(void *)plan;
 
-    memset(exec, 0, sizeof(*exec));
+    exec->plan = NULL;
+    exec->park = NULL;
+    exec->called = exec->next = 0;
     if (!plan->count)
         return HD_OK;
     HD_ASSERT(p->chain == c);
@@ -40,6 +42,9 @@ int hd_chain_begin(struct hd_chain *c, struct hd_chain_plan *plan, struct hd_cha
         exec->slots = hd_calloc(plan->count, sizeof(*exec->slots));
         if (!exec->slots)
             return HD_ENOMEM;
+    } else {
+        for (uint32_t i = 0; i < plan->count; i++)
+            exec->few[i] = NULL;
     }
     exec->plan = plan;
     exec->handle = ((uint64_t)c->worker << HD_HANDLE_SEQUENCE_BITS) | ++c->sequence;
@@ -56,7 +61,7 @@ static inline int show(struct hd_chain *c, struct hd_chain_session *cs, struct h
 {
     st->handle = exec->handle;
     st->slot = &exec->slots[i];
-    return hd_chain_find_state(c, cs, plan_of(exec)->entries[i].slot, st);
+    return hd_chain_state_of(c, cs, plan_of(exec)->entries[i].slot, st);
 }
 
 static void refuse(struct hd_verdict *v, const char *sqlstate, const char *message, const char *hint)
@@ -379,7 +384,7 @@ void hd_chain_complete(struct hd_chain *c, struct hd_chain_session *cs, struct h
         call_complete(c, cs, exec, i, st, outcome);
     if (exec->slots != exec->few)
         hd_free(exec->slots);
-    memset(exec, 0, sizeof(*exec));
+    exec->plan = NULL;
     if (--p->users == 0 && (!p->kept || p->generation != c->head.generation))
         hd_chain_hollow(p);
 }

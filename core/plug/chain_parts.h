@@ -91,6 +91,16 @@ void hd_chain_hollow(struct hd_chain_full_plan *p);
  * HD_ENOMEM. */
 int hd_chain_find_state(struct hd_chain *c, struct hd_chain_session *cs, const struct hd_chain_slot *s,
                         struct hd_statement *st);
+static inline int hd_chain_state_of(struct hd_chain *c, struct hd_chain_session *cs,
+                                    const struct hd_chain_slot *s, struct hd_statement *st)
+{
+    uint32_t n = (uint32_t)(s - c->slots);
+
+    if (HD_UNLIKELY(!cs->states || !(cs->states->open & (1u << n))))
+        return hd_chain_find_state(c, cs, s, st);
+    st->session_state = cs->states->state[n];
+    return HD_OK;
+}
 /* Ends one use of a slot; the last stops the filter on this worker. */
 void hd_chain_slot_unuse(struct hd_chain *c, struct hd_chain_slot *s);
 /* The timer of parks' deadlines. */

@@ -23,6 +23,7 @@
 #include "session/handover.h"
 #include "session/held.h"
 #include "session/listener.h"
+#include "session/moment.h"
 #include "session/place.h"
 #include "session/pool.h"
 #include "session/reply.h"
@@ -681,9 +682,9 @@ static void bad_frame(struct hd_session *s, const uint8_t *p, size_t len)
     hd_session_fatal(s, "08P01", err.text, NULL);
 }
 
-static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
+static size_t take(struct hd_session *s, const uint8_t *data, size_t len)
 {
-    struct hd_session *s = session_of(l);
+    const struct hd_link *l = &s->link;
     const uint8_t *p = data, *end = data + len;
     struct hd_frame f;
 
@@ -714,6 +715,18 @@ static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
     if (s->state == HD_SESSION_READY && s->server && !s->server->expects.count)
         hd_server_settle(s->server); /* it was not needed after all */
     return s->state >= HD_SESSION_CLOSING ? len : (size_t)(p - data);
+}
+
+static size_t on_data(struct hd_link *l, const uint8_t *data, size_t len)
+{
+    struct hd_session *s = session_of(l);
+    struct hd_worker *w = s->w;
+    size_t taken;
+
+    hd_moment_begins(w);
+    taken = take(s, data, len);
+    hd_moment_ends(w);
+    return taken;
 }
 
 static void on_drained(struct hd_link *l)

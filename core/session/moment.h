@@ -1,6 +1,7 @@
 /*
- * One look at the clock for all that one piece of a server's answer brings: its rows and its ends came at the
- * same time. The clock is read when the first of them asks; outside of such a piece it is read each time.
+ * One look at the clock for all that one piece of a link's bytes brings: a client's messages, or a server's
+ * rows and ends, came at the same time. The clock is read when the first of them asks; outside of such a
+ * piece it is read each time.
  */
 #ifndef HD_SESSION_MOMENT_H
 #define HD_SESSION_MOMENT_H

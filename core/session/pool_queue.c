@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "session/client.h"
+#include "session/moment.h"
 #include "session/pool_parts.h"
 #include "session/server.h"
 #include "session/settle.h"
@@ -45,7 +46,7 @@ void hd_pool_set_state(struct hd_server *v, enum hd_server_state to)
     if (to == HD_SERVER_IDLE) {
         hd_list_push_front(&p->idle, &v->node); /* the last used is the next used: its caches are warm */
         p->idle_count++;
-        v->idle_ns = hd_now_ns();
+        v->idle_ns = hd_moment(v->w);
     } else if (to == HD_SERVER_LINKED || to == HD_SERVER_CLEANING) {
         hd_list_push_back(&p->busy, &v->node);
         p->busy_count++;
@@ -89,7 +90,7 @@ static int alive(struct hd_server *v)
     char c;
     ssize_t n;
 
-    if (hd_now_ns() - v->idle_ns < FRESH_NS)
+    if (hd_elapsed_ns(hd_moment(v->w), v->idle_ns) < FRESH_NS)
         return 1;
     n = recv(v->link.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
     if (n > 0) /* what TLS carries cannot be seen */
@@ -240,7 +241,7 @@ static int wanted(struct hd_pool *p, struct hd_server *v, int needed_elsewhere)
         return 0;
     if (v->must_close || over > (waits ? p->conf->reserve_pool_size : 0) || hd_pool_owes_room(p))
         return 0;
-    return (waits && p->connecting) || !hd_pool_expired(p, v, hd_now_ns());
+    return (waits && p->connecting) || !hd_pool_expired(p, v, hd_moment(v->w));
 }
 
 void hd_pool_put(struct hd_server *v)
@@ -296,7 +297,7 @@ static void check_others(struct hd_pool *p)
 
 void hd_pool_ended_idle(struct hd_server *v)
 {
-    uint64_t idled = hd_now_ns() - v->idle_ns;
+    uint64_t idled = hd_elapsed_ns(hd_now_ns(), v->idle_ns);
 
     if (idled / 2 < v->pool->check_ns)
         v->pool->check_ns = idled / 2;

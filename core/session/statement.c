@@ -126,6 +126,17 @@ static uint64_t defaults_id(const struct hd_session *s)
     return d ? d->id : 0;
 }
 
+/* Zeroes what counts, and no more: this is on the way of each statement. */
+static void begin_course(struct hd_stmt *st)
+{
+    st->rewrite = NULL;
+    st->next_free = NULL;
+    st->queue_ns = st->first_ns = st->queued_at_ns = 0;
+    st->rows = st->bytes = st->rows_before = 0;
+    st->tag_len = st->failed = st->answered_by = 0;
+    memcpy(st->sqlstate, "00000", 6);
+}
+
 struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uint32_t flags)
 {
     struct hd_worker *w = s->w;
@@ -137,15 +148,14 @@ struct hd_stmt *hd_stmt_begin(struct hd_session *s, const struct hd_text *t, uin
     } else if (!(st = hd_malloc(sizeof(*st)))) {
         return NULL;
     }
-    memset(st, 0, sizeof(*st));
+    begin_course(st);
     st->session = s;
     st->tmpl = hd_template_hold(t->tmpl);
     st->want = t->plan->want;
     hd_chain_touch(&s->chain, t->plan);
     st->flags = flags | session_flags(s);
     st->defaults_id = defaults_id(s);
-    st->arrived_ns = hd_now_ns();
-    memcpy(st->sqlstate, "00000", 6);
+    st->arrived_ns = hd_moment(w);
     if (hd_chain_begin(w->chain, t->plan, &st->exec)) {
         hd_template_release(st->tmpl);
         hd_free(st);
@@ -163,7 +173,7 @@ _Static_assert(sizeof(struct hd_session_setting) == sizeof(struct hd_param_entry
 /* What filters see of an execution, but for its parameters. */
 static void describe(struct hd_stmt *st, const struct hd_stmt_input *in, struct hd_statement *out)
 {
-    struct hd_session *s = st->session;
+    const struct hd_session *s = st->session;
     const struct hd_pool *p = pool_of(s);
     const struct hd_params *defaults = hd_defaults_of(s, p);
 
@@ -260,14 +270,6 @@ void hd_stmt_show(struct hd_stmt *st, const uint8_t *bytes, size_t len)
                   (struct hd_str){(const char *)bytes, len});
 }
 
-void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len)
-{
-    if (!st->first_ns)
-        st->first_ns = hd_moment(st->session->w);
-    st->bytes += len;
-    hd_stmt_show(st, bytes, len);
-}
-
 /* "INSERT 0 5" is about 5 rows, "CREATE TABLE" about none. */
 static uint64_t rows_of_tag(const char *tag, size_t len)
 {
@@ -327,7 +329,7 @@ void hd_stmt_wait(struct hd_stmt *st, uint64_t now_ns)
 void hd_stmt_go(struct hd_stmt *st, uint64_t now_ns)
 {
     if (st->queued_at_ns)
-        st->queue_ns += now_ns - st->queued_at_ns;
+        st->queue_ns += hd_elapsed_ns(now_ns, st->queued_at_ns);
     st->queued_at_ns = 0;
 }
 

@@ -5,7 +5,7 @@
 #ifndef HD_SESSION_STATEMENT_H
 #define HD_SESSION_STATEMENT_H
 
-#include "session/session.h"
+#include "session/moment.h"
 
 /* What is known of a text before it runs. */
 struct hd_text {
@@ -42,9 +42,16 @@ static inline void hd_stmt_row(struct hd_stmt *st)
 {
     st->rows++;
 }
-void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len);
 /* What comes with the answer and is not its part: the description of its rows. */
 void hd_stmt_show(struct hd_stmt *st, const uint8_t *bytes, size_t len);
+static inline void hd_stmt_bytes(struct hd_stmt *st, const uint8_t *bytes, size_t len)
+{
+    if (!st->first_ns)
+        st->first_ns = hd_moment(st->session->w);
+    st->bytes += len;
+    if (st->want & HD_WANT_DATA)
+        hd_stmt_show(st, bytes, len);
+}
 void hd_stmt_tag(struct hd_stmt *st, const char *tag, size_t len);
 /* A filter's answer: whole messages, the last of them a CommandComplete. */
 void hd_stmt_answer(struct hd_stmt *st, const char *bytes, size_t len);
