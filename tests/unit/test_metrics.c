@@ -126,6 +126,26 @@ static void test_quantiles(void)
         check_distribution(draws[i]);
 }
 
+/* The bin that a value falls into is that of its logarithm, but where it lies on the very edge of two. */
+static void test_bins_of_logarithms(void)
+{
+    const double per_log = 1 / log(1.01 / 0.99);
+    unsigned wrong = 0;
+
+    for (uint64_t value = 1; value < UINT64_C(1) << 63; value += 1 + value / 1009) {
+        double place = log((double)value) * per_log;
+        size_t bin = (size_t)ceil(place);
+        struct hd_sketch s = {};
+        struct hd_sketch_page *page;
+
+        CU_ASSERT_EQUAL_FATAL(hd_sketch_add(&s, value), HD_OK);
+        page = s.pages[bin / HD_SKETCH_PAGE];
+        wrong += fabs(place - nearbyint(place)) > 1e-5 && !(page && page->bin[bin % HD_SKETCH_PAGE]);
+        hd_sketch_free(&s);
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+}
+
 static void test_every_magnitude(void)
 {
     static struct hd_sketch_total total;
@@ -459,6 +479,6 @@ static void test_each_and_bins(void)
 }
 
 UNIT_MAIN("metrics", {"quantiles within 1 %", test_quantiles}, {"every magnitude", test_every_magnitude},
-          {"get", test_get}, {"values", test_values}, {"bound and drop", test_bound_and_drop},
-          {"no memory", test_no_memory}, {"snapshot", test_snapshot}, {"threads", test_threads},
-          {"each metric, and the bins of sketches", test_each_and_bins})
+          {"the bins of logarithms", test_bins_of_logarithms}, {"get", test_get}, {"values", test_values},
+          {"bound and drop", test_bound_and_drop}, {"no memory", test_no_memory}, {"snapshot", test_snapshot},
+          {"threads", test_threads}, {"each metric, and the bins of sketches", test_each_and_bins})
