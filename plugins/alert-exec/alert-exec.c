@@ -51,12 +51,6 @@ static int32_t check_one(const void *conf, struct hd_error *err)
     return HD_OK;
 }
 
-static int32_t check(void *self, const struct hd_conf *conf, struct hd_error *err)
-{
-    (void)self;
-    return sink_check(conf, check_one, err);
-}
-
 /* --- running ---------------------------------------------------------------------------------------------
  */
 
@@ -125,23 +119,13 @@ static int32_t send_message(void *self, const char *target, const struct hd_aler
 /* --- life ------------------------------------------------------------------------------------------------
  */
 
-static const struct hd_alert_sink_v1 sink = {
-    .size = sizeof(sink), .target = sink_target, .send = send_message};
-
-static int32_t create(hd_host *host, void **out, struct hd_error *err)
-{
-    return sink_create(host, &kind, out, err);
-}
-
-static const void *capability(const char *name)
-{
-    return strcmp(name, HD_CAP_ALERT_SINK) == 0 ? &sink : NULL;
-}
+const struct sink_plugin sink_plugin = {
+    &kind, check_one, {.size = sizeof(struct hd_alert_sink_v1), .target = sink_target, .send = send_message}};
 
 const struct hd_plugin howdah_plugin = {
-    HD_PLUGIN_HEAD,     .id = "alert-exec",      .version = "0.1.0",
-    .vendor = "Howdah", .licence = "Apache-2.0", .summary = "Runs a program for messages about alerts",
-    .section_count = 1, .sections = &kind,       .create = create,
-    .check = check,     .start = sink_start,     .reload = sink_reload,
-    .stop = sink_stop,  .destroy = sink_destroy, .capability = capability,
+    HD_PLUGIN_HEAD,      .id = "alert-exec",      .version = "0.1.0",
+    .vendor = "Howdah",  .licence = "Apache-2.0", .summary = "Runs a program for messages about alerts",
+    .section_count = 1,  .sections = &kind,       .create = sink_create,
+    .check = sink_check, .start = sink_start,     .reload = sink_reload,
+    .stop = sink_stop,   .destroy = sink_destroy, .capability = sink_capability,
 };

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int32_t sink_create(hd_host *host, const struct hd_section_kind *kind, void **out, struct hd_error *err)
+int32_t sink_create(hd_host *host, void **out, struct hd_error *err)
 {
     struct sink *s = calloc(1, sizeof(*s));
 
@@ -16,14 +16,14 @@ int32_t sink_create(hd_host *host, const struct hd_section_kind *kind, void **ou
         return hd_error_set(err, HD_ENOMEM, "no memory for the plugin");
     }
     s->host = host;
-    s->kind = kind;
+    s->kind = sink_plugin.kind;
     *out = s;
     return HD_OK;
 }
 
-void sink_destroy(void *sink)
+void sink_destroy(void *self)
 {
-    struct sink *s = sink;
+    struct sink *s = self;
 
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -51,6 +51,11 @@ int32_t sink_stop(void *self)
     return HD_OK;
 }
 
+const void *sink_capability(const char *name)
+{
+    return strcmp(name, HD_CAP_ALERT_SINK) == 0 ? &sink_plugin.v1 : NULL;
+}
+
 /* --- targets ---------------------------------------------------------------------------------------------
  */
 
@@ -69,18 +74,18 @@ const char *sink_target(void *self, uint32_t i)
     return NULL;
 }
 
-int32_t sink_check(const struct hd_conf *conf, int32_t (*fn)(const void *section_conf, struct hd_error *err),
-                   struct hd_error *err)
+int32_t sink_check(void *self, const struct hd_conf *conf, struct hd_error *err)
 {
     struct hd_error inner = HD_ERROR_INIT;
 
+    (void)self;
     for (uint32_t i = 0; i < conf->section_count; i++) {
         const struct hd_section *s = &conf->sections[i];
 
         if (strchr(s->name, ',') || strlen(s->name) > 40)
             return hd_error_set(err, HD_EINVAL, "%s: [%s %s]: a name has at most 40 bytes and no comma",
                                 s->origin, s->kind, s->name);
-        if (fn(s->conf, &inner))
+        if (sink_plugin.check(s->conf, &inner))
             return hd_error_set(err, inner.code, "%s: [%s %s]: %s", s->origin, s->kind, s->name, inner.text);
     }
     return HD_OK;

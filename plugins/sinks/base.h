@@ -15,18 +15,24 @@ struct sink {
     const struct hd_section_kind *kind; /* sections of which are the targets */
 };
 
-int32_t sink_create(hd_host *host, const struct hd_section_kind *kind, void **out, struct hd_error *err);
-void sink_destroy(void *sink);
+/* What a plugin is, told by its own file. */
+extern const struct sink_plugin {
+    const struct hd_section_kind *kind;
+    int32_t (*check)(const void *section_conf, struct hd_error *err);
+    struct hd_alert_sink_v1 v1;
+} sink_plugin;
+
 /* As hd_plugin's: `self` is a sink. */
+int32_t sink_create(hd_host *host, void **out, struct hd_error *err);
+/* Checks each section, and puts its name before the error. */
+int32_t sink_check(void *self, const struct hd_conf *conf, struct hd_error *err);
+const void *sink_capability(const char *name);
+void sink_destroy(void *self);
 int32_t sink_start(void *self, const struct hd_conf *conf, struct hd_error *err);
 void sink_reload(void *self, const struct hd_conf *conf);
 int32_t sink_stop(void *self);
 /* As hd_alert_sink_v1's. */
 const char *sink_target(void *self, uint32_t i);
-
-/* Calls fn for each section of the kind until it fails, and puts the section's name before the error. */
-int32_t sink_check(const struct hd_conf *conf, int32_t (*fn)(const void *section_conf, struct hd_error *err),
-                   struct hd_error *err);
 
 /* A copy of a target's section, of its own memory; NULL: there is none any more, or no memory. [any] */
 void *sink_get(struct sink *s, const char *target);
