@@ -610,7 +610,7 @@ def gone():
     server.kill()
 
 
-@test("a server that comes back is asked at once, however seldom it was asked while it was away")
+@test("a server that comes back is asked at once, however seldom it was asked while it was away", timeout=300)
 def back_again():
     server = Postgres()
     server.stop()
@@ -620,7 +620,7 @@ def back_again():
         [row] = wait_for(asked, what="a question that has failed", timeout=60)
         equal((row["collector"], row["interval_ms"]), ("server", 3600000))
         server.start()
-        wait_for(lambda: metric(host, "howdah_pg_max_connections", node="main"), what="the server's metrics", timeout=60)
+        wait_for(lambda: metric(host, "howdah_pg_max_connections", node="main"), what="the server's metrics", timeout=200)
         equal(collectors(host)[("server", None)]["state"], "ok")
     server.kill()
 
