@@ -96,6 +96,8 @@ static void on_connected(struct hd_connect *c)
         snprintf(c->message, sizeof(c->message), "out of memory");
     if (v) {
         p->stats.connects++;
+        if (atomic_load(&p->shared->total) == 1)
+            p->turns = 0; /* it has served nobody: given up at once for another pool, it never would */
         node_up(p);
         v->node_hash = hd_pool_node_hash(p);
         hd_pool_set_state(v, HD_SERVER_CLEANING);

@@ -176,7 +176,8 @@ struct hd_pool {
     struct hd_tally *capped;           /* the common limit that was found reached last */
     struct hd_tally *promised;         /* whose next place is this pool's, or another's before it */
     unsigned published;                /* what the other workers were told last */
-    unsigned turns;                    /* sessions served here since a server was given to another worker */
+    unsigned
+        turns; /* sessions served here since its only server was made, or one was given to another worker */
     unsigned forgotten;            /* of the shared part, when this one's `welcome` was learned or dropped */
     struct hd_params *welcome;     /* what a new server connection has; NULL until the first */
     struct hd_params *defaults;    /* what its servers have beside that (defaults.c); NULL: not known */

@@ -113,6 +113,23 @@ def limit_apart():
                 equal(len({w.query("SELECT pg_backend_pid()")[0][0] for w in a + b + c}), 6)
 
 
+@test("pools that share one server by max_servers each get their turns, however long connecting takes")
+def turns_of_slow_connections():
+    sections = {
+        "host": {"workers": 1},
+        # PostgreSQL waits that long at the start of each connection.
+        "node main": {"max_servers": 1, "conninfo": "host=%s port=%d options='-c post_auth_delay=1'" % (pg.host, pg.port)},
+    }
+    with hosts_pools(sections, queue_timeout="60s") as host:
+        with wires(host, 2) as a, wires(host, 2, user="other", secret="other-secret") as b:
+
+            def ask(n):
+                for turn in range(7):
+                    equal((a + b)[n].query("SELECT %d" % turn), [[str(turn)]])
+
+            in_threads(4, ask)
+
+
 @test("a user's pool_size goes before the database's")
 def limit_of_user():
     changes = {"user app": {"pool_size": 1}, "database *": {"pool_size": 5, "queue_timeout": "200ms"}}

@@ -12,7 +12,7 @@ import harness
 import pgwire
 from harness import Host, Postgres, equal, main, test, wait_for
 from pgwire import bind, execute, kinds, parse, query, sync
-from upgrading import Knocking, Working, back_within, settled, status, upgrade
+from upgrading import connected_to, Knocking, Working, back_within, settled, status, upgrade
 
 pg = Postgres()
 
@@ -285,7 +285,10 @@ def _():
 
 
 class Watching:
-    """The most server connections that there are of some users at a time, seen from PostgreSQL."""
+    """
+    The most server connections that there are of some users at a time. PostgreSQL tells whose they are; it lists one for a
+    while that the host has closed, so that those count which are not closed when it has told.
+    """
 
     def __init__(self, users):
         self.users, self.most, self.ended = users, 0, threading.Event()
@@ -295,8 +298,9 @@ class Watching:
     def _run(self):
         with pg.connect("postgres") as c:
             while not self.ended.is_set():
-                rows = c.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = ANY(%s)", [self.users])
-                self.most = max(self.most, rows.fetchall()[0][0])
+                rows = c.execute("SELECT client_port FROM pg_stat_activity WHERE usename = ANY(%s)", [self.users])
+                listed = {port for (port,) in rows.fetchall()}
+                self.most = max(self.most, len(listed & connected_to(pg.port)))
 
     def end(self):
         self.ended.set()

@@ -65,11 +65,21 @@ def upgrade(host):
     return host.host_pid()
 
 
+def _sockets(state):
+    """Of the kernel's table of TCP sockets over IPv4: local port, remote port and inode of those in that state."""
+    with open("/proc/net/tcp") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return [(int(r[1].split(":")[1], 16), int(r[2].split(":")[1], 16), r[9]) for r in rows if r[3] == state]
+
+
+def connected_to(port):
+    """The local ports of connections to that port that neither end has closed."""
+    return {local for local, remote, _ in _sockets("01") if remote == port}
+
+
 def _listens(pid, port):
     """Has that process a socket that listens there?"""
-    with open("/proc/net/tcp") as f:
-        sockets = [line.split() for line in f.readlines()[1:]]
-    there = {"socket:[%s]" % s[9] for s in sockets if s[3] == "0A" and int(s[1].split(":")[1], 16) == port}
+    there = {"socket:[%s]" % inode for local, _, inode in _sockets("0A") if local == port}
     try:
         return any(os.readlink(fd.path) in there for fd in os.scandir("/proc/%d/fd" % pid))
     except FileNotFoundError:  # the process has ended, or closes what was listed
