@@ -179,8 +179,8 @@ class Sentinels:
         self.replica = Redis(replicaof="127.0.0.1 %d" % self.master.port, repl_diskless_sync_delay=0, **settings)
         lines = [
             "monitor %s 127.0.0.1 %d 2" % (name, self.master.port),
-            "down-after-milliseconds %s 500" % name,
-            "failover-timeout %s 2000" % name,
+            "down-after-milliseconds %s 2000" % name,
+            "failover-timeout %s 3000" % name,
         ]
         if self.master.password:
             lines.append("auth-pass %s %s" % (name, self.master.password))
