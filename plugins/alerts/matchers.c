@@ -18,7 +18,7 @@ enum kind { IS, LIKE, REGEX };
 
 struct matcher {
     enum kind kind;
-    int not ;
+    int negated;
     char *name, *value;
     regex_t regex;
 };
@@ -165,11 +165,11 @@ static int read_operator(const char **at, struct matcher *m, int *regex)
 {
     const char *s = *at;
 
-    m->not = *s == '!';
+    m->negated = *s == '!';
     *regex = (s[0] == '=' || s[0] == '!') && s[1] == '~';
-    if (*s != '=' && !(m->not &&(s[1] == '=' || *regex)))
+    if (*s != '=' && !(m->negated && (s[1] == '=' || *regex)))
         return 0;
-    *at += m->not || *regex ? 2 : 1;
+    *at += m->negated || *regex ? 2 : 1;
     return 1;
 }
 
@@ -305,7 +305,7 @@ static void print_one(struct text *t, const struct matcher *m)
     int quotes = needs_quotes(m), regex = m->kind == REGEX || (m->kind == LIKE && quotes);
 
     put_text(t, m->name);
-    put_text(t, m->not ? regex ? "!~" : "!=" : regex ? "=~" : "=");
+    put_text(t, m->negated ? regex ? "!~" : "!=" : regex ? "=~" : "=");
     if (!quotes) {
         put_text(t, m->value);
         return;
@@ -350,7 +350,7 @@ static int holds(const struct matcher *m, const char *value)
         hit = regexec(&m->regex, value ? value : "", 0, NULL, 0) == 0;
         break;
     }
-    return hit != m->not ;
+    return hit != m->negated;
 }
 
 int32_t al_matchers_check(const struct al_matchers *m, struct hd_error *err)
@@ -367,7 +367,7 @@ int32_t al_matchers_check(const struct al_matchers *m, struct hd_error *err)
 const char *al_matchers_exact(const struct al_matchers *m, const char *name, uint32_t i)
 {
     for (uint32_t k = 0; k < m->count; k++)
-        if (m->at[k].kind == IS && !m->at[k].not &&strcmp(m->at[k].name, name) == 0 && !i--)
+        if (m->at[k].kind == IS && !m->at[k].negated && strcmp(m->at[k].name, name) == 0 && !i--)
             return m->at[k].value;
     return NULL;
 }

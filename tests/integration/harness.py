@@ -866,6 +866,16 @@ def comment(text):
 
 
 @contextlib.contextmanager
+def expect_refused():
+    """The body connects to where nobody may listen."""
+    try:
+        yield
+    except ConnectionRefusedError:
+        return
+    raise AssertionError("somebody listens")
+
+
+@contextlib.contextmanager
 def expect_error(sqlstate=None, match=None):
     """The block must fail with a database error of that SQLSTATE and a text that matches."""
     try:

@@ -3,7 +3,6 @@ The command line: checking, printing, the background, signals, reloads that chan
 conf.d.
 """
 
-import contextlib
 import os
 import re
 import select
@@ -14,7 +13,7 @@ import subprocess
 import psycopg
 
 from harness import BUILDDIR, HOWDAHD, SRCDIR, Host, Postgres, clean_environment, equal, expect_error, free_port, main
-from harness import on_exit, temp_dir, test, wait_for
+from harness import expect_refused, on_exit, temp_dir, test, wait_for
 
 pg = Postgres()
 NOSTART = os.path.abspath(os.path.join(BUILDDIR, "tests/integration/plugins/.libs/nostart.so"))
@@ -28,15 +27,6 @@ def contains(text, *parts):
     for part in parts:
         if part not in text:
             raise AssertionError("%r is missing in:\n%s" % (part, text))
-
-
-@contextlib.contextmanager
-def expect_refused():
-    try:
-        yield
-    except ConnectionRefusedError:
-        return
-    raise AssertionError("somebody listens")
 
 
 def idle_host(changes=None):

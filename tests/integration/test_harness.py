@@ -13,7 +13,7 @@ import psycopg
 
 import harness
 import pgwire
-from harness import Postgres, SplitProxy, client_context, equal, expect_error, main, test, wait_for
+from harness import Postgres, SplitProxy, client_context, equal, expect_error, expect_refused, main, test, wait_for
 
 pg = Postgres(tls=True)
 
@@ -249,15 +249,6 @@ def ports():
             socket.create_connection(("127.0.0.1", port)).close()
             server.accept()[0].close()
     assert len({harness.free_port() for _ in range(100)} | {port}) == 101
-
-
-@contextlib.contextmanager
-def expect_refused():
-    try:
-        yield
-    except ConnectionRefusedError:
-        return
-    raise AssertionError("somebody listens")
 
 
 @test("configurations are merged key by key, and None removes")
